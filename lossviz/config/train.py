@@ -1,0 +1,91 @@
+"""The `train` section: optimiser, schedule, and how often to evaluate and to save."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from lossviz.config.section import AllOrCount, AutoOrBool, Count, NonNegative, Positive, Section
+
+
+class Constant(Section):
+    """lr(t) = lr."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class Step(Section):
+    """lr(t) = lr * gamma^(number of milestones <= t)."""
+
+    kind: Literal["step"]
+    milestones: Annotated[tuple[Count, ...], Field(min_length=1)] = Field(description="Steps at which lr drops.")
+    gamma: Positive = Field(0.1, description="Factor at every milestone.")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "Step":
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones = {list(self.milestones)} must grow from one to the next")
+        return self
+
+
+class Cosine(Section):
+    """lr(t) = lr * (1 + cos(pi * t / steps)) / 2 (Loshchilov & Hutter 2017, without restarts)."""
+
+    kind: Literal["cosine"]
+
+
+Schedule = Annotated[Constant | Step | Cosine, Field(discriminator="kind")]
+
+
+class Train(Section):
+    """How a variant is trained."""
+
+    steps: Count = Field(description="Number of optimiser steps.")
+    batch_size: Count = Field(128, description="Examples in a minibatch.")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="torch.optim's SGD, Adam or AdamW.")
+    lr: Positive = Field(0.1, description="Learning rate.")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Momentum of SGD.")
+    nesterov: bool = Field(False, description="Nesterov's momentum (SGD).")
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        (0.9, 0.999), description="Decay rates of the moments (Adam, AdamW)."
+    )
+    weight_decay: NonNegative = Field(
+        0.0,
+        description="lambda of the penalty lambda/2 * |theta|^2 over all parameters; AdamW decays apart from the gradient.",
+    )
+    schedule: Schedule = Field(default_factory=Constant, description="How lr changes: constant, step or cosine.")
+    warmup: Annotated[int, Field(ge=0)] = Field(
+        0, description="Steps of linear warm-up: lr is multiplied by (t + 1) / warmup while t < warmup."
+    )
+    eval_every: Count = Field(
+        1000, description="Evaluate before the first step, every so many steps, and after the last."
+    )
+    eval_examples: AllOrCount = Field(
+        "all",
+        description="Training examples that train_loss and train_error are computed on (stratified); the test set is always whole.",
+    )
+    checkpoint_every: Count = Field(
+        1000, description="Save before the first step, every so many steps, and after the last."
+    )
+    precision: Literal["auto", "float32", "float64", "tf32"] = Field(
+        "auto",
+        description="Arithmetic; auto is float32. tf32: CUDA matrix products with 10-bit mantissas. Probes and scans use the same.",
+    )
+    compile: AutoOrBool = Field(
+        "auto",
+        description="torch.compile the network; auto is false (it does not help training on a CPU, and costs a minute).",
+    )
+    channels_last: AutoOrBool = Field("auto", description="Memory layout of images; auto is true (1.5 x faster on a CPU).")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Train":
+        if self.nesterov and (self.momentum == 0 or self.optimizer != "sgd"):
+            raise ValueError("nesterov = true needs optimizer: sgd and a momentum above 0")
+        if self.momentum > 0 and self.optimizer != "sgd":
+            raise ValueError(f"momentum = {self.momentum} belongs to optimizer: sgd; {self.optimizer} has betas")
+        if "betas" in self.model_fields_set and self.optimizer == "sgd":
+            raise ValueError("betas belongs to optimizer: adam or adamw; sgd has momentum")
+        if self.warmup > self.steps:
+            raise ValueError(f"warmup = {self.warmup} is longer than steps = {self.steps}")
+        if isinstance(self.schedule, Step) and self.schedule.milestones[-1] >= self.steps:
+            raise ValueError(f"milestones = {list(self.schedule.milestones)} must lie before steps = {self.steps}")
+        return self

@@ -1,0 +1,88 @@
+"""The one door to the disk: whole files or none, each sealed with a checksum."""
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from lossviz.errors import RequestError, WorkError
+
+PARTIAL = ".partial"
+MARK = b"lossviz-sha256:"
+BLANK_SEAL = MARK + b"0" * 64
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file so that at any moment, power cuts included, it is whole or it is not there.
+
+    A unique temporary in the same folder, fsync, os.replace, fsync of the folder.
+
+    Raises:
+        WorkError: the folder cannot be written or the disk is full; what was there is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise WorkError(
+            f"{path}: cannot be written: {error.strerror or error}\n"
+            "  nothing that was there has changed; make room or name another folder with --out, "
+            "then give the same command again"
+        ) from error
+
+
+def remove_partials(folder: Path) -> None:
+    """Delete what a killed writer left behind; only the holder of the folder's lock may call this."""
+    for leftover in folder.rglob(f".*{PARTIAL}"):
+        leftover.unlink(missing_ok=True)
+
+
+def seal(content: bytes) -> bytes:
+    """Add the SHA-256 of a file's content to it, in the place kept by `BLANK_SEAL`, or at the end.
+
+    HDF5 and zip readers pass over bytes after the end; a format that forbids them, such as
+    safetensors, keeps the place in its own metadata.
+    """
+    if BLANK_SEAL not in content:
+        content += b"\n" + BLANK_SEAL
+    return content.replace(BLANK_SEAL, MARK + hashlib.sha256(content).hexdigest().encode())
+
+
+def read_sealed(path: Path, advice: str) -> bytes:
+    """The content of a sealed file, checked before anything tries to understand it.
+
+    Raises:
+        RequestError: there is no such file.
+        WorkError: the file is cut short or altered; `advice` says what to do.
+    """
+    content = read(path)
+    at = content.rfind(MARK)
+    found = content[at : at + len(BLANK_SEAL)]
+    if at < 0 or seal(content[:at] + BLANK_SEAL + content[at + len(BLANK_SEAL) :])[at:][: len(found)] != found:
+        raise WorkError(f"{path}: does not match its checksum: it was cut short or altered\n  {advice}")
+    return content
+
+
+def read(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        RequestError: it is missing or may not be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror}") from error

@@ -1,0 +1,57 @@
+"""One writer at a time in a run folder."""
+
+import fcntl
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lossviz.errors import WorkError
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock.
+
+    The lock is the kernel's (flock), so it ends with its process however that dies; the file only
+    tells others who holds it.
+
+    Raises:
+        WorkError: another living process writes here, or the folder cannot be written.
+    """
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - held open for as long as the lock
+    except OSError as error:
+        raise WorkError(f"{folder}: cannot be written: {error.strerror}\n  name another folder with --out") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorkError(f"{folder}: is being written by {_holder(path)}\n  wait for it, or end it") from None
+        me = {
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": " ".join(["lossviz", *sys.argv[1:]]),
+        }
+        file.truncate(0)
+        file.write(json.dumps(me))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return "process {pid} on {host} since {since}: {command}".format(**holder)
+    except (OSError, ValueError, KeyError):
+        return "another process"

@@ -1,0 +1,29 @@
+"""Result files: netCDF-4 through xarray, whole, sealed, and explained by their own attributes."""
+
+import io
+from pathlib import Path
+
+import xarray as xr
+
+from lossviz.files import atomic_write, read_sealed, seal
+
+
+def save_results(path: Path, results: xr.Dataset) -> None:
+    """Write a dataset as netCDF-4 (HDF5)."""
+    buffer = io.BytesIO()
+    # Without _FillValue: NaN is a result here, not a hole.
+    plain = {name: {"_FillValue": None} for name in results.variables}
+    results.to_netcdf(buffer, engine="h5netcdf", encoding=plain)
+    atomic_write(path, seal(buffer.getvalue()))
+
+
+def load_results(path: Path) -> xr.Dataset:
+    """Read a result file into memory; nothing stays open or locked.
+
+    Raises:
+        RequestError: there is no such file.
+        WorkError: the file is cut short or altered.
+    """
+    content = read_sealed(path, "restore it from a copy, or measure again: the same command with --fresh")
+    with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as file:
+        return file.load().drop_encoding()
