@@ -10,6 +10,7 @@ Channels = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
 class _Images(Section):
+    name: str
     examples: AllOrCount = Field("all", description="How many training examples are used.")
     choose: Literal["stratified", "first"] = Field(
         "stratified",

@@ -82,7 +82,7 @@ class Train(Section):
             raise ValueError("nesterov = true needs optimizer: sgd and a momentum above 0")
         if self.momentum > 0 and self.optimizer != "sgd":
             raise ValueError(f"momentum = {self.momentum} belongs to optimizer: sgd; {self.optimizer} has betas")
-        if "betas" in self.model_fields_set and self.optimizer == "sgd":
+        if self.betas != type(self).model_fields["betas"].default and self.optimizer == "sgd":
             raise ValueError("betas belongs to optimizer: adam or adamw; sgd has momentum")
         if self.warmup > self.steps:
             raise ValueError(f"warmup = {self.warmup} is longer than steps = {self.steps}")
