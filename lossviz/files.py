@@ -24,11 +24,11 @@ def atomic_write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "xb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -38,8 +38,8 @@ def atomic_write(path: Path, content: bytes) -> None:
             os.close(folder)
     except OSError as error:
         raise WorkError(
-            f"{path}: cannot be written: {error.strerror or error}\n"
-            "  nothing that was there has changed; make room or name another folder with --out, "
+            f"{shown(path)}: cannot be written: {error.strerror or error}\n"
+            "  what is there is whole; make room or name another folder with --out, "
             "then give the same command again"
         ) from error
 
@@ -56,9 +56,11 @@ def seal(content: bytes) -> bytes:
     HDF5 and zip readers pass over bytes after the end; a format that forbids them, such as
     safetensors, keeps the place in its own metadata.
     """
-    if BLANK_SEAL not in content:
-        content += b"\n" + BLANK_SEAL
-    return content.replace(BLANK_SEAL, MARK + hashlib.sha256(content).hexdigest().encode())
+    head, blank, tail = content.rpartition(BLANK_SEAL)
+    if not blank:
+        head, tail = content + b"\n", b""
+    digest = hashlib.sha256(head + BLANK_SEAL + tail).hexdigest()
+    return head + MARK + digest.encode() + tail
 
 
 def read_sealed(path: Path, advice: str) -> bytes:
@@ -70,9 +72,8 @@ def read_sealed(path: Path, advice: str) -> bytes:
     """
     content = read(path)
     at = content.rfind(MARK)
-    found = content[at : at + len(BLANK_SEAL)]
-    if at < 0 or seal(content[:at] + BLANK_SEAL + content[at + len(BLANK_SEAL) :])[at:][: len(found)] != found:
-        raise WorkError(f"{path}: does not match its checksum: it was cut short or altered\n  {advice}")
+    if at < 0 or seal(content[:at] + BLANK_SEAL + content[at + len(BLANK_SEAL) :]) != content:
+        raise WorkError(f"{shown(path)}: does not match its checksum: it was cut short or altered\n  {advice}")
     return content
 
 
@@ -85,4 +86,12 @@ def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise RequestError(f"{path}: cannot be read: {error.strerror}") from error
+        raise RequestError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+
+
+def shown(path: Path) -> str:
+    """A path as people are told it: relative to the working directory where it lies below that."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except (OSError, ValueError):
+        return str(path)

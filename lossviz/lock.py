@@ -6,11 +6,14 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lossviz.errors import WorkError
+from lossviz.files import shown
+
+LOCK = ".lock"
 
 
 @contextmanager
@@ -23,26 +26,27 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises:
         WorkError: another living process writes here, or the folder cannot be written.
     """
-    path = folder / ".lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - held open for as long as the lock
-    except OSError as error:
-        raise WorkError(f"{folder}: cannot be written: {error.strerror}\n  name another folder with --out") from error
-    with file:
+    path = folder / LOCK
+    me = {
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["lossviz", *sys.argv[1:]]),
+    }
+    with ExitStack() as held:
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Unbuffered, so that a full disk is met here and not again on closing.
+            file = held.enter_context(path.open("ab", buffering=0))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(json.dumps(me).encode())
         except BlockingIOError:
-            raise WorkError(f"{folder}: is being written by {_holder(path)}\n  wait for it, or end it") from None
-        me = {
-            "pid": os.getpid(),
-            "host": platform.node(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": " ".join(["lossviz", *sys.argv[1:]]),
-        }
-        file.truncate(0)
-        file.write(json.dumps(me))
-        file.flush()
+            raise WorkError(f"{shown(folder)}: is being written by {_holder(path)}\n  wait for it, or end it") from None
+        except OSError as error:
+            raise WorkError(
+                f"{shown(folder)}: cannot be written: {error.strerror}\n  make room or name another folder with --out"
+            ) from error
         try:
             yield
         finally:

@@ -3,8 +3,13 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
+from lossviz import __version__
+from lossviz.config import Config
+from lossviz.config.reading import dump
 from lossviz.files import atomic_write, read_sealed, seal
 
 
@@ -27,3 +32,20 @@ def load_results(path: Path) -> xr.Dataset:
     content = read_sealed(path, "restore it from a copy, or measure again: the same command with --fresh")
     with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as file:
         return file.load().drop_encoding()
+
+
+def variable(dims: str | tuple[str, ...], values: ArrayLike, long_name: str, units: str) -> xr.Variable:
+    """An array that says what it is."""
+    return xr.Variable(dims, np.asarray(values), {"long_name": long_name, "units": units})
+
+
+def protocol(config: Config, title: str) -> dict[str, str | int]:
+    """Attributes that every result file has: whose it is, and the whole configuration that made it."""
+    return {
+        "title": f"{config.name}/{config.variant}: {title}",
+        "experiment": config.name,
+        "variant": config.variant,
+        "seed": config.seed,
+        "configuration": dump(config),
+        "lossviz": __version__,
+    }

@@ -12,9 +12,12 @@ from typing import Any
 
 from lossviz.config import Config, read
 from lossviz.config.reading import dump
+from lossviz.config.words import show
 from lossviz.errors import RequestError, WorkError
-from lossviz.files import atomic_write, remove_partials
-from lossviz.lock import exclusive
+from lossviz.files import atomic_write, remove_partials, shown
+from lossviz.files import read as read_file
+from lossviz.lock import LOCK, exclusive
+from lossviz.signals import Stopped
 
 # What decides the numbers of a training; the rest of a configuration may change between commands.
 IDENTITY = ("seed", "data", "model", "train")
@@ -30,11 +33,11 @@ class Run:
 
     @property
     def variant(self) -> str:
-        return self.folder.name
+        return self.folder.absolute().name
 
     @property
     def experiment(self) -> str:
-        return self.folder.parent.name
+        return self.folder.absolute().parent.name
 
     @property
     def config_file(self) -> Path:
@@ -62,6 +65,15 @@ class Run:
     def surface_files(self) -> list[Path]:
         return sorted(self.folder.glob("surface-*.nc"))
 
+    def scan_files(self, name: str) -> list[Path]:
+        """What a scan of this name leaves."""
+        return [self.surface_file(name), self.directions_file(name)]
+
+    @property
+    def contents(self) -> list[Path]:
+        """Everything in the folder but its lock."""
+        return [path for path in self.folder.glob("*") if path.name != LOCK]
+
     def checkpoint_file(self, step: int) -> Path:
         return self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
 
@@ -78,7 +90,8 @@ class Run:
     def checkpoint_steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
         files = (self.folder / "checkpoints").glob("step-*.safetensors")
-        return sorted(int(path.stem.removeprefix("step-")) for path in files)
+        steps = [path.stem.removeprefix("step-") for path in files]
+        return sorted(int(step) for step in steps if step.isdecimal())
 
     def config(self, overrides: Sequence[str] = ()) -> Config:
         """The configuration that ran, with overrides of the command line."""
@@ -98,54 +111,58 @@ class Run:
         """
         with exclusive(self.folder):
             remove_partials(self.folder)
-            for path in fresh:
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-            self._refuse_another(config)
+            self._refuse_another(config, fresh)
+            _discard(fresh)
             content = dump(config).encode()
             if not self.config_file.exists() or self.config_file.read_bytes() != content:
                 atomic_write(self.config_file, content)
             yield
 
-    def _refuse_another(self, config: Config) -> None:
-        if not (self.train_file.exists() or self.checkpoint_steps):
+    def _refuse_another(self, config: Config, fresh: Sequence[Path]) -> None:
+        curves = self.train_file.exists() and self.train_file not in fresh
+        checkpoints = self.checkpoint_steps and self.resume_file.parent not in fresh
+        if not (curves or checkpoints):
             return
         there, here = (each.model_dump(mode="json", exclude=PLACES) for each in (self.config(), config))
-        for key in IDENTITY:
-            for name, before, now in _differences(there[key], here[key], key):
-                raise RequestError(
-                    f"{self.folder}: holds a training with {name} = {before}, and now {name} = {now}\n"
-                    "  keep both with another name: or --out, or discard what is there with "
-                    f"lossviz train ... --fresh"
-                )
+        found = [difference for key in IDENTITY for difference in differences(there[key], here[key], key)]
+        if found:
+            lines = [f"  {name} = {show(before)} there, {show(now)} now" for name, before, now in found]
+            raise RequestError(
+                "\n".join([f"{shown(self.folder)}: holds the training of another configuration", *lines])
+                + "\n  keep both with another name: or --out, or discard what is there with lossviz train ... --fresh"
+            )
 
     def record(self) -> dict[str, Any]:
         """What run.json says, by stage: train, probe, surface-<name>."""
         if not self.record_file.exists():
             return {}
+        content = read_file(self.record_file)
         try:
-            return dict(json.loads(self.record_file.read_text(encoding="utf-8")))
-        except (ValueError, UnicodeDecodeError) as error:
-            raise WorkError(f"{self.record_file}: is damaged ({error})\n  delete it; it is only a record") from error
+            record = json.loads(content)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise WorkError(f"{shown(self.record_file)}: is damaged\n  delete it; it is only a record")
+        return record
 
-    def note(self, stage: str, **facts: Any) -> None:
+    def note(self, stage: str, **facts: object) -> None:
         """Add facts to what run.json says of a stage."""
-        record = self.record()
-        record["experiment"], record["variant"] = self.experiment, self.variant
-        record.setdefault(stage, {}).update(facts)
+        self._keep(stage, {**self.record().get(stage, {}), **facts})
+
+    def _keep(self, stage: str, facts: dict[str, object]) -> None:
+        record = {"experiment": self.experiment, "variant": self.variant, **self.record(), stage: facts}
         atomic_write(self.record_file, (json.dumps(record, indent=2) + "\n").encode())
 
     @contextmanager
-    def stage(self, name: str, **facts: Any) -> Iterator[dict[str, Any]]:
+    def stage(self, name: str, **facts: object) -> Iterator[dict[str, Any]]:
         """Record how a stage goes: running, then done, interrupted or failed; the caller may add facts."""
         started = datetime.now(UTC)
-        self.note(name, status="running", command=["lossviz", *sys.argv[1:]], started=_stamp(started), **facts)
+        command = ["lossviz", *sys.argv[1:]]
+        self._keep(name, {"status": "running", "command": command, "started": _stamp(started), **facts})
         outcome: dict[str, Any] = {"status": "done"}
         try:
             yield outcome
-        except (KeyboardInterrupt, SystemExit):
+        except (Stopped, KeyboardInterrupt):
             outcome["status"] = "interrupted"
             raise
         except BaseException:
@@ -167,14 +184,15 @@ def find_runs(path: Path, only: Sequence[str] = ()) -> list[Run]:
     Raises:
         RequestError: there is none, or not the variant asked for.
     """
-    if (path / "config.yaml").is_file():
-        return [Run(path)]
-    runs = sorted((Run(config.parent) for config in path.glob("*/config.yaml")), key=_order)
+    if not path.is_dir():
+        raise RequestError(f"{shown(path)}: there is no such folder; lossviz train makes it")
+    runs = [Run(path)] if Run(path).config_file.is_file() else []
+    runs = runs or sorted((Run(config.parent) for config in path.glob("*/config.yaml")), key=_order)
     missing = [name for name in only if name not in {run.variant for run in runs}]
     if missing or not runs:
         there = ", ".join(run.variant for run in runs) or "no run (a folder with config.yaml, one level down)"
         wanted = f"no variant {', '.join(missing)}" if missing else "nothing that lossviz train left"
-        raise RequestError(f"{path}: holds {wanted}\n  there is: {there}")
+        raise RequestError(f"{shown(path)}: holds {wanted}\n  there is: {there}")
     return [run for run in runs if not only or run.variant in only]
 
 
@@ -183,10 +201,24 @@ def _order(run: Run) -> tuple[int, str]:
     return siblings.index(run.variant) if run.variant in siblings else len(siblings), run.variant
 
 
-def _differences(there: Any, here: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+def _discard(paths: Sequence[Path]) -> None:
+    try:
+        for path in paths:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WorkError(f"{shown(Path(error.filename))}: cannot be deleted: {error.strerror}") from error
+
+
+def differences(there: object, here: object, name: str) -> Iterator[tuple[str, object, object]]:
+    """Keys whose values differ between two configurations, with both values."""
     if isinstance(there, dict) and isinstance(here, dict):
-        for key in {**there, **here}:
-            yield from _differences(there.get(key), here.get(key), f"{name}.{key}")
+        # Another network has other keys: its name says enough.
+        tags = [key for key in ("name", "kind") if there.get(key) != here.get(key)]
+        for key in tags or {**there, **here}:
+            yield from differences(there.get(key), here.get(key), f"{name}.{key}")
     elif there != here:
         yield name, there, here
 

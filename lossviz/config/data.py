@@ -14,7 +14,7 @@ class _Images(Section):
     examples: AllOrCount = Field("all", description="How many training examples are used.")
     choose: Literal["stratified", "first"] = Field(
         "stratified",
-        description="Which ones, when fewer than all: the same share of every class (drawn with the seed), or the first.",
+        description="Which ones, when fewer than all: the same share of each class, drawn with the seed; or the first.",
     )
     augment: Literal["none", "crop-flip"] = Field(
         "none", description="crop-flip: pad by 4 pixels, crop at random, mirror half of the images (training only)."

@@ -1,13 +1,11 @@
 """The whole configuration of one variant of an experiment."""
 
-from typing import Annotated
-
 from pydantic import Field, model_validator
 
 from lossviz.config.data import Data
 from lossviz.config.model import Model
 from lossviz.config.probe import Probe
-from lossviz.config.section import Name, Section
+from lossviz.config.section import Name, Section, Seed
 from lossviz.config.surface import Surface
 from lossviz.config.train import Train
 
@@ -20,7 +18,7 @@ class Config(Section):
     siblings: tuple[Name, ...] = Field(
         (), description="All variants of the experiment in its order, which is the order of legends; filled in."
     )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Every random number of a run derives from it.")
+    seed: Seed = Field(0, description="Every random number of a run derives from it.")
     data: Data = Field(description="The data set.")
     model: Model = Field(description="The network.")
     train: Train | None = Field(None, description="Training; may be absent where only a checkpoint is scanned.")
@@ -29,8 +27,6 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _batch_fits(self) -> "Config":
-        if self.variant == "figures":
-            raise ValueError("a variant cannot be called figures: that is the folder of the plots")
         examples = self.data.examples
         if self.train and isinstance(examples, int) and self.train.batch_size > examples:
             raise ValueError(f"train.batch_size = {self.train.batch_size} is larger than data.examples = {examples}")

@@ -41,7 +41,8 @@ class Resnet(Section):
     width: Positive = Field(1.0, description="Factor on every number of channels.")
     shortcut: Literal["A", "B", "none"] = Field(
         "B",
-        description="Where the shape changes, A: zero-padded, without parameters (He); B: 1x1 convolution (Li). none: plain network.",
+        description="Where the shape changes: A zero-padded, without parameters (He), B a 1x1 convolution (Li). "
+        "none: a plain network.",
     )
     norm: Norm = Field("batch", description="Normalisation after every convolution.")
     noise: Noise = Field(default_factory=Noise, description="Scales of the noise of norm: noisy-batch.")

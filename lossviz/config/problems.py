@@ -1,16 +1,28 @@
 """What is wrong with a configuration, in the words of its author: key, value given, values accepted."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lossviz.config.experiment import Config
+from lossviz.config.words import alternatives, describe, is_model, show, tag_of, unwrap
 
 Keys = tuple[str | int, ...]
+
+# Names that other tools use for the same thing are further apart than a slip of the finger.
+SYNONYMS = {
+    "dataset": "data",
+    "epochs": "steps",
+    "iterations": "steps",
+    "learning_rate": "lr",
+    "network": "model",
+    "normalization": "norm",
+}
 
 
 @dataclass(frozen=True)
@@ -19,7 +31,9 @@ class Problem:
 
     keys: Keys
     text: str
-    accepted: tuple[str, ...] = ()
+    accepted: str = ""
+    # Other keys that have a part in it: where the first is a default, one of these was written.
+    also: tuple[Keys, ...] = ()
     where: str = ""
 
     def at(self, where: str) -> "Problem":
@@ -30,150 +44,128 @@ class Problem:
 def report(problems: Sequence[Problem]) -> str:
     """One block of lines per problem; a problem of the base is told once, not once a variant."""
     blocks = []
-    for problem in dict.fromkeys(problems):
-        lines = [f"{problem.where}: {problem.text}"]
-        if problem.accepted:
-            lines.append(f"  accepted: {' or '.join(dict.fromkeys(problem.accepted))}")
-        blocks.append("\n".join(lines))
+    for problem in problems:
+        accepted = f"\n  accepted: {problem.accepted}" if problem.accepted else ""
+        blocks.append(f"{problem.where}: {problem.text}{accepted}")
     return "\n".join(dict.fromkeys(blocks))
 
 
-def problems_of(error: ValidationError, tree: Mapping[str, Any]) -> list[Problem]:
-    """pydantic's findings, one per key; alternatives of one key (`all` or a count) are told together."""
+def problems_of(error: ValidationError) -> list[Problem]:
+    """Findings of pydantic, one per key: alternatives of a type are told together, and a slip once."""
     found: dict[Keys, Problem] = {}
-    for detail in error.errors():
-        problem = _translate(detail, tree)
-        earlier = found.get(problem.keys)
-        if earlier and earlier.accepted and problem.accepted:
-            problem = replace(earlier, accepted=earlier.accepted + problem.accepted)
-        found[problem.keys] = problem
-    # A list with a wrong element is also "too short" to pydantic; the element says it better.
-    inner = [keys[:length] for keys in found for length in range(len(keys))]
-    return [problem for keys, problem in found.items() if not (keys in inner and problem.accepted)]
+    meant: set[Keys] = set()
+    for detail in error.errors(include_url=False):
+        keys, kind = _follow(detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            guess = _guess(str(keys[-1]), detail["loc"][:-1])
+            meant.add((*keys[:-1], guess))
+            found[keys] = _unknown(keys, detail["loc"][:-1], guess)
+        else:
+            found[keys] = _translate(detail, keys, kind)
+    # A list with a wrong element is also "too short" to pydantic, and a misspelt key is also "missing".
+    around = {keys[:length] for keys in found for length in range(1, len(keys)) if isinstance(keys[length], int)}
+    return [problem for keys, problem in found.items() if keys not in around | meant]
 
 
-def _translate(detail: ErrorDetails, tree: Mapping[str, Any]) -> Problem:
-    kind, context = detail["type"], detail.get("ctx", {})
-    keys = _written_keys(detail, tree)
-    name = _spell(keys)
-    if kind == "extra_forbidden":
-        return _unknown_key(detail, keys)
-    if kind == "missing" and isinstance(keys[-1], int):
-        field = _section(detail["loc"][:-2]).model_fields[str(keys[-2])]
-        return Problem(keys[:-1], f"{_spell(keys[:-1])} = {detail['input']} is too short", (str(field.description),))
-    if kind == "missing":
-        return Problem(keys, f"{name} is missing", _choices(detail["loc"]))
-    if kind == "value_error":
-        prefix = f"{name}: " if keys else ""
-        return Problem(keys, prefix + str(context["error"]))
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
-        tag = context["discriminator"].strip("'")
-        given = f"{name}.{tag} = {_show(context['tag'])}" if "tag" in context else f"{name}.{tag} is missing"
-        return Problem((*keys, tag), given, _choices(detail["loc"]))
-    return Problem(keys, f"{name} = {_show(detail['input'])}", (_accepted(kind, context, detail["msg"]),))
-
-
-def _accepted(kind: str, context: Mapping[str, Any], message: str) -> str:
-    plain = {
-        "int_type": "a whole number",
-        "int_from_float": "a whole number",
-        "float_type": "a number",
-        "finite_number": "a finite number",
-        "bool_type": "true or false",
-        "string_type": "text",
-        "tuple_type": "a list",
-        "model_type": "a mapping of keys",
-        "model_attributes_type": "a mapping of keys",
-        "dict_type": "a mapping of keys",
-    }
-    if kind in plain:
-        return plain[kind]
-    bounds = {
-        "greater_than": "a number above {gt:g}",
-        "greater_than_equal": "a number of at least {ge:g}",
-        "less_than": "a number below {lt:g}",
-        "less_than_equal": "a number of at most {le:g}",
-        "too_short": "a list of at least {min_length}",
-        "too_long": "a list of at most {max_length}",
-        "string_too_short": "text that is not empty",
-        "string_pattern_mismatch": "letters, digits, '.', '_' and '-', beginning with a letter or digit",
-    }
-    if kind in bounds:
-        return bounds[kind].format(**context)
-    if kind == "literal_error":
-        return str(context["expected"]).replace("'", "")
-    return message
-
-
-def _written_keys(detail: ErrorDetails, tree: Mapping[str, Any]) -> Keys:
-    """The part of pydantic's location that a person wrote: without the tags of unions."""
-    keys: list[str | int] = []
-    node: Any = tree
-    for piece in detail["loc"]:
-        if isinstance(node, Mapping) and piece in node:
-            keys.append(piece)
-            node = node[piece]
-        elif isinstance(node, list) and isinstance(piece, int) and piece < len(node):
-            keys.append(piece)
-            node = node[piece]
-    last = detail["loc"][-1:]
-    if detail["type"] == "missing" and keys[-1:] != list(last):
-        keys.append(last[0])
-    return tuple(keys)
-
-
-def _spell(keys: Keys) -> str:
+def spell(keys: Sequence[str | int]) -> str:
+    """A path of keys as people write it: `probe.lengths[2]`."""
     text = ""
     for key in keys:
-        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
     return text
 
 
-def _show(value: object) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "nothing"}[value]
-    return str(value)
+def _translate(detail: ErrorDetails, keys: Keys, kind: object) -> Problem:
+    name, reason, value = spell(keys), detail["type"], detail["input"]
+    if reason == "value_error":
+        return _refusal(str(detail["ctx"]["error"]), keys, kind)
+    if reason == "missing" and not isinstance(keys[-1], int):
+        # Choosing another kind of thing is what makes a key necessary.
+        tags = tuple((*keys[:-1], key) for key in ("name", "kind") if keys[:-1])
+        return Problem(keys, f"{name} is missing", describe(kind), tags)
+    if reason == "missing":
+        keys, kind = _follow(detail["loc"][:-1])
+        return Problem(keys, f"{spell(keys)} = {show(value)} is too short", describe(kind))
+    if reason in ("union_tag_not_found", "union_tag_invalid"):
+        tag = detail["ctx"]["discriminator"].strip("'")
+        choices = describe(kind).partition(": ")[2]
+        given = _given(f"{name}.{tag}", value[tag]) if tag in value else f"{name}.{tag} is missing"
+        return Problem((*keys, tag), given, choices)
+    accepted = describe(kind)
+    if reason == "finite_number":
+        accepted = accepted.replace("number", "finite number")
+    return Problem(keys, _given(name, value), accepted)
 
 
-def _unknown_key(detail: ErrorDetails, keys: Keys) -> Problem:
-    section = _section(detail["loc"][:-1])
-    known = list(section.model_fields)
-    wrong = str(keys[-1])
+def _given(name: str, value: object) -> str:
+    return f"{name} has no value" if value is None else f"{name} = {show(value)}"
+
+
+def _refusal(text: str, keys: Keys, kind: object) -> Problem:
+    """A refusal by a validator, which spells keys as `key = value`, beginning in its own section."""
+    section, _ = unwrap(kind)
+    if not is_model(section):
+        return Problem(keys, f"{spell(keys)}: {text}")
+    mentioned: list[Keys] = []
+
+    def complete(match: re.Match[str]) -> str:
+        mentioned.append((*keys, *match[1].split(".")))
+        return f"{spell(mentioned[-1])} = "
+
+    text = re.sub(r"([a-z_][a-z_.]*) = ", complete, text)
+    return Problem(mentioned[0], text, also=tuple(mentioned[1:]))
+
+
+def _unknown(keys: Keys, section: Sequence[str | int], guess: str) -> Problem:
+    model = _section(section)
+    tag = tag_of(model)
+    place = (spell(keys[:-1]) or "a configuration") + (f" with {tag[0]}: {tag[1]}" if tag else "")
+    hint = f"; did you mean {guess}?" if guess else ""
+    return Problem(keys, f"{spell(keys)} is not a key of {place}{hint}", ", ".join(_keys_of(model)))
+
+
+def _guess(wrong: str, section: Sequence[str | int]) -> str:
+    """The key that was probably meant, the path of a key that stands elsewhere, or nothing."""
+    known = _keys_of(_section(section))
     near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
-    # Names that other tools use for the same thing are further apart than a slip of the finger.
-    synonym = {"learning_rate": "lr", "epochs": "steps", "iterations": "steps", "normalization": "norm", "dataset": "data"}
-    guess = near[0] if near else synonym.get(wrong)
-    hint = f"; did you mean {guess}?" if guess in known else ""
-    place = _spell(keys[:-1]) or "a configuration"
-    return Problem(keys, f"{_spell(keys)}: {place} has no key {wrong}{hint}", (", ".join(known),))
+    if near:
+        return near[0]
+    name = SYNONYMS.get(wrong, wrong)
+    if name in known:
+        return name
+    parts = {
+        key: [part for part in alternatives(field) if is_model(part)] for key, field in Config.model_fields.items()
+    }
+    homes = [key for key, models in parts.items() if any(name in model.model_fields for model in models)]  # type: ignore[attr-defined]
+    return f"{homes[0]}.{name}" if homes and not section else ""
+
+
+def _keys_of(model: type[BaseModel]) -> list[str]:
+    """The keys that a person may write."""
+    if model is Config:
+        return [key for key in model.model_fields if key not in ("variant", "siblings")] + ["variants"]
+    return list(model.model_fields)
 
 
 def _section(location: Sequence[str | int]) -> type[BaseModel]:
-    """The schema class at a pydantic location, in which the tag of a union follows its key."""
-    candidates: list[type[BaseModel]] = [Config]
+    model, _ = unwrap(_follow(location)[1])
+    return model  # type: ignore[return-value]
+
+
+def _follow(location: Sequence[str | int]) -> tuple[Keys, object]:
+    """The keys that a person wrote, and the type there: pydantic's location also names the members of unions."""
+    keys: list[str | int] = []
+    kind: object = Config
     for piece in location:
-        tagged = [model for model in candidates if piece in _tags(model)] if len(candidates) > 1 else []
-        if tagged:
-            candidates = tagged
-        elif piece in candidates[0].model_fields:
-            candidates = _models(candidates[0].model_fields[str(piece)].annotation) or candidates
-    return candidates[0]
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models(part)]
-
-
-def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    return tuple(tag for key in ("name", "kind") if key in model.model_fields for tag in get_args(model.model_fields[key].annotation))
-
-
-def _choices(location: Sequence[str | int]) -> tuple[str, ...]:
-    """The names between which a missing tag would choose."""
-    parent = _section(location[:-1])
-    field = parent.model_fields.get(str(location[-1]))
-    models = _models(field.annotation) if field else []
-    tags = [tag for model in models for tag in _tags(model)]
-    return (", ".join(tags),) if len(models) > 1 else ()
+        base, _ = unwrap(kind)
+        members = [part for part in alternatives(base) if is_model(part)]
+        if isinstance(piece, int):
+            items = next(get_args(part) for part in alternatives(base) if get_origin(part) is tuple)
+            kind = items[0] if items[1:] == (...,) else items[piece]
+        elif is_model(base):
+            kind = base.model_fields.get(piece, object)  # type: ignore[attr-defined]
+        else:
+            kind = next((model for model in members if (tag_of(model) or ())[1:] == (piece,)), kind)
+            continue
+        keys.append(piece)
+    return tuple(keys), kind

@@ -1,18 +1,22 @@
 """From a file, command-line overrides and variants to complete configurations, or to one clear refusal."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from lossviz.config.document import Document, open_document, parse_value
+from lossviz.config.document import Dumper, open_document
 from lossviz.config.experiment import Config
-from lossviz.config.problems import Problem, problems_of, report
+from lossviz.config.problems import problems_of, report
+from lossviz.config.section import NAME
+from lossviz.config.sources import Sources, parse_setting
+from lossviz.config.words import NAME_WORDS
 from lossviz.errors import RequestError
+from lossviz.files import shown
 
 # Where one key decides which others exist: changing it replaces the mapping instead of merging into it.
 TAGS = {("data",): "name", ("model",): "name", ("train", "schedule"): "kind", ("surface", "directions"): "kind"}
@@ -32,13 +36,20 @@ def find(source: str) -> Path:
     Raises:
         RequestError: there is neither; says what there is.
     """
-    shipped = shipped_configurations()
-    if Path(source).is_file():
-        return Path(source)
-    if source in shipped:
-        return shipped[source]
+    path, shipped = Path(source or "''"), shipped_configurations()
+    try:
+        if path.is_file():
+            return path
+        if source in shipped:
+            return shipped[source]
+        if path.is_dir():
+            raise RequestError(f"{path}: is a folder; a configuration is a YAML file")
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror}") from error
+    if path.suffix or path.parent != Path():
+        raise RequestError(f"{path}: there is no such file")
     raise RequestError(
-        f"{source}: there is no such file, and no configuration of that name ships with lossviz\n"
+        f"{path}: there is no such file, and no configuration of that name ships with lossviz\n"
         f"  shipped: {', '.join(shipped)}"
     )
 
@@ -55,31 +66,26 @@ def read(source: str, overrides: Sequence[str] = (), only: Sequence[str] = ()) -
         RequestError: names every wrong key: file, line, value given, values accepted.
     """
     document = open_document(find(source))
-    settings = [_setting(text) for text in overrides]
-    tree = document.tree
-    for setting in settings:
-        if setting.keys[0] == "variants":
-            tree = _merge(tree, setting.tree())
-    base = {key: value for key, value in tree.items() if key != "variants"}
-    named = _variants(document, tree)
+    sources = Sources(document, [parse_setting(text) for text in overrides])
+    inner = [setting.tree for setting in sources.settings if "variants" in setting.tree]
+    outer = [setting.tree for setting in sources.settings if "variants" not in setting.tree]
+    tree = _merge(document.tree, *inner)
+    named = _variants(tree, sources) if "variants" in tree else {_only_variant(_merge(tree, *outer), sources): {}}
     unknown = [name for name in only if name not in named]
     if unknown:
         raise RequestError(
-            f"{document.path}: there is no variant {', '.join(unknown)}\n  variants: {', '.join(named)}"
+            f"{shown(document.path)}: there is no variant {', '.join(unknown)}\n  variants: {', '.join(named)}"
         )
+    base = {key: value for key, value in tree.items() if key != "variants"}
     configs, problems = [], []
     for name, changes in named.items():
         if only and name not in only:
             continue
-        siblings = tree.get("siblings") or list(named)
-        merged = {**_merge(base, changes), "variant": name, "siblings": siblings}
-        for setting in settings:
-            if setting.keys[0] != "variants":
-                merged = _merge(merged, setting.tree())
+        merged = {"variant": name, "siblings": list(named), **_merge(base, changes, *outer)}
         try:
-            configs.append(Config.model_validate_json(json.dumps(merged, default=str)))
+            configs.append(Config.model_validate_json(json.dumps(merged)))
         except ValidationError as error:
-            problems += [_located(document, problem, name, settings) for problem in problems_of(error, merged)]
+            problems += [sources.located(problem, name) for problem in problems_of(error)]
     if problems:
         raise RequestError(report(problems))
     return configs
@@ -87,82 +93,64 @@ def read(source: str, overrides: Sequence[str] = (), only: Sequence[str] = ()) -
 
 def dump(config: Config) -> str:
     """The configuration as YAML that `read` understands, every default spelled out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=100)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, width=100)
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """One `--set a.b=value`."""
-
-    text: str
-    keys: tuple[str, ...]
-    value: Any
-
-    def tree(self) -> dict[str, Any]:
-        nested = self.value
-        for key in reversed(self.keys):
-            nested = {key: nested}
-        return dict(nested)
-
-    def wrote(self, path: Sequence[str]) -> bool:
-        """Whether the value under a path of keys, or one around or inside it, came from here."""
-        shared = min(len(path), len(self.keys))
-        return list(path[:shared]) == list(self.keys[:shared])
+def _merge(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:
+    for each in changes:
+        base = _merge_at((), base, each)
+    return dict(base)
 
 
-def _setting(text: str) -> _Setting:
-    name, equals, value = text.partition("=")
-    keys = tuple(name.strip().split("."))
-    if not equals or not all(keys):
-        raise RequestError(f"--set {text}: is not of the form key.key=value, such as --set train.lr=0.05")
-    try:
-        return _Setting(text, keys, parse_value(value))
-    except yaml.YAMLError as error:
-        raise RequestError(
-            f"--set {text}: the value is not YAML; quote it, such as --set 'surface.x=[-1, 1, 25]'"
-        ) from error
-
-
-def _merge(base: Mapping[str, Any], changes: Mapping[str, Any], at: tuple[str, ...] = ()) -> dict[str, Any]:
-    tag = TAGS.get(at)
-    if tag and tag in changes and changes[tag] != base.get(tag):
+def _merge_at(at: tuple[str, ...], base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    tag = TAGS.get(at[2:] if at[:1] == ("variants",) else at)
+    if tag and tag in base and tag in changes and changes[tag] != base[tag]:
         return dict(changes)
     merged = dict(base)
     for key, value in changes.items():
         mine = merged.get(key)
         both = isinstance(mine, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(mine, value, (*at, str(key))) if both else value  # type: ignore[arg-type]
+        merged[key] = _merge_at((*at, key), mine, value) if both else value  # type: ignore[arg-type]
     return merged
 
 
-def _variants(document: Document, tree: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The overrides of each variant by its name; an experiment without variants has one, named after itself."""
-    if "variants" not in tree:
-        return {str(tree.get("variant") or tree.get("name", "")): {}}
+def _variants(tree: Mapping[str, Any], sources: Sources) -> dict[str, Mapping[str, Any]]:
+    """The overrides of each variant by its name."""
+    for key in ("variant", "siblings"):
+        if key in tree:
+            raise RequestError(f"{sources.place(key)}: {key} is filled in from variants; delete it")
     variants = tree["variants"]
-    where = f"{document.path}, line {document.line(['variants'])}"
     if not isinstance(variants, Mapping) or not variants:
-        raise RequestError(f"{where}: variants must be a mapping of names to overrides, such as `batchnorm: {{model: {{norm: batch}}}}`")
+        raise RequestError(
+            f"{sources.place('variants')}: variants is not a mapping of names to overrides\n"
+            "  accepted: one name or more, such as {standard: {}, batchnorm: {model: {norm: batch}}}"
+        )
     for name, changes in variants.items():
+        where = sources.place("variants", name)
+        if not re.fullmatch(NAME, name) or name == "figures":
+            raise RequestError(f"{where}: variants.{name}{_name_problem(name)}")
         if not isinstance(changes, Mapping | None):
-            raise RequestError(f"{where}: variants.{name} must be a mapping of overrides, or {{}} for none")
+            raise RequestError(
+                f"{where}: variants.{name} is not a mapping of overrides\n"
+                "  accepted: {} for none, or such as {model: {norm: batch}}"
+            )
         for key in ("name", "variant", "siblings", "variants"):
             if changes and key in changes:
+                where = sources.place("variants", name, key)
                 raise RequestError(f"{where}: variants.{name}.{key}: a variant cannot change {key}")
-    return {str(name): changes or {} for name, changes in variants.items()}
+    return {name: changes or {} for name, changes in variants.items()}
 
 
-def _located(document: Document, problem: Problem, variant: str, settings: Sequence[_Setting]) -> Problem:
-    """Say where the offending value was written: on the command line, in the variant, or in the base."""
-    path = [str(key) for key in problem.keys]
-    for setting in settings:
-        if path and setting.wrote(path):
-            return problem.at(f"--set {setting.text}")
-    line = document.line(["variants", variant, *problem.keys])
-    if path and line is not None:
-        return problem.at(f"{document.path}, line {line} (variant {variant})")
-    for length in range(len(problem.keys), 0, -1):
-        line = document.line(problem.keys[:length])
-        if line is not None:
-            return problem.at(f"{document.path}, line {line}")
-    return problem.at(str(document.path))
+def _only_variant(tree: Mapping[str, Any], sources: Sources) -> str:
+    """An experiment without variants has one, named after itself."""
+    name = tree.get("variant", tree.get("name"))
+    if name == "figures":
+        raise RequestError(f"{sources.place('name')}: name = figures{_name_problem(name)}")
+    # Any other wrong name is found by the schema, and should be told once.
+    return name if isinstance(name, str) and re.fullmatch(NAME, name) else "unnamed"
+
+
+def _name_problem(name: str) -> str:
+    if name == "figures":
+        return ": a variant cannot be called so, because figures/ holds the plots"
+    return f" is not a name of a folder\n  accepted: {NAME_WORDS}"

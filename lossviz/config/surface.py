@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from lossviz.config.section import AllOrCount, Count, Name, Section
+from lossviz.config.section import AllOrCount, Count, Name, Section, Seed
 
 
 def _grows(axis: tuple[float, float, int]) -> tuple[float, float, int]:
@@ -23,12 +23,13 @@ class Directions(Section):
     kind: Literal["random"] = "random"
     normalize: Literal["filter", "layer", "none"] = Field(
         "filter",
-        description="Give every filter (output channel or row), or every tensor, of the direction the norm of the weights' own.",
+        description="Give every filter (output channel or row), or every tensor, of the direction "
+        "the norm of the weights' own.",
     )
     ignore: tuple[Literal["bias", "norm"], ...] = Field(
         ("bias", "norm"), description="Kinds of parameters that stay at the checkpoint's values."
     )
-    seed: int = Field(123, description="Of the draw; independent of the experiment's seed.")
+    seed: Seed = Field(123, description="Of the draw; independent of the experiment's seed.")
 
 
 class SurfaceData(Section):

@@ -50,7 +50,8 @@ class Train(Section):
     )
     weight_decay: NonNegative = Field(
         0.0,
-        description="lambda of the penalty lambda/2 * |theta|^2 over all parameters; AdamW decays apart from the gradient.",
+        description="lambda of the penalty lambda/2 * |theta|^2 over all parameters; "
+        "AdamW decays apart from the gradient.",
     )
     schedule: Schedule = Field(default_factory=Constant, description="How lr changes: constant, step or cosine.")
     warmup: Annotated[int, Field(ge=0)] = Field(
@@ -61,20 +62,24 @@ class Train(Section):
     )
     eval_examples: AllOrCount = Field(
         "all",
-        description="Training examples that train_loss and train_error are computed on (stratified); the test set is always whole.",
+        description="Training examples that train_loss and train_error are computed on (stratified); "
+        "the test set is always whole.",
     )
     checkpoint_every: Count = Field(
         1000, description="Save before the first step, every so many steps, and after the last."
     )
     precision: Literal["auto", "float32", "float64", "tf32"] = Field(
         "auto",
-        description="Arithmetic; auto is float32. tf32: CUDA matrix products with 10-bit mantissas. Probes and scans use the same.",
+        description="Arithmetic; auto is float32. tf32: CUDA matrix products with 10-bit mantissas. "
+        "Probes and scans use the same.",
     )
     compile: AutoOrBool = Field(
         "auto",
-        description="torch.compile the network; auto is false (it does not help training on a CPU, and costs a minute).",
+        description="torch.compile the network; auto is false (no help when training on a CPU, and it costs a minute).",
     )
-    channels_last: AutoOrBool = Field("auto", description="Memory layout of images; auto is true (1.5 x faster on a CPU).")
+    channels_last: AutoOrBool = Field(
+        "auto", description="Memory layout of images; auto is true (1.5 x faster on a CPU)."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Train":
@@ -83,9 +88,11 @@ class Train(Section):
         if self.momentum > 0 and self.optimizer != "sgd":
             raise ValueError(f"momentum = {self.momentum} belongs to optimizer: sgd; {self.optimizer} has betas")
         if self.betas != type(self).model_fields["betas"].default and self.optimizer == "sgd":
-            raise ValueError("betas belongs to optimizer: adam or adamw; sgd has momentum")
+            raise ValueError(f"betas = {list(self.betas)} belongs to optimizer: adam or adamw; sgd has momentum")
         if self.warmup > self.steps:
             raise ValueError(f"warmup = {self.warmup} is longer than steps = {self.steps}")
         if isinstance(self.schedule, Step) and self.schedule.milestones[-1] >= self.steps:
-            raise ValueError(f"milestones = {list(self.schedule.milestones)} must lie before steps = {self.steps}")
+            raise ValueError(
+                f"schedule.milestones = {list(self.schedule.milestones)} must lie before steps = {self.steps}"
+            )
         return self

@@ -1,0 +1,178 @@
+"""`make bench`: lossviz against the plain loop, as ratios in one run.
+
+    python -m benchmarks.run [--pairs N] [--out FILE]
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from benchmarks import plain
+from benchmarks.pairs import paired, seconds
+from lossviz.config.model import Model, Resnet, Vgg
+from lossviz.config.surface import Directions
+from lossviz.config.train import Train
+from lossviz.data.cifar10 import MEAN, STD
+from lossviz.data.minibatches import Minibatches
+from lossviz.data.split import Split
+from lossviz.engine.backend import choose_backend
+from lossviz.engine.objective import Objective
+from lossviz.engine.schedule import make_optimizer
+from lossviz.engine.training import descend
+from lossviz.models.build import build
+from lossviz.probe.landscape import landscape
+from lossviz.provenance import machine, versions
+from lossviz.surface.directions import random_direction
+from lossviz.surface.grid import Grid
+from lossviz.surface.scan import scan
+
+LENGTHS = (0.05, 0.1, 0.2, 0.4)
+# Multiply-adds of one forward pass of an image: torch.utils.flop_counter counts two operations each.
+OPERATIONS_PER_MULTIPLY_ADD = 2
+
+
+def pictures(count: int, channels: int = 3) -> tuple[Tensor, Tensor]:
+    """CIFAR-10-shaped noise: arithmetic takes as long on it as on photographs."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, channels, 32, 32), generator=draws, dtype=torch.uint8)
+    return images.contiguous(memory_format=torch.channels_last), torch.randint(0, 10, (count,), generator=draws)
+
+
+def prepared(config: Model, count: int) -> tuple[nn.Module, nn.Module, plain.ImageDataset, Split]:
+    """The same network and data for both sides: contiguous and lazy, or placed and resident."""
+    backend = choose_backend("cpu", None)
+    images, labels = pictures(count)
+    column = [torch.tensor(values)[:, None, None] for values in (MEAN, STD)]
+    split = Split(images, labels, *column)
+    ours = backend.place(build(config, 3, 10))
+    return build(config, 3, 10), ours, plain.ImageDataset(images, labels, MEAN, STD), split
+
+
+def evaluation(pairs: int) -> dict[str, Any]:
+    """Evaluating ResNet-56 on 2,000 images, and the share of the machine's matrix-product rate it reaches."""
+    reference, ours, data, split = prepared(Resnet(name="resnet", depth=56), 2000)
+    batches, objective = plain.loader(data, shuffle=False), Objective(ours)
+    result = paired(
+        lambda: plain.evaluate(reference, batches), lambda: objective.evaluate(split.batches(250)), pairs
+    )
+    rate = len(split) / result["lossviz_s"] * operations(ours)
+    product = matrix_product_rate()
+    return {**result, "images_per_s": len(split) / result["lossviz_s"], "of_matrix_product_rate": rate / product}
+
+
+def training(pairs: int) -> dict[str, Any]:
+    """Ten steps of VGG-11 with BatchNorm, batch 128."""
+    reference, ours, data, split = prepared(Vgg(name="vgg", depth=11, norm="batch"), 1280)
+    batches, config = plain.loader(data, shuffle=True), Train(steps=10, lr=0.01, weight_decay=5e-4)
+    objective, minibatches = Objective(ours), Minibatches(split, 128, seed=0)
+    optimizer = make_optimizer(config, objective.parameters)
+
+    def steps() -> None:
+        ours.train()
+        for step in range(10):
+            descend(objective, optimizer, minibatches(step), config.lr)
+
+    result = paired(lambda: plain.train(reference, batches, 10, config.lr, config.weight_decay), steps, pairs)
+    return {**result, "images_per_s": 1280 / result["lossviz_s"]}
+
+
+def small_scan(pairs: int) -> dict[str, Any]:
+    """Nine points of a plane, a narrow VGG-11 on 500 images."""
+    reference, ours, data, split = prepared(Vgg(name="vgg", depth=11, width=0.125), 500)
+    batches, objective = plain.loader(data, shuffle=False), Objective(ours)
+    vectors = {axis: random_direction(ours, Directions(), axis) for axis in ("x", "y")}
+    places = [(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]
+
+    def ours_scan() -> None:
+        for _ in scan(objective, vectors, Grid.empty((-1, 1, 3), (-1, 1, 3)), split, 250):
+            pass
+
+    return paired(lambda: plain.scan(reference, (vectors["x"], vectors["y"]), places, batches), ours_scan, pairs)
+
+
+def probing(pairs: int) -> dict[str, Any]:
+    """The landscape at four lengths of VGG-11 with BatchNorm, against five bare forward-backward passes."""
+    _, ours, _, split = prepared(Vgg(name="vgg", depth=11, width=0.5, norm="batch"), 256)
+    objective, batch = Objective(ours), Minibatches(split, 128, seed=0)(0)
+    ours.train()
+
+    def bare() -> None:
+        for _ in range(1 + len(LENGTHS)):
+            loss = nn.functional.cross_entropy(ours(batch.inputs), batch.targets)
+            torch.autograd.grad(loss, objective.parameters)
+
+    return paired(bare, lambda: landscape(objective, batch, LENGTHS), pairs)
+
+
+def start_up(pairs: int) -> dict[str, Any]:
+    """Seconds until `lossviz --help` and an error in a configuration are answered, whole processes."""
+
+    def command(*arguments: str) -> float:
+        call = [sys.executable, "-m", "lossviz", *arguments]
+        return seconds(lambda: subprocess.run(call, capture_output=True, check=False))
+
+    command("--help")
+    wrong = ("train", "quickstart", "--set", "train.learning_rate=1")
+    return {
+        "help_s": statistics.median(command("--help") for _ in range(pairs)),
+        "configuration_error_s": statistics.median(command(*wrong) for _ in range(pairs)),
+    }
+
+
+def operations(model: nn.Module) -> int:
+    """Floating-point operations of one forward pass of a 32x32 image."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(1, 3, 32, 32))
+    return int(counter.get_total_flops())
+
+
+def matrix_product_rate(size: int = 2048) -> float:
+    """Operations a second of a float32 matrix product, the best that convolutions could reach."""
+    matrix = torch.randn(size, size)
+    times = [seconds(lambda: matrix @ matrix) for _ in range(7)]
+    return OPERATIONS_PER_MULTIPLY_ADD * size**3 / statistics.median(times[2:])
+
+
+ROWS = {
+    "evaluate ResNet-56": (evaluation, 1.7),
+    "train VGG-11 with BatchNorm": (training, 1.3),
+    "scan a small network": (small_scan, 1.0),
+    "probe, against bare passes": (probing, 0.95),
+}
+
+
+def main() -> None:
+    """Measure, print and save."""
+    arguments = argparse.ArgumentParser(description="lossviz against the plain loop")
+    arguments.add_argument("--pairs", type=int, default=5, help="paired runs of each row")
+    arguments.add_argument("--out", type=Path, default=Path("benchmarks/results.json"))
+    chosen = arguments.parse_args()
+    console, results = Console(), {}
+    table = Table("work", "plain loop", "lossviz", "ratio (range)", "wanted")
+    for name, (measure, wanted) in ROWS.items():
+        with console.status(name):
+            row = results[name] = {**measure(chosen.pairs), "wanted_ratio": wanted}
+        ratio = f"{row['ratio']:.2f} x ({row['ratio_min']:.2f} to {row['ratio_max']:.2f})"
+        table.add_row(name, f"{row['plain_s']:.3g} s", f"{row['lossviz_s']:.3g} s", ratio, f">= {wanted} x")
+    start = results["start-up"] = start_up(chosen.pairs)
+    console.print(table)
+    share = results["evaluate ResNet-56"]["of_matrix_product_rate"]
+    console.print(f"ResNet-56 evaluation reaches {share:.0%} of this machine's 2048 x 2048 matrix-product rate")
+    console.print(f"lossviz --help {start['help_s']:.2f} s, a configuration error {start['configuration_error_s']:.2f} s (wanted < 0.4)")
+    chosen.out.write_text(json.dumps({"machine": machine(), "versions": versions(), "rows": results}, indent=2) + "\n")
+    console.print(f"saved {chosen.out}")
+
+
+if __name__ == "__main__":
+    main()

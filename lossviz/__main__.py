@@ -1,0 +1,5 @@
+"""`python -m lossviz`."""
+
+from lossviz.cli import main
+
+main()

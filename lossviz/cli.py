@@ -1,0 +1,194 @@
+"""The four commands: parse, load, call, report."""
+
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lossviz import __version__
+from lossviz.config import Config, read
+from lossviz.errors import LossvizError
+from lossviz.run import Run, find_runs, run_of
+from lossviz.signals import Stopped, raise_on_signals
+
+# Everything that needs torch, xarray or matplotlib is imported inside the commands:
+# --help and errors in a configuration answer in a fraction of a second.
+
+EPILOG = "All keys of a configuration: docs/configuration.md, or python -m lossviz.config.reference"
+
+app = typer.Typer(
+    help="Show why neural networks train the way they do.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigSource = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a configuration that ships with lossviz.")
+]
+AnySource = Annotated[
+    str, typer.Argument(metavar="CONFIG|RUN", help="The same, or the folder runs/EXPERIMENT or runs/EXPERIMENT/VARIANT.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: train.lr=0.05. Repeatable.")
+]
+Variants = Annotated[list[str] | None, typer.Option("--variant", metavar="NAME", help="Only this variant. Repeatable.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where runs are kept.")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Discard what is there of this command, and start anew.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would run, what it costs, what it writes; touch nothing.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback(invoke_without_command=True)
+def lossviz(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Show why neural networks train the way they do."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command(epilog=EPILOG)
+def train(
+    source: ConfigSource,
+    settings: Settings = None,
+    variants: Variants = None,
+    out: Out = Path("runs"),
+    device: Device = "auto",
+    fresh: Fresh = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train every variant of an experiment, or go on where it stopped."""
+    with _errors(debug):
+        jobs = _experiment(source, settings, variants, out)
+        from lossviz import work
+
+        work.train(jobs, work.Options(device, fresh, dry_run, quiet))
+
+
+@app.command(epilog=EPILOG)
+def probe(
+    source: AnySource,
+    settings: Settings = None,
+    variants: Variants = None,
+    out: Out = Path("runs"),
+    device: Device = "auto",
+    fresh: Fresh = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the landscape along the gradient.
+
+    With CONFIG: every probe.every steps, while training (a training that is over is replayed).
+    With RUN: at the checkpoints that it left.
+    """
+    with _errors(debug):
+        folder = Path(source).is_dir()
+        jobs = _jobs(source, settings, variants, out)
+        from lossviz import work
+
+        work.probe(jobs, work.Options(device, fresh, dry_run, quiet), at_checkpoints=folder)
+
+
+@app.command(epilog=EPILOG)
+def surface(
+    source: AnySource,
+    settings: Settings = None,
+    variants: Variants = None,
+    out: Out = Path("runs"),
+    device: Device = "auto",
+    fresh: Fresh = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Scan the loss on a line or plane through a trained network."""
+    with _errors(debug):
+        jobs = _jobs(source, settings, variants, out)
+        from lossviz import work
+
+        work.surface(jobs, work.Options(device, fresh, dry_run, quiet))
+
+
+@app.command()
+def plot(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Folders runs/EXPERIMENT or runs/EXPERIMENT/VARIANT.")
+    ],
+    figures: Annotated[
+        list[str] | None,
+        typer.Option("--figure", metavar="NAME", help="Only training, landscape or surface. Repeatable."),
+    ] = None,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", metavar="FORMAT", help="png (the default), pdf or svg. Repeatable.")
+    ] = None,
+    variants: Variants = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the figures go. [default: figures/ of the first run]")
+    ] = None,
+    log: Annotated[
+        bool | None, typer.Option("--log/--linear", help="Scale of surfaces. [default: log for a wide range]")
+    ] = None,
+    clip: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Draw surfaces within these losses.")
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Draw what is on disk; several runs share axes, scales and one legend."""
+    with _errors(debug):
+        runs = [run for source in sources for run in find_runs(Path(source), variants or ())]
+        from lossviz.plot.draw import draw
+
+        paths = draw(runs, figures=figures or (), formats=formats or ("png",), folder=out, log=log, clip=clip)
+        if not quiet:
+            typer.echo("\n".join(str(path) for path in paths))
+
+
+def main() -> None:
+    """The console script."""
+    raise_on_signals()
+    try:
+        app()
+    except Stopped as stopped:
+        typer.echo(f"lossviz: stopped by {stopped}; everything finished is kept, the same command goes on", err=True)
+        sys.exit(stopped.exit_status)
+
+
+def _experiment(
+    source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path
+) -> list[tuple[Run, Config]]:
+    return [(run_of(config, out), config) for config in read(source, settings or (), variants or ())]
+
+
+def _jobs(
+    source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path
+) -> list[tuple[Run, Config]]:
+    if Path(source).is_dir():
+        return [(run, run.config(settings or ())) for run in find_runs(Path(source), variants or ())]
+    return _experiment(source, settings, variants, out)
+
+
+@contextmanager
+def _errors(debug: bool) -> Iterator[None]:
+    """Errors a person can act on end in a readable block and an exit status; others are bugs and stay visible."""
+    try:
+        yield
+    except (LossvizError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        text = str(error) if isinstance(error, LossvizError) else f"{error.filename}: {error.strerror}"
+        typer.echo(f"lossviz: {text}", err=True)
+        raise typer.Exit(getattr(error, "exit_status", 1)) from None

@@ -1,0 +1,48 @@
+"""CIFAR-10 through torchvision's loader."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import check_integrity
+
+from lossviz.config.data import Cifar10
+from lossviz.errors import RequestError
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+
+def cifar10(config: Cifar10) -> dict[str, tuple[Tensor, Tensor]]:
+    """50,000 training and 10,000 test images, uint8 (N, 3, 32, 32), and labels.
+
+    Raises:
+        RequestError: the files are missing or damaged and cannot be downloaded; says what to put where.
+    """
+    folder = Path(config.root) / CIFAR10.base_folder
+    damaged = [name for name, md5 in CIFAR10.train_list + CIFAR10.test_list if not check_integrity(folder / name, md5)]
+    if damaged and (folder / damaged[0]).exists() and not config.download:
+        raise RequestError(
+            f"{folder / damaged[0]}: is damaged (its MD5 differs from the official one)\n  {_advice(folder)}"
+        )
+    if damaged and not config.download:
+        raise RequestError(f"{folder}: CIFAR-10 is not there, and data.download is false\n  {_advice(folder)}")
+    try:
+        sets = {"train": CIFAR10(config.root, train=True, download=bool(damaged)), "test": CIFAR10(config.root, train=False)}
+    except (OSError, RuntimeError) as error:
+        state = f"{damaged[0]} is damaged" if (folder / damaged[0]).exists() else "is not there"
+        reason = str(error).splitlines()[0]
+        raise RequestError(f"{folder}: CIFAR-10 {state}, and the download failed: {reason}\n  {_advice(folder)}") from error
+    return {name: (_images(each), torch.tensor(each.targets)) for name, each in sets.items()}
+
+
+def _images(source: CIFAR10) -> Tensor:
+    # Stored (N, H, W, C): the permuted view is already channels_last.
+    return torch.from_numpy(source.data).permute(0, 3, 1, 2)
+
+
+def _advice(folder: Path) -> str:
+    return (
+        f"unpack cifar-10-python.tar.gz (MD5 {CIFAR10.tgz_md5}) in {folder.parent}/, so that {folder}/data_batch_1 exists; "
+        "or set data.root to the folder that holds cifar-10-batches-py/"
+    )

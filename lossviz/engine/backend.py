@@ -1,0 +1,111 @@
+"""Which device computes, in which precision and layout, and why."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lossviz.config.train import Train
+from lossviz.errors import RequestError
+from lossviz.provenance import processor
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where and how the arithmetic is done; the same for training, probing and scanning a variant."""
+
+    device: torch.device
+    why_device: str
+    dtype: torch.dtype
+    precision: str
+    why_precision: str
+    channels_last: bool
+    compile: bool
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a network to the device, in this precision and layout."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return model.to(self.device, self.dtype).to(memory_format=layout)
+
+    def line(self) -> str:
+        """One line for a person."""
+        layout = "channels_last" if self.channels_last else "contiguous"
+        compiled = ", compiled" if self.compile else ""
+        return f"{self._device_name()} ({self.why_device}); {self.precision} ({self.why_precision}); {layout}{compiled}"
+
+    def facts(self) -> dict[str, Any]:
+        """The same for run.json."""
+        return {
+            "device": str(self.device),
+            "device_name": self._device_name(),
+            "why_device": self.why_device,
+            "threads": torch.get_num_threads(),
+            "precision": self.precision,
+            "why_precision": self.why_precision,
+            "channels_last": self.channels_last,
+            "compile": self.compile,
+        }
+
+    def _device_name(self) -> str:
+        if self.device.type == "cuda":
+            return f"{self.device}: {torch.cuda.get_device_name(self.device)}"
+        return f"cpu: {processor()}, {torch.get_num_threads()} threads"
+
+
+def choose_backend(request: str, train: Train | None) -> Backend:
+    """Choose the device a person asked for, and set torch's switches so that results repeat on it.
+
+    Args:
+        request: auto, cpu, cuda or cuda:N.
+        train: its precision, compile and channels_last; defaults where an experiment does not train.
+
+    Raises:
+        RequestError: the device is not there, or cannot compute in that precision.
+    """
+    train = train or Train(steps=1)
+    device, why = _device(request)
+    if train.precision == "tf32" and device.type != "cuda":
+        raise RequestError(f"train.precision = tf32: needs a CUDA device, and this is {device}\n  accepted: auto, float32, float64")
+    _make_repeatable(device, tf32=train.precision == "tf32")
+    automatic = train.precision == "auto"
+    return Backend(
+        device=device,
+        why_device=why,
+        dtype=torch.float64 if train.precision == "float64" else torch.float32,
+        precision="float32" if automatic else train.precision,
+        why_precision="the default: every faster path must agree with it" if automatic else "as configured",
+        channels_last=train.channels_last is not False,
+        compile=train.compile is True,
+    )
+
+
+def _device(request: str) -> tuple[torch.device, str]:
+    if request == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0), "auto: the first CUDA device"
+        return torch.device("cpu"), "auto: no CUDA device is usable"
+    try:
+        device = torch.device(request)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise RequestError(f"--device {request}\n  accepted: auto, cpu, cuda, cuda:N")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise RequestError(f"--device {request}: there is no such device\n  usable CUDA devices: {count}; or --device cpu")
+        device = torch.device("cuda", device.index or 0)
+    return device, "as asked"
+
+
+def _make_repeatable(device: torch.device, tf32: bool) -> None:
+    # torch allows TF32 in convolutions unless told otherwise: 1e-3 instead of 1e-7.
+    mode = "tf32" if tf32 else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = mode
+    torch.backends.cudnn.conv.fp32_precision = mode  # type: ignore[attr-defined]
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False

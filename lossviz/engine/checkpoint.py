@@ -1,0 +1,129 @@
+"""Saving and reading networks: sealed safetensors of our own, and foreign files that hold data only."""
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from lossviz.errors import RequestError
+from lossviz.files import BLANK_SEAL, MARK, atomic_write, read, read_sealed, seal
+
+SAFETENSORS = ".safetensors"
+_ADVICE = "restore it from a copy, or train again: lossviz train ... --fresh"
+# Wrappers around the names of parameters that other tools leave behind.
+_PREFIXES = ("module.", "_orig_mod.")
+_NESTS = ("state_dict", "model", "net")
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], **facts: str) -> None:
+    """Write named tensors as safetensors, sealed; facts go to its metadata."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    atomic_write(path, seal(safetensors.torch.save(plain, {**facts, "seal": BLANK_SEAL.decode()})))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        RequestError: there is no such file.
+        WorkError: it was cut short or altered.
+    """
+    return safetensors.torch.load(read_sealed(path, _ADVICE))
+
+
+def load_foreign(path: Path) -> dict[str, Tensor]:
+    """Read a network that another tool saved: safetensors, a state_dict, or a dict that holds one.
+
+    PyTorch files are read with weights_only=True, so they cannot run code; wrappers' prefixes are removed.
+
+    Raises:
+        RequestError: there is no such file, or no tensors can be read from it.
+    """
+    content = read(path)
+    try:
+        if path.suffix == SAFETENSORS:
+            return load_tensors(path) if MARK in content else safetensors.torch.load(content)
+        tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RequestError(
+            f"{path}: is not a checkpoint that can be read without running its code: {reason}\n"
+            "  accepted: safetensors, or a PyTorch state_dict (alone, or in a dict under state_dict, model or net)"
+        ) from error
+    return {_bare(name): tensor for name, tensor in _state_dict(tree, path).items()}
+
+
+def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy named tensors into a network in place.
+
+    Raises:
+        RequestError: they belong to another architecture; names the first tensor that differs, and both shapes.
+    """
+    own = model.state_dict()
+    for name, tensor in own.items():
+        if name.endswith("num_batches_tracked"):
+            continue  # old checkpoints have none, and it matters only for cumulative averages
+        if name not in tensors:
+            raise _misfit(path, f"{name} {_shape(tensor)} is missing in the file")
+        if tensors[name].shape != tensor.shape:
+            raise _misfit(path, f"{name} is {_shape(tensors[name])} in the file and {_shape(tensor)} in the network")
+    for name, tensor in tensors.items():
+        if name not in own:
+            raise _misfit(path, f"{name} {_shape(tensor)} is in the file and not in the network")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name in tensors:
+                tensor.copy_(tensors[name])
+
+
+def save_resume(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Write all that training needs to go on after `step` updates.
+
+    Schedule and random numbers are pure functions of the seed and the step, so there is nothing else.
+    """
+    buffer = io.BytesIO()
+    torch.save({"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, buffer)
+    atomic_write(path, seal(buffer.getvalue()))
+
+
+def load_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Put network and optimiser into the saved state; returns the step.
+
+    Raises:
+        WorkError: the file was cut short or altered.
+    """
+    state = torch.load(io.BytesIO(read_sealed(path, _ADVICE)), map_location="cpu", weights_only=True)
+    fit(model, state["model"], path)
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def _state_dict(tree: Any, path: Path) -> dict[str, Tensor]:
+    if isinstance(tree, Mapping):
+        for nest in _NESTS:
+            if isinstance(tree.get(nest), Mapping):
+                return _state_dict(tree[nest], path)
+        if tree and all(isinstance(value, Tensor) for value in tree.values()):
+            return {str(name): value for name, value in tree.items()}
+    raise RequestError(f"{path}: holds no state_dict\n  looked for tensors at the top and under {', '.join(_NESTS)}")
+
+
+def _bare(name: str) -> str:
+    for prefix in _PREFIXES:
+        while name.startswith(prefix):
+            name = name.removeprefix(prefix)
+    return name
+
+
+def _misfit(path: Path, difference: str) -> RequestError:
+    return RequestError(f"{path}: belongs to another network: {difference}\n  check the model section")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(size) for size in tensor.shape) or "scalar"

@@ -1,0 +1,91 @@
+"""The training curves of a run: what train.nc holds."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lossviz.config import Config
+from lossviz.results import protocol, variable
+
+_STEP = {
+    "loss": ("mean loss of the minibatch, before the update", "nat"),
+    "accuracy": ("accuracy on the minibatch, before the update", "%"),
+    "penalty": ("L2 penalty, weight_decay / 2 * |theta|^2, before the update", "nat"),
+    "lr": ("learning rate of the update", "1"),
+}
+_EVAL = {
+    "train_loss": ("mean loss over the training set", "nat"),
+    "train_error": ("error over the training set", "%"),
+    "val_loss": ("mean loss over the test set", "nat"),
+    "val_error": ("error over the test set", "%"),
+}
+
+
+class Curves:
+    """Numbers by step and by evaluated step; those of the latest steps wait on the device until `settle`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.steps: list[list[float]] = []
+        self.evaluations: dict[int, list[float]] = {}
+        self.diverged_at: int | None = None
+        self._waiting: list[Tensor] = []
+        self._rates: list[float] = []
+
+    def add(self, loss: Tensor, accuracy: Tensor, penalty: Tensor, lr: float) -> None:
+        """Record the next step without waiting for the device."""
+        self._waiting.append(torch.stack([loss.double(), accuracy, penalty]))
+        self._rates.append(lr)
+
+    def add_evaluation(self, step: int, values: Mapping[str, float]) -> None:
+        """Record an evaluation."""
+        self.evaluations[step] = [values[name] for name in _EVAL]
+
+    def settle(self) -> bool:
+        """Bring the latest steps home (one synchronisation); whether every loss so far is finite.
+
+        Steps after the first loss that is not finite never happened.
+        """
+        if self._waiting and self.diverged_at is None:
+            for row, rate in zip(torch.stack(self._waiting).tolist(), self._rates, strict=True):
+                self.steps.append([*row, rate])
+                if not math.isfinite(row[0]):
+                    self.diverged_at = len(self.steps) - 1
+                    break
+        self._waiting, self._rates = [], []
+        return self.diverged_at is None
+
+    def rewind(self, saved: xr.Dataset, step: int) -> None:
+        """Start from an earlier train.nc, as of the moment before step `step`."""
+        table = np.stack([saved[name].values for name in _STEP], axis=-1)
+        self.steps = table[:step].tolist()
+        rows = np.stack([saved[name].values for name in _EVAL], axis=-1).tolist()
+        at = saved["eval_step"].values.tolist()
+        self.evaluations = {int(key): row for key, row in zip(at, rows, strict=True) if key <= step}
+
+    def dataset(self) -> xr.Dataset:
+        """As in docs/results.md."""
+        self.settle()
+        assert self.config.train is not None
+        table = np.array(self.steps, dtype=np.float64).reshape(-1, len(_STEP))
+        at = sorted(self.evaluations)
+        rows = np.array([self.evaluations[step] for step in at], dtype=np.float64).reshape(-1, len(_EVAL))
+        return xr.Dataset(
+            {
+                **{name: variable("step", table[:, i], *_STEP[name]) for i, name in enumerate(_STEP)},
+                **{name: variable("eval_step", rows[:, i], *_EVAL[name]) for i, name in enumerate(_EVAL)},
+            },
+            coords={
+                "step": variable("step", np.arange(len(table)), "updates before this minibatch", "1"),
+                "eval_step": variable("eval_step", np.array(at, dtype=np.int64), "updates before this evaluation", "1"),
+            },
+            attrs={
+                **protocol(self.config, "training curves"),
+                "steps": self.config.train.steps,
+                "diverged_at": -1 if self.diverged_at is None else self.diverged_at,
+            },
+        )

@@ -1,0 +1,89 @@
+"""The loss as a function of a network's parameters, over a minibatch or a whole split."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lossviz.data.minibatches import Minibatch
+from lossviz.seeding import seeded
+
+PerExample = Callable[[Tensor, Tensor], Tensor]
+"""From outputs (N, ...) and targets (N, ...) to losses (N,)."""
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(outputs)[target] of each example, in nats."""
+    return functional.cross_entropy(outputs, targets, reduction="none")
+
+
+@dataclass(frozen=True)
+class Differential:
+    """Loss and gradient at a point, on one minibatch; all on the device."""
+
+    loss: Tensor
+    gradient: list[Tensor]
+    correct: Tensor
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss over examples, its standard error, and the share of wrong answers (%, NaN for regression)."""
+
+    loss: float
+    loss_stderr: float
+    error: float
+    examples: int
+
+
+class Objective:
+    """L(theta) = mean over examples of loss(f_theta(x), y), the data loss, without any penalty."""
+
+    def __init__(self, model: nn.Module, loss: PerExample = cross_entropy) -> None:
+        self.model = model
+        self.loss = loss
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.device = self.parameters[0].device
+
+    def differentiate(self, batch: Minibatch) -> Differential:
+        """Loss and gradient on a minibatch, with the network in the mode it is in; `.grad` is not touched."""
+        with seeded(self.device, batch.noise), torch.enable_grad():
+            outputs = self.model(batch.inputs)
+        with torch.enable_grad():
+            loss = self.loss(outputs, batch.targets).mean()
+        gradient = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
+        return Differential(loss.detach(), list(gradient), _correct(outputs.detach(), batch.targets))
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+        """Mean over all examples in eval mode, exact with a ragged last batch.
+
+        Sums are kept in float64 on the device, and read once at the end.
+        """
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            count, sums = 0, torch.zeros(3, dtype=torch.float64, device=self.device)
+            for inputs, targets in batches:
+                outputs = self.model(inputs)
+                losses = self.loss(outputs, targets).double()
+                sums += torch.stack([losses.sum(), losses.square().sum(), _correct(outputs, targets)])
+                count += len(targets)
+            total, squares, correct = sums.tolist()
+        finally:
+            for module, training in modes:
+                module.training = training
+        mean = total / count
+        variance = max(squares / count - mean * mean, 0.0) if squares < float("inf") else float("nan")
+        # The variance of the mean of a sample: s^2 / N with s^2 = N / (N - 1) * variance.
+        stderr = (variance / (count - 1)) ** 0.5 if count > 1 else float("nan")
+        return Evaluation(mean, stderr, 100 * (1 - correct / count), count)
+
+
+def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
+    """How many class predictions are right, as float64; NaN where the targets are not classes."""
+    if targets.is_floating_point():
+        return torch.full((), float("nan"), dtype=torch.float64, device=outputs.device)
+    return (outputs.argmax(dim=1) == targets).sum(dtype=torch.float64)

@@ -1,0 +1,55 @@
+"""A network's parameters as a point that can be moved and put back."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Vector = Sequence[Tensor]
+"""A point or a direction in parameter space: one tensor a parameter, in the network's order."""
+
+
+@torch.no_grad()
+def move(parameters: Vector, origin: Vector, *steps: tuple[float, Vector]) -> None:
+    """Set parameters to origin + sum of a * d over the steps (a, d), always from the origin, in place."""
+    torch._foreach_copy_(list(parameters), list(origin))
+    for length, direction in steps:
+        torch._foreach_add_(list(parameters), list(direction), alpha=length)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Leave parameters, buffers and mode flags bitwise as they were found, whatever the block does.
+
+    Yields:
+        A copy of the trainable parameters: the origin of every move.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rest = [tensor for tensor in (*model.parameters(), *model.buffers()) if not tensor.requires_grad]
+    origin, kept = ([tensor.detach().clone() for tensor in tensors] for tensors in (trainable, rest))
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield origin
+    finally:
+        with torch.no_grad():
+            for tensor, value in zip([*trainable, *rest], [*origin, *kept], strict=True):
+                tensor.copy_(value)
+        for module, training in modes:
+            module.training = training
+
+
+def squared_norm(vector: Vector) -> Tensor:
+    """|v|^2 over all tensors, accumulated in float64; a 0-d tensor on the device."""
+    return torch.stack(torch._foreach_norm(list(vector))).double().square().sum()
+
+
+def dot(first: Vector, second: Vector) -> Tensor:
+    """<u, v> over all tensors, accumulated in float64; a 0-d tensor on the device."""
+    products = torch._foreach_mul(list(first), list(second))
+    return torch.stack([product.sum(dtype=torch.float64) for product in products]).sum()
+
+
+def penalty(parameters: Vector, weight_decay: float) -> Tensor:
+    """weight_decay / 2 * |theta|^2, the term whose gradient is the weight decay of SGD and Adam."""
+    return squared_norm([parameter.detach() for parameter in parameters]) * (weight_decay / 2)

@@ -1,0 +1,50 @@
+"""`lossviz train`: train a variant, or go on where it stopped."""
+
+from lossviz.engine.setup import Setup
+from lossviz.engine.training import Observer, Training
+from lossviz.progress import Report
+from lossviz.signals import StopRequest
+
+OVER = ("done", "diverged")
+
+
+def train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | None = None) -> int:
+    """Train a variant to its end, or to the step whose loss is not finite.
+
+    Args:
+        setup: the variant.
+        report: where to say how it goes.
+        stop: asked between steps.
+        observer: measures on the way.
+
+    Returns:
+        The last step that there is: the end, or where the training diverged.
+    """
+    run = setup.run
+    record = run.record().get("train", {})
+    if record.get("status") in OVER and run.train_file.exists():
+        report.say(f"{run.folder}: nothing left to train ({_how(record['status'], record['last_step'])})")
+        return int(record["last_step"])
+    with run.stage("train", **setup.facts()) as outcome:
+        training = Training(setup, observer)
+        if training.step:
+            report.say(f"{run.folder}: going on after step {training.step:,}")
+        training.go(report, stop)
+        diverged = training.curves.diverged_at
+        outcome["status"] = "done" if diverged is None else "diverged"
+        outcome["last_step"] = training.end if diverged is None else diverged
+    report.say(f"{run.folder}: trained ({_how(outcome['status'], outcome['last_step'])}){_errors(training)}")
+    return int(outcome["last_step"])
+
+
+def _how(status: str, last_step: int) -> str:
+    if status == "diverged":
+        return f"diverged: the loss of step {last_step:,} is not finite; everything before it is kept"
+    return f"{last_step:,} steps"
+
+
+def _errors(training: Training) -> str:
+    if training.curves.diverged_at is not None or not training.curves.evaluations:
+        return ""
+    _, train_error, _, val_error = training.curves.evaluations[max(training.curves.evaluations)]
+    return f", error {train_error:.2f} % on the training and {val_error:.2f} % on the test set"

@@ -1,0 +1,167 @@
+"""The training loop: one variant from its last saved state to its last step."""
+
+import time
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from lossviz.config.train import Train
+from lossviz.data.minibatches import Minibatch
+from lossviz.engine.checkpoint import load_resume, load_tensors, save_resume, save_tensors
+from lossviz.engine.curves import Curves
+from lossviz.engine.objective import Differential, Objective
+from lossviz.engine.point import penalty
+from lossviz.engine.schedule import learning_rate, make_optimizer, penalty_decay
+from lossviz.engine.setup import Setup
+from lossviz.errors import RequestError, WorkError
+from lossviz.progress import Report
+from lossviz.results import load_results, save_results
+from lossviz.signals import StopRequest
+
+# Losses are read from the device this often, so that a GPU is never waited for at every step.
+STEPS_BETWEEN_CHECKS = 16
+# A kill -9 costs at most about this much work; saving the largest network (VGG-19, momentum) takes 0.3 s.
+SECONDS_BETWEEN_SAVES = 60.0
+EVALUATION_BATCH = 250
+
+
+class Observer(Protocol):
+    """Measures something on the way, without changing anything."""
+
+    def due(self, step: int) -> bool:
+        """Whether to measure before the update of this step."""
+
+    def observe(self, step: int, objective: Objective, batch: Minibatch) -> None:
+        """Measure at the present point, on the minibatch of this step."""
+
+    def save(self) -> None:
+        """Write what was measured so far."""
+
+
+class Training:
+    """One variant on its way; everything about step t is a pure function of (configuration, t).
+
+    Args:
+        setup: the variant.
+        observer: measures before the steps that it calls due.
+        replay_until: go through a finished training again, up to this step, for the observer's sake: nothing of
+            the training is written, and every checkpoint on disk must be met bitwise.
+    """
+
+    def __init__(self, setup: Setup, observer: Observer | None = None, replay_until: int | None = None) -> None:
+        if setup.config.train is None:
+            raise RequestError(f"{setup.config.name}: has no train section\n  add train: {{steps: ...}}")
+        self.config: Train = setup.config.train
+        self.setup = setup
+        self.run = setup.run
+        self.observer = observer
+        self.replay = replay_until is not None
+        self.end = self.config.steps if replay_until is None else replay_until
+        self.objective = Objective(setup.model())
+        self.minibatches = setup.minibatches()
+        self.optimizer = make_optimizer(self.config, self.objective.parameters)
+        self.curves = Curves(setup.config)
+        self.train_sample = setup.data.train.choose(self.config.eval_examples, "stratified", setup.config.seed)
+        self.step = 0
+        self._saved_at = time.monotonic()
+        self._resume_file: Path = self.run.replay_file if self.replay else self.run.resume_file
+        if self._resume_file.exists():
+            self.step = load_resume(self._resume_file, self.objective.model, self.optimizer)
+            if not self.replay:
+                self.curves.rewind(load_results(self.run.train_file), self.step)
+
+    def go(self, report: Report, stop: StopRequest) -> None:
+        """Train to the end, to divergence, or to a request to stop; what is finished is on disk then.
+
+        Raises:
+            Stopped: after saving, where a person or the system asked to stop.
+            WorkError: the disk is full, or a replay departs from the training.
+        """
+        name = f"{'replaying' if self.replay else 'training'} {self.run.variant}"
+        with report.track(name, self.end, "steps", self.step) as track:
+            while self._events(stop):
+                self._update()
+                track.advance()
+        stop.obey()
+        if self.replay:
+            self.run.replay_file.unlink(missing_ok=True)
+
+    def _events(self, stop: StopRequest) -> bool:
+        """All that happens between two updates; whether another update follows."""
+        step, config = self.step, self.config
+        last = step == self.end
+        evaluate = not self.replay and _due(step, config.eval_every, last) and step not in self.curves.evaluations
+        observe = self.observer is not None and self.observer.due(step)
+        checkpoint = _due(step, config.checkpoint_every, last)
+        save = checkpoint or bool(stop) or time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES
+        if (evaluate or observe or save or step % STEPS_BETWEEN_CHECKS == 0) and not self.curves.settle():
+            self._write_results()
+            return False
+        if evaluate:
+            self._evaluate()
+        if observe and self.observer is not None:
+            self.observer.observe(step, self.objective, self.minibatches(step))
+        if checkpoint:
+            self._checkpoint()
+        if save:
+            self._save()
+        return not (last or stop)
+
+    def _update(self) -> None:
+        """One step of the optimiser; step t's numbers belong to the point before it."""
+        batch = self.minibatches(self.step)
+        rate = learning_rate(self.config, self.step)
+        self.objective.model.train()
+        decay = penalty(self.objective.parameters, penalty_decay(self.config))
+        here = descend(self.objective, self.optimizer, batch, rate)
+        self.curves.add(here.loss, here.correct * (100 / len(batch.targets)), decay, rate)
+        self.step += 1
+
+    def _evaluate(self) -> None:
+        train = self.objective.evaluate(self.train_sample.batches(EVALUATION_BATCH))
+        test = self.objective.evaluate(self.setup.data.test.batches(EVALUATION_BATCH))
+        values = {"train_loss": train.loss, "train_error": train.error, "val_loss": test.loss, "val_error": test.error}
+        self.curves.add_evaluation(self.step, values)
+
+    def _checkpoint(self) -> None:
+        path, state = self.run.checkpoint_file(self.step), self.objective.model.state_dict()
+        if not self.replay:
+            save_tensors(path, state, step=str(self.step))
+        elif path.exists():
+            for name, saved in load_tensors(path).items():
+                if not torch.equal(saved, state[name].cpu()):
+                    raise WorkError(
+                        f"{path}: the replay departs from the training before step {self.step} (first in {name}): "
+                        "another machine, device, thread count or version computes other last digits\n"
+                        f"  measure at the checkpoints instead: lossviz probe {self.run.folder}; "
+                        "or train again with --fresh"
+                    )
+
+    def _write_results(self) -> None:
+        if self.observer is not None:
+            self.observer.save()
+        if not self.replay:
+            save_results(self.run.train_file, self.curves.dataset())
+
+    def _save(self) -> None:
+        # The state to resume from comes last: results may run ahead of it (they are rewound), never behind.
+        self._write_results()
+        save_resume(self._resume_file, self.step, self.objective.model, self.optimizer)
+        self._saved_at = time.monotonic()
+
+
+def descend(objective: Objective, optimizer: torch.optim.Optimizer, batch: Minibatch, lr: float) -> Differential:
+    """One update of the parameters; returns loss and gradient at the point before it."""
+    here = objective.differentiate(batch)
+    for parameter, gradient in zip(objective.parameters, here.gradient, strict=True):
+        parameter.grad = gradient
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return here
+
+
+def _due(step: int, every: int, last: bool) -> bool:
+    return last or step % every == 0

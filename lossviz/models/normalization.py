@@ -1,0 +1,76 @@
+"""Normalisation layers by name, and the noise that Santurkar et al. add after BatchNorm."""
+
+import torch
+from torch import Tensor, nn
+
+from lossviz.config.model import Noise, Norm
+
+
+def noisy(inputs: Tensor, noise: Noise) -> Tensor:
+    """Multiply and shift every element by noise whose own distribution changes at every step.
+
+    Per channel j: mu_j ~ U(-n_mu, n_mu), sigma_j ~ U(1, n_sigma); per element i of it:
+    m_ij ~ U(mu_j - r_mu, mu_j + r_mu), s_ij ~ N(sigma_j, r_sigma); returns s * inputs + m.
+
+    Args:
+        inputs: (N, C) or (N, C, H, W); height and width count as batch.
+        noise: the four scales.
+
+    Source:
+        Santurkar et al. 2018, Algorithm 1 (appendix A.2.1).
+    """
+    channel = (1, inputs.shape[1], *(1,) * (inputs.dim() - 2))
+    mu = inputs.new_empty(channel).uniform_(-noise.n_mu, noise.n_mu)
+    sigma = inputs.new_empty(channel).uniform_(1.0, noise.n_sigma)
+    shift = _elements(inputs).uniform_(-noise.r_mu, noise.r_mu)
+    scale = _elements(inputs).normal_(0.0, noise.r_sigma)
+    if inputs.dim() == 4:
+        shift, scale = shift.permute(0, 3, 1, 2), scale.permute(0, 3, 1, 2)
+    return torch.addcmul(shift + mu, scale + sigma, inputs)
+
+
+def _elements(inputs: Tensor) -> Tensor:
+    """Room for one number per element, in the order (N, H, W, C) whatever the layout of the inputs.
+
+    So the noise does not depend on the layout; and filling contiguous memory is 3 x faster on a CPU.
+    """
+    count, channels, *space = inputs.shape
+    return inputs.new_empty((count, *space, channels))
+
+
+class NoisyBatchNorm1d(nn.BatchNorm1d):
+    """BatchNorm over (N, C), followed by noise in training mode; see `noisy`."""
+
+    def __init__(self, channels: int, noise: Noise) -> None:
+        super().__init__(channels)
+        self.noise = noise
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = super().forward(inputs)
+        return noisy(outputs, self.noise) if self.training else outputs
+
+
+class NoisyBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm over (N, C, H, W), followed by noise in training mode; see `noisy`."""
+
+    def __init__(self, channels: int, noise: Noise) -> None:
+        super().__init__(channels)
+        self.noise = noise
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = super().forward(inputs)
+        return noisy(outputs, self.noise) if self.training else outputs
+
+
+def norm1d(norm: Norm, channels: int, noise: Noise) -> nn.Module:
+    """The normalisation of a fully connected layer."""
+    if norm == "none":
+        return nn.Identity()
+    return NoisyBatchNorm1d(channels, noise) if norm == "noisy-batch" else nn.BatchNorm1d(channels)
+
+
+def norm2d(norm: Norm, channels: int, noise: Noise) -> nn.Module:
+    """The normalisation of a convolution."""
+    if norm == "none":
+        return nn.Identity()
+    return NoisyBatchNorm2d(channels, noise) if norm == "noisy-batch" else nn.BatchNorm2d(channels)

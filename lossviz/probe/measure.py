@@ -1,0 +1,63 @@
+"""`lossviz probe`: on the way through a training, or at the checkpoints that it left."""
+
+import time
+
+from lossviz.engine.checkpoint import fit, load_tensors
+from lossviz.engine.objective import Objective
+from lossviz.engine.setup import Setup
+from lossviz.engine.train import train
+from lossviz.engine.training import SECONDS_BETWEEN_SAVES, Training
+from lossviz.errors import RequestError
+from lossviz.probe.prober import Prober
+from lossviz.progress import Report
+from lossviz.signals import StopRequest
+
+
+def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
+    """Measure every `probe.every` steps while training; steps that lie behind a training are replayed."""
+    config = setup.config
+    if config.train is None:
+        raise RequestError(f"{config.name}: has no train section, so it has no steps to probe\n  add train: {{steps: ...}}")
+    prober = Prober(setup, probe_steps(config.probe.every, config.train.steps))
+    with setup.run.stage("probe", **setup.facts()) as outcome:
+        last = train(setup, report, stop, prober)
+        prober.wanted = {step for step in prober.wanted if step <= last}
+        if prober.missing:
+            Training(setup, prober, replay_until=prober.missing[-1]).go(report, stop)
+        prober.save()
+        outcome["steps"] = len(prober.rows)
+    report.say(f"{setup.run.probe_file}: {len(prober.rows):,} steps measured")
+
+
+def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
+    """Measure at every checkpoint of a run, on the minibatch that its step had.
+
+    Raises:
+        RequestError: there is no checkpoint.
+    """
+    run = setup.run
+    steps = run.checkpoint_steps
+    if not steps:
+        raise RequestError(f"{run.folder}: has no checkpoint\n  make one: lossviz train {run.config_file}")
+    prober, minibatches = Prober(setup, steps), setup.minibatches()
+    objective = Objective(setup.model())
+    with run.stage("probe", **setup.facts()) as outcome:
+        saved_at = time.monotonic()
+        with report.track(f"probing {run.variant}", len(steps), "checkpoints", len(steps) - len(prober.missing)) as track:
+            for step in prober.missing:
+                file = run.checkpoint_file(step)
+                fit(objective.model, load_tensors(file), file)
+                prober.observe(step, objective, minibatches(step))
+                track.advance()
+                if stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
+                    prober.save()
+                    saved_at = time.monotonic()
+                stop.obey()
+        prober.save()
+        outcome["steps"] = len(prober.rows)
+    report.say(f"{run.probe_file}: {len(prober.rows):,} steps measured")
+
+
+def probe_steps(every: int, last: int) -> set[int]:
+    """Before the first step, every so many steps, and after the last."""
+    return {*range(0, last + 1, every), last}

@@ -1,0 +1,83 @@
+"""What a person sees while work goes on: a bar on a terminal, a line now and then otherwise."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Report:
+    """Talks to the person at the command line; quiet says only errors."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(highlight=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """One plain line on standard output."""
+        if not self.quiet:
+            self.console.print(Text(line))
+
+    @contextmanager
+    def track(self, what: str, total: int, unit: str, done: int = 0) -> Iterator["Track"]:
+        """Follow work of `total` units, of which `done` were finished before."""
+        if self.quiet or not self.console.is_terminal:
+            yield Track(None if self.quiet else self, what, total, unit, done)
+            return
+        rate = TextColumn("{task.fields[rate]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+        with Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console) as bar:
+            yield Bar(bar, what, total, unit, done)
+
+
+class Track:
+    """Progress as plain lines, one every 15 seconds, for logs and batch systems."""
+
+    def __init__(self, report: Report | None, what: str, total: int, unit: str, done: int) -> None:
+        self.report, self.what, self.total, self.unit = report, what, total, unit
+        self.first = self.done = done
+        self.started = self.last_line = time.monotonic()
+
+    def advance(self, note: str = "") -> None:
+        """One more unit is finished."""
+        self.done += 1
+        now = time.monotonic()
+        if now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            self._show(note)
+
+    def rate(self) -> float:
+        """Units a second since the start of this command."""
+        return (self.done - self.first) / max(time.monotonic() - self.started, 1e-9)
+
+    def _show(self, note: str) -> None:
+        if self.report:
+            left = (self.total - self.done) / max(self.rate(), 1e-9)
+            line = f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {self.rate():.3g}/s, {_time(left)} left"
+            self.report.say(f"{line}  {note}".rstrip())
+
+
+class Bar(Track):
+    """Progress as a bar with rate and time left."""
+
+    def __init__(self, bar: Progress, what: str, total: int, unit: str, done: int) -> None:
+        super().__init__(None, what, total, unit, done)
+        self.bar = bar
+        self.task = bar.add_task(what, total=total, completed=done, rate="", note="")
+
+    def advance(self, note: str = "") -> None:
+        """One more unit is finished."""
+        self.done += 1
+        rate = f"{self.rate():.3g} {self.unit}/s"
+        self.bar.update(self.task, completed=self.done, rate=rate, note=note)
+
+
+def _time(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

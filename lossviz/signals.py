@@ -1,0 +1,57 @@
+"""SIGINT and SIGTERM: long work stops at a safe point, keeps what is finished, and exits with 128 + signal."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopped(BaseException):
+    """A person or the system asked to stop; not an Exception, so that nothing swallows it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_status = 128 + number
+
+
+class StopRequest:
+    """Remembers the first request to stop until the work reaches a safe point."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __bool__(self) -> bool:
+        return self.number != 0
+
+    def obey(self) -> None:
+        """Stop here if somebody asked to."""
+        if self.number:
+            raise Stopped(self.number)
+
+
+def raise_on_signals() -> None:
+    """Turn both signals into `Stopped` wherever they arrive."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _raise)
+
+
+@contextmanager
+def deferred() -> Iterator[StopRequest]:
+    """Within the block the first signal only sets the request; a second one stops at once."""
+    request = StopRequest()
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if request:
+            _raise(number, frame)
+        request.number = number
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+    raise Stopped(number)
