@@ -1,0 +1,1 @@
+"""lossviz against the plain loop; run with `make bench`."""

@@ -33,7 +33,8 @@ ConfigSource = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a configuration that ships with lossviz.")
 ]
 AnySource = Annotated[
-    str, typer.Argument(metavar="CONFIG|RUN", help="The same, or the folder runs/EXPERIMENT or runs/EXPERIMENT/VARIANT.")
+    str,
+    typer.Argument(metavar="CONFIG|RUN", help="The same, or the folder runs/EXPERIMENT or runs/EXPERIMENT/VARIANT."),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: train.lr=0.05. Repeatable.")
@@ -136,7 +137,8 @@ def plot(
     ] = None,
     variants: Variants = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where the figures go. [default: figures/ of the first run]")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where the figures go. [default: figures/ of the first run]"),
     ] = None,
     log: Annotated[
         bool | None, typer.Option("--log/--linear", help="Scale of surfaces. [default: log for a wide range]")

@@ -1,8 +1,11 @@
-"""What a command would do, cost and write, for --dry-run."""
+"""What a command would do, cost and write, for --dry-run; refuses what cannot be done."""
 
 import math
 
+from torch import nn
+
 from lossviz.engine.setup import Setup
+from lossviz.errors import RequestError
 from lossviz.models.build import count_parameters
 from lossviz.probe.measure import probe_steps
 from lossviz.surface.measure import checkpoint_file
@@ -10,33 +13,37 @@ from lossviz.surface.measure import checkpoint_file
 
 def train(setup: Setup) -> list[str]:
     """Cost and files of a training."""
-    config = setup.minibatches() and setup.config.train
+    size = setup.minibatches().batch_size
+    config, model = setup.config.train, setup.model()
     assert config is not None
-    parameters = count_parameters(setup.model())
     evaluations = math.ceil(config.steps / config.eval_every) + 1
     checkpoints = math.ceil(config.steps / config.checkpoint_every) + 1
-    sample = len(setup.data.train) if config.eval_examples == "all" else config.eval_examples
-    examples = evaluations * (sample + len(setup.data.test))
+    sample = setup.data.train.choose(config.eval_examples, "first", setup.config.seed)
+    examples = evaluations * (len(sample) + len(setup.data.test))
     return [
-        f"{setup.config.model.name} with {parameters:,} parameters",
-        f"{config.steps:,} steps of {config.batch_size:,} examples: {config.steps * config.batch_size:,} forward and backward",
+        f"{setup.config.model.name} with {count_parameters(model):,} parameters",
+        f"{config.steps:,} steps of {size:,} examples: {config.steps * size:,} forward and backward",
         f"{evaluations:,} evaluations: {examples:,} examples forward",
-        f"writes train.nc and {checkpoints:,} checkpoints of {_megabytes(4 * parameters)}",
+        f"writes train.nc and {checkpoints:,} checkpoints of {_megabytes(model)}",
     ]
 
 
 def probe_training(setup: Setup) -> list[str]:
     """Cost and files of probing along a training."""
-    config, probe = setup.config.train, setup.config.probe
     lines = train(setup)
-    assert config is not None
-    measured = len(probe_steps(probe.every, config.steps))
-    return [*lines[:-1], *_measurements(setup, measured), f"{lines[-1]}, and probe.nc"]
+    assert setup.config.train is not None
+    measured = len(probe_steps(setup.config.probe.every, setup.config.train.steps))
+    return [*lines[:-1], _measurements(setup, measured), f"{lines[-1]}, and probe.nc"]
 
 
 def probe_checkpoints(setup: Setup) -> list[str]:
     """Cost and files of probing the checkpoints of a run."""
-    return [*_measurements(setup, len(setup.run.checkpoint_steps)), "writes probe.nc"]
+    steps = setup.run.checkpoint_steps
+    if not steps:
+        raise RequestError(
+            f"{setup.run.folder}: has no checkpoint to measure at\n  make one: lossviz train {setup.run.config_file}"
+        )
+    return [_measurements(setup, len(steps)), "writes probe.nc"]
 
 
 def surface(setup: Setup) -> list[str]:
@@ -44,7 +51,7 @@ def surface(setup: Setup) -> list[str]:
     config = setup.config.surface
     points = config.x[2] * (config.y[2] if config.y else 1)
     split = setup.data.train if config.data.split == "train" else setup.data.test
-    examples = len(split) if config.data.examples == "all" else config.data.examples
+    examples = len(split.choose(config.data.examples, config.data.choose, setup.config.seed))
     return [
         f"around {checkpoint_file(setup)}",
         f"{points:,} points of {examples:,} examples: {points * examples:,} forward",
@@ -52,13 +59,10 @@ def surface(setup: Setup) -> list[str]:
     ]
 
 
-def _measurements(setup: Setup, count: int) -> list[str]:
-    config, probe = setup.config.train, setup.config.probe
-    assert config is not None
-    passes = 1 + len(probe.lengths)
-    examples = count * passes * config.batch_size
-    return [f"{count:,} measurements of {passes} passes over {config.batch_size:,} examples: {examples:,} forward and backward"]
+def _measurements(setup: Setup, count: int) -> str:
+    passes, size = 1 + len(setup.config.probe.lengths), setup.minibatches().batch_size
+    return f"{count:,} measurements of {passes} passes over {size:,} examples: {count * passes * size:,} forward and backward"
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+def _megabytes(model: nn.Module) -> str:
+    return f"{sum(tensor.nbytes for tensor in model.state_dict().values()) / 1e6:.2g} MB"

@@ -7,13 +7,13 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from lossviz import __version__
+
 PACKAGES = ("torch", "torchvision", "numpy", "xarray", "h5py", "safetensors")
 
 
 def versions() -> dict[str, str]:
     """Of Python, lossviz and the packages whose arithmetic or formats matter."""
-    from lossviz import __version__
-
     return {"python": platform.python_version(), "lossviz": __version__, **{name: version(name) for name in PACKAGES}}
 
 

@@ -23,5 +23,10 @@ def seeded(device: torch.device, seed: int, *purpose: str | int) -> Iterator[Non
     """Run a block (dropout, noise layers) on seeded global generators and put their states back after it."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derive(seed, *purpose))
+        number = derive(seed, *purpose)
+        # torch.manual_seed would also seed the devices whose states are not put back.
+        torch.default_generator.manual_seed(number)
+        for each in devices:
+            with torch.cuda.device(each):
+                torch.cuda.manual_seed(number)
         yield

@@ -1,6 +1,7 @@
-"""Each command over all variants of an experiment: prepare, lock the run folder, work, or only say what would be done."""
+"""Each command over all variants of an experiment: prepare, lock the folder, work; or only say what would be done."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from lossviz.signals import StopRequest, deferred
 from lossviz.surface.measure import surface as scan_variant
 
 Jobs = Sequence[tuple[Run, Config]]
-Action = Callable[[Setup, Report, StopRequest], object]
 
 
 @dataclass(frozen=True)
@@ -31,46 +31,74 @@ class Options:
     quiet: bool = False
 
 
+@dataclass(frozen=True)
+class Command:
+    """What a command does with one variant.
+
+    Attributes:
+        planned: what it would do, line by line; refuses what cannot be done.
+        action: does it.
+        files: what it leaves, and --fresh discards.
+    """
+
+    planned: Callable[[Setup], list[str]]
+    action: Callable[[Setup, Report, StopRequest], object]
+    files: Callable[[Run, Config], list[Path]]
+
+
 def train(jobs: Jobs, options: Options) -> None:
     """`lossviz train`."""
-    _each(jobs, options, train_variant, plan.train, lambda run, _: run.contents)
+    _each(jobs, options, Command(plan.train, train_variant, _all_files))
 
 
 def probe(jobs: Jobs, options: Options, at_checkpoints: bool) -> None:
     """`lossviz probe`: at the checkpoints of a run, or along its training."""
     action = probe_checkpoints if at_checkpoints else probe_training
     planned = plan.probe_checkpoints if at_checkpoints else plan.probe_training
-    _each(jobs, options, action, planned, lambda run, _: [run.probe_file, run.replay_file])
+    _each(jobs, options, Command(planned, action, lambda run, _: [run.probe_file, run.replay_file]))
 
 
 def surface(jobs: Jobs, options: Options) -> None:
     """`lossviz surface`."""
-    _each(jobs, options, scan_variant, plan.surface, lambda run, config: run.scan_files(config.surface.name))
+    _each(jobs, options, Command(plan.surface, scan_variant, lambda run, config: run.scan_files(config.surface.name)))
 
 
-def _each(
-    jobs: Jobs,
-    options: Options,
-    action: Action,
-    planned: Callable[[Setup], list[str]],
-    discard: Callable[[Run, Config], list[Path]],
-) -> None:
+def _all_files(run: Run, _: Config) -> list[Path]:
+    # Measurements of a training go with it; what a person put beside them stays.
+    scans = [*run.surface_files, *sorted(run.folder.glob("directions-*.safetensors"))]
+    return [run.train_file, run.probe_file, *scans, run.resume_file.parent, run.record_file]
+
+
+def _each(jobs: Jobs, options: Options, command: Command) -> None:
     report = Report(options.quiet)
     said = None
     for run, config in jobs:
-        setup = prepare(config, run, options.device)
-        if said != setup.backend:
-            report.say(setup.backend.line())
-            said = setup.backend
-        if options.dry_run:
-            Report().say("\n  ".join([f"{run.folder}:", *planned(setup)]))
-            continue
-        discarded = discard(run, config) if options.fresh else []
-        with deferred() as stop, run.writing(config, fresh=discarded):
-            try:
-                action(setup, report, stop)
-            except torch.OutOfMemoryError as error:
-                raise WorkError(
-                    f"{run.folder}: {setup.backend.device} is out of memory\n"
-                    "  lower train.batch_size or surface.batch_size, or use another --device"
-                ) from error
+        with _memory(run):
+            setup = prepare(config, run, options.device)
+            lines = command.planned(setup)  # refuses before anything is touched
+            if said != setup.backend:
+                report.say(setup.backend.line())
+                said = setup.backend
+            if options.dry_run:
+                there = [path.name for path in command.files(run, config) if path.exists()]
+                found = [f"{'discards' if options.fresh else 'goes on with'} {', '.join(there)}"] if there else []
+                Report().say("\n  ".join([f"{run.folder}:", *lines, *found]))
+                continue
+            with deferred() as stop, run.writing(config, fresh=command.files(run, config) if options.fresh else []):
+                command.action(setup, report, stop)
+            stop.obey()
+
+
+@contextmanager
+def _memory(run: Run) -> Iterator[None]:
+    """Say what to do about too little memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # On a CPU torch has no error of its own for it.
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise WorkError(
+                f"{run.folder}: out of memory: {str(error).splitlines()[0]}\n"
+                "  lower train.batch_size, surface.batch_size or model.width, or use another --device"
+            ) from error
+        raise

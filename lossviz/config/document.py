@@ -101,7 +101,8 @@ def open_document(path: Path) -> Document:
     try:
         root, tree = parse(text)
     except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        mark = error.context_mark if _unclosed(error) else error.problem_mark
+        line = f", line {mark.line + 1}" if mark else ""
         raise RequestError(f"{shown(path)}{line}: {reason(error)}") from error
     except ValueError as error:
         raise RequestError(f"{shown(path)}: {error}") from error
@@ -143,8 +144,14 @@ def reason(error: ValueError | yaml.MarkedYAMLError) -> str:
         return str(error.problem if isinstance(error, Refused) else error)
     if "'\\t'" in str(error.problem):
         return "is not YAML: indent by spaces, not by tabs"
+    if _unclosed(error):
+        return "is not YAML: a bracket or quote is opened and not closed"
     context = f"{error.context}, " if error.context and str(error.problem).startswith("but") else ""
     return f"is not YAML: {context}{error.problem}"
+
+
+def _unclosed(error: yaml.MarkedYAMLError) -> bool:
+    return "'<stream end>'" in str(error.problem) or "unexpected end of stream" in str(error.problem)
 
 
 def _check(node: yaml.Node, depth: int) -> None:

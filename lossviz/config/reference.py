@@ -8,8 +8,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lossviz.config.experiment import Config
-from lossviz.config.words import alternatives, describe, is_model, show, tag_of, unwrap
+from lossviz.config.words import NAME_WORDS, alternatives, describe, is_model, show, tag_of, unwrap
 
+FILLED_IN = ("variant", "siblings")
 INTRODUCTION = """\
 # The configuration
 
@@ -28,9 +29,9 @@ variants:
 ```
 
 `data`, `model` and `name` are required, and so is `train` for everything but scanning a checkpoint.
-Whatever else is left out has the default given below; `config.yaml` in the run folder spells all of them out,
-and can itself be given in place of the file. Unknown keys, wrong types and impossible combinations are refused
-by name, with file and line, before anything is loaded.
+Whatever else is left out has the default given below; `config.yaml` in a run folder spells all of them out,
+and can itself be given in place of the file, for that one variant. Unknown keys, wrong types and impossible
+combinations are refused by name, with file and line, before anything is loaded.
 
 ## Variants and `--set`
 
@@ -43,53 +44,51 @@ by name, with file and line, before anything is loaded.
   An experiment without `variants` has one, named after itself.
 - **`--set` wins over all of it:** `--set train.lr=0.05`, `--set 'surface.x=[-1, 1, 25]'`,
   `--set variants.batchnorm.seed=1`. It may be repeated; the value is YAML, and the last one wins.
+- **A name** has at most 100 letters, digits, `.`, `_` and `-`, and begins with a letter or digit.
 - **Paths** are relative to the working directory, as on the command line.
 - **Values are those of YAML 1.2:** `1e-3` is a number, `true` and `false` are the only truth values,
-  and a key that stands twice in a mapping is an error.
-"""
+  and a key that stands twice in a mapping is an error."""
 
 
 def reference() -> str:
     """The page."""
-    return "\n".join([INTRODUCTION, *_table("## The file", Config, "")])
+    rest = [block for key, field in _fields(Config, "").items() for block in _section(field, key)]
+    return "\n\n".join([INTRODUCTION, "## The file", _table(Config, ""), *rest]) + "\n"
 
 
-def _table(heading: str, model: type[BaseModel], path: str) -> Iterator[str]:
-    """One section as a table, followed by the sections inside it."""
-    yield heading
-    yield ""
-    if path:
-        yield _text(inspect.getdoc(model) or "")
-        yield ""
-    yield "| key | value | default | meaning |"
-    yield "|---|---|---|---|"
-    fields = {key: field for key, field in model.model_fields.items() if path or key not in ("variant", "siblings")}
-    for key, field in fields.items():
-        value = _value(field, _join(path, key))
-        yield f"| `{key}` | {value} | {_default(field)} | {_text(field.description or _choice(key, model))} |"
+def _fields(model: type[BaseModel], path: str) -> dict[str, FieldInfo]:
+    return {key: field for key, field in model.model_fields.items() if path or key not in FILLED_IN}
+
+
+def _table(model: type[BaseModel], path: str) -> str:
+    rows = [_row(key, field, f"{path}.{key}") for key, field in _fields(model, path).items() if field.description]
     if not path:
-        yield "| `variants` | a mapping of names to overrides | one, called as the experiment | See above. |"
-    yield ""
-    for key, field in fields.items():
-        yield from _inner(field, _join(path, key))
+        rows.append("| `variants` | a mapping of names to overrides | one, named as the experiment | See above. |")
+    return "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *rows]) if rows else "No other keys."
 
 
-def _inner(field: FieldInfo, path: str) -> Iterator[str]:
-    models = _models(field)
+def _section(field: FieldInfo, path: str) -> Iterator[str]:
+    """A heading and a table, or a table for each alternative, followed by the sections inside."""
+    models, level = _models(field), "##" if "." not in path else "###"
+    if models:
+        yield f"{level} {path}"
     if len(models) > 1:
-        yield f"## {path}"
-        yield ""
-        yield f"{_text(field.description or '')} Which keys there are depends on `{_tag(models[0])[0]}`."
-        yield ""
+        yield f"{field.description} `{(tag_of(models[0]) or ('',))[0]}` decides which other keys there are."
     for model in models:
-        key, tag = _tag(model)
-        yield from _table(f"### {path}, {key}: {tag}" if len(models) > 1 else f"## {path}", model, path)
+        if len(models) > 1:
+            yield f"{level}# `{': '.join(tag_of(model) or ())}`"
+        yield _escape(inspect.getdoc(model) or "")
+        yield _table(model, path)
+    inner = {key: each for model in models for key, each in model.model_fields.items()}
+    for key, each in inner.items():
+        yield from _section(each, f"{path}.{key}")
 
 
-def _value(field: FieldInfo, path: str) -> str:
-    if _models(field):
-        return f"a mapping, see [{path}](#{path.replace('.', '')})"
-    return _text(describe(field, "`"))
+def _row(key: str, field: FieldInfo, path: str) -> str:
+    path = path.strip(".")
+    words = describe(field, "`").replace(NAME_WORDS, "a name")
+    value = f"a mapping, see [{path}](#{path.replace('.', '')})" if _models(field) else _escape(words)
+    return f"| `{key}` | {value} | {_default(field)} | {_escape(str(field.description))} |"
 
 
 def _default(field: FieldInfo) -> str:
@@ -97,6 +96,22 @@ def _default(field: FieldInfo) -> str:
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(value, BaseModel):
-        changed = value.model_dump(mode="json", include={key for key in ("name", "kind") if _tagged(value, key)})
-        return f"`{show(changed)}`" if changed else "its defaults"
+        tag = tag_of(type(value))
+        return f"`{tag[0]}: {tag[1]}`" if tag else "the defaults below"
     return "none" if value is None else f"`{show(list(value) if isinstance(value, tuple) else value)}`"
+
+
+def _models(field: FieldInfo) -> list[type[BaseModel]]:
+    kind, _ = unwrap(field)
+    return [model for model in alternatives(kind) if is_model(model)]  # type: ignore[misc]
+
+
+def _escape(text: str) -> str:
+    """Keep Markdown from reading `<name>` as HTML and `|theta|` as columns, outside of code."""
+    parts = text.split("`")
+    parts[::2] = [part.replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*") for part in parts[::2]]
+    return "`".join(parts)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

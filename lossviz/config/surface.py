@@ -20,7 +20,7 @@ Axis = Annotated[tuple[float, float, Annotated[int, Field(ge=2)]], AfterValidato
 class Directions(Section):
     """Gaussian directions, one number per parameter, rescaled to the weights (Li et al. 2018, section 4)."""
 
-    kind: Literal["random"] = "random"
+    kind: Literal["random"] = Field("random", description="How the directions are found. random: drawn.")
     normalize: Literal["filter", "layer", "none"] = Field(
         "filter",
         description="Give every filter (output channel or row), or every tensor, of the direction "

@@ -1,0 +1,1 @@
+"""Data sets, one a file, and the minibatch as a function of the step."""

@@ -28,11 +28,16 @@ def cifar10(config: Cifar10) -> dict[str, tuple[Tensor, Tensor]]:
     if damaged and not config.download:
         raise RequestError(f"{folder}: CIFAR-10 is not there, and data.download is false\n  {_advice(folder)}")
     try:
-        sets = {"train": CIFAR10(config.root, train=True, download=bool(damaged)), "test": CIFAR10(config.root, train=False)}
+        sets = {
+            "train": CIFAR10(config.root, train=True, download=bool(damaged)),
+            "test": CIFAR10(config.root, train=False),
+        }
     except (OSError, RuntimeError) as error:
         state = f"{damaged[0]} is damaged" if (folder / damaged[0]).exists() else "is not there"
         reason = str(error).splitlines()[0]
-        raise RequestError(f"{folder}: CIFAR-10 {state}, and the download failed: {reason}\n  {_advice(folder)}") from error
+        raise RequestError(
+            f"{folder}: CIFAR-10 {state}, and the download failed: {reason}\n  {_advice(folder)}"
+        ) from error
     return {name: (_images(each), torch.tensor(each.targets)) for name, each in sets.items()}
 
 
@@ -43,6 +48,6 @@ def _images(source: CIFAR10) -> Tensor:
 
 def _advice(folder: Path) -> str:
     return (
-        f"unpack cifar-10-python.tar.gz (MD5 {CIFAR10.tgz_md5}) in {folder.parent}/, so that {folder}/data_batch_1 exists; "
-        "or set data.root to the folder that holds cifar-10-batches-py/"
+        f"unpack cifar-10-python.tar.gz (MD5 {CIFAR10.tgz_md5}) in {folder.parent}/, "
+        f"so that {folder}/data_batch_1 exists; or set data.root to the folder that holds cifar-10-batches-py/"
     )

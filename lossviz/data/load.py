@@ -48,7 +48,9 @@ def load(config: Data, seed: int) -> Dataset:
     channels = parts["train"][0].shape[1]
     for name, given in (("mean", config.mean), ("std", config.std)):
         if given is not None and len(given) != channels:
-            raise RequestError(f"data.{name} = {list(given)}: {config.name} has {channels} channel(s), one number for each")
+            raise RequestError(
+                f"data.{name} = {list(given)}: {config.name} has {channels} channel(s), one number for each"
+            )
     statistics = _column(config.mean or mean), _column(config.std or std)
     train, test = (
         Split(images.contiguous(memory_format=torch.channels_last), labels, *statistics)

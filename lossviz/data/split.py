@@ -66,7 +66,9 @@ class Split:
             return self
         count = int(examples)
         if count > len(self):
-            raise RequestError(f"examples = {count}: the split has {len(self):,} examples\n  accepted: all or at most that")
+            raise RequestError(
+                f"examples = {count}: the split has {len(self):,} examples\n  accepted: all or at most that"
+            )
         if how == "first":
             return self.take(torch.arange(count, device=self.labels.device))
         return self.take(stratified(self.labels.cpu(), count, seed).to(self.labels.device))

@@ -1,0 +1,1 @@
+"""One engine for training, probing and scanning: device, point, objective, training loop, checkpoints."""

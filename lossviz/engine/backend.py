@@ -67,7 +67,9 @@ def choose_backend(request: str, train: Train | None) -> Backend:
     train = train or Train(steps=1)
     device, why = _device(request)
     if train.precision == "tf32" and device.type != "cuda":
-        raise RequestError(f"train.precision = tf32: needs a CUDA device, and this is {device}\n  accepted: auto, float32, float64")
+        raise RequestError(
+            f"train.precision = tf32: needs a CUDA device, and this is {device}\n  accepted: auto, float32, float64"
+        )
     _make_repeatable(device, tf32=train.precision == "tf32")
     automatic = train.precision == "auto"
     return Backend(
@@ -90,12 +92,14 @@ def _device(request: str) -> tuple[torch.device, str]:
         device = torch.device(request)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda"):
+    if device is None or (device.type != "cuda" and request != "cpu"):
         raise RequestError(f"--device {request}\n  accepted: auto, cpu, cuda, cuda:N")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise RequestError(f"--device {request}: there is no such device\n  usable CUDA devices: {count}; or --device cpu")
+            raise RequestError(
+                f"--device {request}: there is no such device\n  usable CUDA devices: {count}; or --device cpu"
+            )
         device = torch.device("cuda", device.index or 0)
     return device, "as asked"
 

@@ -1,14 +1,12 @@
 """Saving and reading networks: sealed safetensors of our own, and foreign files that hold data only."""
 
 import io
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lossviz.errors import RequestError
@@ -46,11 +44,14 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
         RequestError: there is no such file, or no tensors can be read from it.
     """
     content = read(path)
+    if path.suffix == SAFETENSORS and MARK in content:
+        return load_tensors(path)
     try:
         if path.suffix == SAFETENSORS:
-            return load_tensors(path) if MARK in content else safetensors.torch.load(content)
-        tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            tree: Any = safetensors.torch.load(content)
+        else:
+            tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle raises nearly anything: IndexError, struct.error, AssertionError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RequestError(
             f"{path}: is not a checkpoint that can be read without running its code: {reason}\n"
@@ -104,7 +105,7 @@ def load_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) 
     return int(state["step"])
 
 
-def _state_dict(tree: Any, path: Path) -> dict[str, Tensor]:
+def _state_dict(tree: object, path: Path) -> dict[str, Tensor]:
     if isinstance(tree, Mapping):
         for nest in _NESTS:
             if isinstance(tree.get(nest), Mapping):
@@ -115,9 +116,8 @@ def _state_dict(tree: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _bare(name: str) -> str:
-    for prefix in _PREFIXES:
-        while name.startswith(prefix):
-            name = name.removeprefix(prefix)
+    while name.startswith(_PREFIXES):
+        name = name.partition(".")[2]
     return name
 
 

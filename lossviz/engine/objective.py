@@ -79,7 +79,7 @@ class Objective:
         variance = max(squares / count - mean * mean, 0.0) if squares < float("inf") else float("nan")
         # The variance of the mean of a sample: s^2 / N with s^2 = N / (N - 1) * variance.
         stderr = (variance / (count - 1)) ** 0.5 if count > 1 else float("nan")
-        return Evaluation(mean, stderr, 100 * (1 - correct / count), count)
+        return Evaluation(mean, stderr, 100 * (count - correct) / count, count)
 
 
 def _correct(outputs: Tensor, targets: Tensor) -> Tensor:

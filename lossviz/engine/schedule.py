@@ -21,7 +21,7 @@ def learning_rate(config: Train, step: int) -> float:
 
 
 def make_optimizer(config: Train, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """torch's optimiser; its learning rate is set before every step."""
+    """The optimiser, torch's own; its learning rate is set before every step."""
     decay = config.weight_decay
     if config.optimizer == "sgd":
         return torch.optim.SGD(

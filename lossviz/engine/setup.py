@@ -43,7 +43,9 @@ class Setup:
         """
         train = self.config.train
         if train is None:
-            raise RequestError(f"{self.config.name}: has no train section, so it has no minibatches\n  add train: {{steps: ...}}")
+            raise RequestError(
+                f"{self.config.name}: has no train section, so it has no minibatches\n  add train: {{steps: ...}}"
+            )
         if train.batch_size > len(self.data.train):
             raise RequestError(
                 f"train.batch_size = {train.batch_size}: there are {len(self.data.train):,} training examples\n"

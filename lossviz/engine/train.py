@@ -3,6 +3,8 @@
 from lossviz.engine.setup import Setup
 from lossviz.engine.training import Observer, Training
 from lossviz.progress import Report
+from lossviz.results import load_results
+from lossviz.run import Run
 from lossviz.signals import StopRequest
 
 OVER = ("done", "diverged")
@@ -21,10 +23,10 @@ def train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | 
         The last step that there is: the end, or where the training diverged.
     """
     run = setup.run
-    record = run.record().get("train", {})
-    if record.get("status") in OVER and run.train_file.exists():
-        report.say(f"{run.folder}: nothing left to train ({_how(record['status'], record['last_step'])})")
-        return int(record["last_step"])
+    over = _over(run)
+    if over is not None:
+        report.say(f"{run.folder}: nothing left to train ({_how(*over)})")
+        return over[1]
     with run.stage("train", **setup.facts()) as outcome:
         training = Training(setup, observer)
         if training.step:
@@ -35,6 +37,17 @@ def train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | 
         outcome["last_step"] = training.end if diverged is None else diverged
     report.say(f"{run.folder}: trained ({_how(outcome['status'], outcome['last_step'])}){_errors(training)}")
     return int(outcome["last_step"])
+
+
+def _over(run: Run) -> tuple[str, int] | None:
+    """How a training ended and its last step, where it is over and everything that it leaves is there."""
+    if run.record().get("train", {}).get("status") not in OVER or not run.train_file.exists():
+        return None
+    protocol = load_results(run.train_file).attrs
+    if protocol["diverged_at"] >= 0:
+        return "diverged", int(protocol["diverged_at"])
+    last = int(protocol["steps"])
+    return ("done", last) if run.checkpoint_file(last).exists() else None
 
 
 def _how(status: str, last_step: int) -> str:

@@ -58,18 +58,14 @@ class Training:
         self.observer = observer
         self.replay = replay_until is not None
         self.end = self.config.steps if replay_until is None else replay_until
-        self.objective = Objective(setup.model())
         self.minibatches = setup.minibatches()
-        self.optimizer = make_optimizer(self.config, self.objective.parameters)
         self.curves = Curves(setup.config)
         self.train_sample = setup.data.train.choose(self.config.eval_examples, "stratified", setup.config.seed)
-        self.step = 0
         self._saved_at = time.monotonic()
         self._resume_file: Path = self.run.replay_file if self.replay else self.run.resume_file
+        self._begin()
         if self._resume_file.exists():
-            self.step = load_resume(self._resume_file, self.objective.model, self.optimizer)
-            if not self.replay:
-                self.curves.rewind(load_results(self.run.train_file), self.step)
+            self._resume()
 
     def go(self, report: Report, stop: StopRequest) -> None:
         """Train to the end, to divergence, or to a request to stop; what is finished is on disk then.
@@ -87,10 +83,22 @@ class Training:
         if self.replay:
             self.run.replay_file.unlink(missing_ok=True)
 
+    def _begin(self) -> None:
+        self.step = 0
+        self.objective = Objective(self.setup.model())
+        self.optimizer = make_optimizer(self.config, self.objective.parameters)
+
+    def _resume(self) -> None:
+        self.step = load_resume(self._resume_file, self.objective.model, self.optimizer)
+        if not self.replay:
+            self.curves.rewind(load_results(self.run.train_file), self.step)
+        elif self.observer is not None and any(self.observer.due(step) for step in range(self.step)):
+            self._begin()  # that replay was for other steps: these lie behind it
+
     def _events(self, stop: StopRequest) -> bool:
         """All that happens between two updates; whether another update follows."""
         step, config = self.step, self.config
-        last = step == self.end
+        last = step >= self.end
         evaluate = not self.replay and _due(step, config.eval_every, last) and step not in self.curves.evaluations
         observe = self.observer is not None and self.observer.due(step)
         checkpoint = _due(step, config.checkpoint_every, last)
@@ -130,7 +138,7 @@ class Training:
             save_tensors(path, state, step=str(self.step))
         elif path.exists():
             for name, saved in load_tensors(path).items():
-                if not torch.equal(saved, state[name].cpu()):
+                if not torch.allclose(saved, state[name].cpu(), rtol=0, atol=0, equal_nan=True):
                     raise WorkError(
                         f"{path}: the replay departs from the training before step {self.step} (first in {name}): "
                         "another machine, device, thread count or version computes other last digits\n"

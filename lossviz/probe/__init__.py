@@ -1,0 +1,1 @@
+"""Measurements along the gradient, one a file."""

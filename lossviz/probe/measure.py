@@ -17,7 +17,9 @@ def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
     """Measure every `probe.every` steps while training; steps that lie behind a training are replayed."""
     config = setup.config
     if config.train is None:
-        raise RequestError(f"{config.name}: has no train section, so it has no steps to probe\n  add train: {{steps: ...}}")
+        raise RequestError(
+            f"{config.name}: has no train section, so it has no steps to probe\n  add train: {{steps: ...}}"
+        )
     prober = Prober(setup, probe_steps(config.probe.every, config.train.steps))
     with setup.run.stage("probe", **setup.facts()) as outcome:
         last = train(setup, report, stop, prober)
@@ -43,7 +45,9 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
     objective = Objective(setup.model())
     with run.stage("probe", **setup.facts()) as outcome:
         saved_at = time.monotonic()
-        with report.track(f"probing {run.variant}", len(steps), "checkpoints", len(steps) - len(prober.missing)) as track:
+        with report.track(
+            f"probing {run.variant}", len(steps), "checkpoints", len(steps) - len(prober.missing)
+        ) as track:
             for step in prober.missing:
                 file = run.checkpoint_file(step)
                 fit(objective.model, load_tensors(file), file)

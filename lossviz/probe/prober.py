@@ -76,7 +76,9 @@ class Prober:
         for name, (long_name, units) in _VARIABLES.items():
             values = np.stack([self.rows[step][name] for step in steps])
             along = values.shape[1] == len(lengths) and name not in ("loss", "grad_norm", "penalty")
-            variables[name] = variable(("step", "length") if along else "step", values if along else values[:, 0], long_name, units)
+            variables[name] = variable(
+                ("step", "length") if along else "step", values if along else values[:, 0], long_name, units
+            )
         return xr.Dataset(
             variables,
             coords={
@@ -95,10 +97,10 @@ class Prober:
         if not file.exists():
             return
         saved = load_results(file)
-        lengths = list(self.setup.config.probe.lengths)
-        if saved["length"].values.tolist() != lengths:
+        before, now = saved["length"].values.tolist(), list(self.setup.config.probe.lengths)
+        if before != now:
             raise RequestError(
-                f"{file}: was measured with probe.lengths = {saved['length'].values.tolist()}, and now they are {lengths}\n"
+                f"{file}: was measured with probe.lengths = {before}, and now they are {now}\n"
                 "  measure anew with --fresh, or keep the old lengths"
             )
         for i, step in enumerate(saved["step"].values.tolist()):

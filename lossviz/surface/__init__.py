@@ -1,0 +1,1 @@
+"""Scans of the loss on lines and planes through a network."""

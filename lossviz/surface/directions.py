@@ -50,7 +50,8 @@ def normalise(direction: Tensor, weights: Tensor, by: str) -> Tensor:
     tensor as a whole. none: unchanged.
 
     Args:
-        direction, weights: tensors of one shape.
+        direction: a tensor.
+        weights: a tensor of the same shape.
         by: filter, layer or none.
 
     Source:
@@ -59,8 +60,8 @@ def normalise(direction: Tensor, weights: Tensor, by: str) -> Tensor:
     if by == "none":
         return direction
     together = tuple(range(1, direction.dim())) if by == "filter" and direction.dim() > 1 else None
-    weights_norm = torch.linalg.vector_norm(weights.double(), dim=together, keepdim=True)
-    direction_norm = torch.linalg.vector_norm(direction.double(), dim=together, keepdim=True)
+    weights_norm: Tensor = torch.linalg.vector_norm(weights.double(), dim=together, keepdim=True)
+    direction_norm: Tensor = torch.linalg.vector_norm(direction.double(), dim=together, keepdim=True)
     return direction * (weights_norm / (direction_norm + 1e-10))
 
 

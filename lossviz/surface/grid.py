@@ -71,7 +71,9 @@ class Grid:
         meaning = "0 to do, 1 done, 2 done and not finite"
         return xr.Dataset(
             {**variables, "status": variable(dims, self.status, meaning, "1")},
-            coords={name: variable(name, axis, f"steps of the {name} direction", "1") for name, axis in self.axes.items()},
+            coords={
+                name: variable(name, axis, f"steps of the {name} direction", "1") for name, axis in self.axes.items()
+            },
             attrs=attributes,
         )
 

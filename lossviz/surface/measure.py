@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -51,7 +52,7 @@ def surface(setup: Setup, report: Report, stop: StopRequest) -> None:
     total, saved_at = grid.status.size, time.monotonic()
     with run.stage(f"surface-{config.name}", **setup.facts()) as outcome:
         with report.track(f"scanning {run.variant}", total, "points", grid.done) as track:
-            for _ in scan(Objective(model), vectors, grid, examples, config.batch_size):
+            for _ in scan(Objective(model), vectors, grid, partial(examples.batches, config.batch_size)):
                 track.advance()
                 if stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
                     save_results(file, grid.dataset(attributes))
@@ -75,11 +76,16 @@ def checkpoint_file(setup: Setup) -> Path:
         return Path(wanted)
     steps = run.checkpoint_steps
     if not steps:
-        raise RequestError(f"{run.folder}: has no checkpoint to scan around\n  make one: lossviz train {setup.config.name}")
+        raise RequestError(
+            f"{run.folder}: has no checkpoint to scan around\n  make one: lossviz train {setup.config.name}"
+        )
     step = steps[-1] if wanted == "last" else wanted
     if step not in steps:
         there = ", ".join(f"{each:,}" for each in steps)
-        raise RequestError(f"surface.checkpoint = {wanted}: {run.folder} has no checkpoint of that step\n  accepted: last, {there}, or a path")
+        raise RequestError(
+            f"surface.checkpoint = {wanted}: {run.folder} has no checkpoint of that step\n"
+            f"  accepted: last, {there}, or a path"
+        )
     return run.checkpoint_file(int(step))
 
 
@@ -88,7 +94,9 @@ def _load(path: Path, setup: Setup) -> dict[str, Tensor]:
     return load_tensors(path) if ours else load_foreign(path)
 
 
-def _attributes(setup: Setup, path: Path, examples: Split, vectors: dict[str, Vector]) -> dict[str, str | int | float]:
+def _attributes(
+    setup: Setup, path: Path, examples: Split, vectors: Mapping[str, Vector]
+) -> dict[str, str | int | float]:
     """The protocol of the scan beyond the configuration."""
     facts = setup.backend.facts()
     found: dict[str, str | int | float] = {

@@ -1,17 +1,21 @@
 """The loss at the points of a line or plane through a network."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 
-from lossviz.data.split import Split
+from torch import Tensor
+
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, move, undisturbed
 from lossviz.surface.grid import Grid, Index
 
 
 def scan(
-    objective: Objective, directions: Mapping[str, Vector], grid: Grid, examples: Split, batch_size: int
-) -> Iterator[Index]:
+    objective: Objective,
+    directions: Mapping[str, Vector],
+    grid: Grid,
+    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
+) -> Generator[Index, None, None]:
     """Evaluate L(theta + x * d_x + y * d_y) at every point of a grid that is still to do.
 
     theta are the network's present parameters. Every point is set from theta itself, nothing accumulates;
@@ -22,8 +26,7 @@ def scan(
         objective: the loss as a function of the network's parameters.
         directions: by axis, `x` and perhaps `y`.
         grid: takes up the results.
-        examples: the loss is the mean over these.
-        batch_size: examples per forward pass.
+        batches: gives, anew for every point, the inputs and targets over which the loss is the mean.
 
     Yields:
         The index of every point, once it is in the grid.
@@ -32,6 +35,6 @@ def scan(
         for index, where in grid.todo():
             started = time.perf_counter()
             move(objective.parameters, theta, *((where[axis], vector) for axis, vector in directions.items()))
-            found = objective.evaluate(examples.batches(batch_size))
+            found = objective.evaluate(batches())
             grid.put(index, found.loss, found.loss_stderr, found.error, time.perf_counter() - started)
             yield index

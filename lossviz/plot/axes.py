@@ -1,0 +1,116 @@
+"""What several figures do to their axes: limits, legends above and below, marks for values that are not finite."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from lossviz.plot.series import Series
+from lossviz.plot.style import KEY, SMALL, Look
+
+Floats = NDArray[np.floating]
+
+# Greatest finite value over the smallest, above which a linear axis would hide the small ones.
+STEEP = 20.0
+_NOT_FINITE = "not finite"
+
+
+def finite(values: Sequence[Floats]) -> Floats:
+    """All finite values in one array."""
+    joined = np.concatenate([np.asarray(each, dtype=float).ravel() for each in values] or [np.empty(0)])
+    return np.asarray(joined[np.isfinite(joined)])
+
+
+def is_steep(values: Floats) -> bool:
+    """Whether finite values call for a logarithmic axis."""
+    return bool(values.size and values.min() > 0 and values.max() > STEEP * values.min())
+
+
+def scale_axis(ax: Axes, values: Floats, log: bool) -> None:
+    """Fix the vertical axis to hold finite values with a margin, so that an infinite one runs to its edge.
+
+    Args:
+        ax: the axes.
+        values: finite values.
+        log: logarithmic where the values allow it; a zero then lies on the lower edge.
+    """
+    positive = values[values > 0]
+    log = log and positive.size > 0 and values.min() >= 0
+    if log:
+        ax.set_yscale("log")
+        low, high = np.log10(positive.min()), np.log10(positive.max())
+        if high - low < 2:  # decades alone would leave the axis without ticks
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+    margin = 0.06 * (high - low) or 0.1 * (1.0 if log else abs(high) or 1.0)
+    low, high = low - margin, high + margin
+    ax.set_ylim(*((10**low, 10**high) if log else (low, high)))
+
+
+def mark_not_finite(ax: Axes, x: NDArray[Any], look: Look) -> None:
+    """Mark places whose values no axis can show, on its upper edge; further runs above the first."""
+    if len(x):
+        others = {line.get_color() for line in _marks(ax)} - {look.colour}
+        style: dict[str, Any] = {
+            "marker": "x",
+            "markersize": 3,
+            "markeredgewidth": 0.7,
+            "linestyle": "none",
+            "color": look.colour,
+        }
+        height = np.full(len(x), 1 + 0.04 * len(others))
+        ax.plot(x, height, **style, transform=ax.get_xaxis_transform(), clip_on=False, zorder=5, label=_NOT_FINITE)
+
+
+def not_finite_key(figure: Figure) -> dict[str, Artist]:
+    """The entry of `mark_not_finite` in a key, where there are such marks."""
+    if not any(_marks(ax) for ax in figure.axes):
+        return {}
+    return {_NOT_FINITE: Line2D([], [], linestyle="none", marker="x", markersize=3, markeredgewidth=0.7, color=KEY)}
+
+
+def _marks(ax: Axes) -> list[Line2D]:
+    return [line for line in ax.lines if line.get_label() == _NOT_FINITE]
+
+
+def legend_above(figure: Figure, series: Sequence[Series], handles: Sequence[Artist]) -> None:
+    """One legend for the variants of the whole figure."""
+    _legend(figure, handles, [each.legend for each in series], "outside upper center")
+
+
+def key_below(figure: Figure, entries: dict[str, Artist]) -> None:
+    """What the kinds of lines and patches mean, for all variants."""
+    if entries:
+        _legend(figure, list(entries.values()), list(entries), "outside lower center")
+
+
+def _legend(
+    figure: Figure,
+    handles: Sequence[Artist],
+    labels: Sequence[str],
+    where: Literal["outside upper center", "outside lower center"],
+) -> None:
+    for columns in range(len(labels), 0, -1):
+        legend = figure.legend(list(handles), list(labels), loc=where, ncols=columns, borderaxespad=0.2)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
+    # The panels keep their size, whatever the number of runs.
+    further = -(-len(labels) // columns) - 1
+    figure.set_figheight(figure.get_figheight() + further * 1.5 * SMALL / 72)
+
+
+def panel_titles(figure: Figure, *titles: str) -> None:
+    """Letters and titles of all panels, above the marks of what is not finite."""
+    rows = max(len({line.get_color() for line in _marks(ax)}) for ax in figure.axes)
+    for ax, letter, title in zip(figure.axes, "abcdef", titles, strict=False):
+        ax.set_title(f"({letter}) {title}", loc="left", pad=4 + 4 * rows)

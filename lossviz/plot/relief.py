@@ -1,0 +1,80 @@
+"""The figure of a plane through a trained network in three dimensions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from mpl_toolkits.mplot3d.axes3d import Axes3D  # type: ignore[import-untyped]
+
+from lossviz.plot.panels import PER_ROW, colour_bar, title
+from lossviz.plot.scale import Scale, common_scale
+from lossviz.plot.scan import losses, not_finite
+from lossviz.plot.series import Series
+from lossviz.plot.style import COLOUR_MAP, COLUMN_WIDTH, SMALL, TEXT_WIDTH, TINY
+
+# More faces are stored as pixels in PDF and SVG, which viewers could not scroll otherwise.
+MANY_FACES = 10_000
+
+
+def relief(series: Sequence[Series], *, log: bool | None = None, clip: tuple[float, float] | None = None) -> Figure:
+    """Draw the surfaces of all runs over the same range of heights.
+
+    Args:
+        series: runs with the contents of their surface-<name>.nc, which have x and y.
+        log: whether heights are logarithms of the loss; None: when the losses span more than a factor 20.
+        clip: losses beyond are drawn at these limits.
+    """
+    scale = common_scale([losses(each.results) for each in series], log, clip)
+    columns = min(PER_ROW, len(series))
+    rows = -(-len(series) // columns)
+    width = COLUMN_WIDTH if columns == 1 else TEXT_WIDTH
+    side, bar = (width - 0.7) / columns, 0.62
+    lines = max(_title(each).count("\n") for each in series) + 1
+    row = side + lines * 0.13
+    drawn = Figure(figsize=(width, rows * row))
+    # By hand: automatic layouts do not know how far labels in space reach.
+    for place, each in enumerate(series):
+        down, right = divmod(place, columns)
+        corner = (right * side / width, 1 - ((down + 1) * row) / (rows * row))
+        ax = drawn.add_axes((*corner, side / width, side / (rows * row)), projection="3d")
+        _draw_surface(ax, each, scale)
+    bar_height = min(0.8, 1.6 / (rows * row))
+    place_of_bar = drawn.add_axes((1 - bar / width, 0.5 - bar_height / 2, 0.09 / width, bar_height))
+    colour_bar(drawn, ScalarMappable(scale.norm, COLOUR_MAP), scale, place_of_bar)
+    return drawn
+
+
+def _draw_surface(ax: Axes3D, each: Series, scale: Scale) -> None:
+    heights = scale.clipped(losses(each.results))
+    x, y = np.meshgrid(each.results.x.values, each.results.y.values)
+    z, (low, high) = (
+        (np.log10(heights), np.log10([scale.low, scale.high])) if scale.log else (heights, (scale.low, scale.high))
+    )
+    style = {"cmap": COLOUR_MAP, "norm": Normalize(low, high), "linewidth": 0.1, "edgecolor": "#00000040"}
+    # Every point: by default no more than 50 rows and columns are drawn.
+    ax.plot_surface(x, y, z, **style, rstride=1, cstride=1, rasterized=z.size > MANY_FACES)
+    ax.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()), zlim=(low, high))
+    if scale.log:
+        levels = scale.levels[:: max(1, len(scale.levels) // 5)]
+        ax.zaxis.set_major_locator(FixedLocator(list(np.log10(levels))))
+        ax.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:.3g}"))
+    else:
+        ax.zaxis.set_major_locator(MaxNLocator(5))
+    # Not at the corner, where the labels of both axes would meet.
+    ax.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
+    ax.yaxis.set_major_locator(MaxNLocator(4, prune="both"))
+    ax.tick_params(labelsize=TINY, pad=-3)
+    ax.tick_params(axis="z", pad=-0.5)
+    ax.set_xlabel("x", labelpad=-7)
+    ax.set_ylabel("y", labelpad=-7)
+    ax.view_init(elev=28, azim=-60)
+    ax.set_box_aspect((1, 1, 0.85), zoom=0.84)
+    ax.set_title(_title(each), fontsize=SMALL, pad=-2, y=1.0)
+
+
+def _title(each: Series) -> str:
+    holes = int(not_finite(each.results).sum())
+    return title(each) + (f"\n{holes} not finite (holes)" if holes else "")

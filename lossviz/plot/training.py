@@ -1,0 +1,122 @@
+"""The figure `training`: accuracy of the minibatches, error and loss of both splits, against the step."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lossviz.plot.axes import (
+    Floats,
+    finite,
+    key_below,
+    legend_above,
+    mark_not_finite,
+    not_finite_key,
+    panel_titles,
+    scale_axis,
+)
+from lossviz.plot.series import Series
+from lossviz.plot.style import BOLD, KEY, TEXT_WIDTH, THIN
+
+# From this many minibatches on, single accuracies are noise and their running mean is the curve.
+MANY = 100
+
+
+def is_empty(results: xr.Dataset) -> bool:
+    """Whether there is nothing to draw yet."""
+    return results.sizes["step"] == 0 and results.sizes["eval_step"] == 0
+
+
+def note(results: xr.Dataset) -> str:
+    """What a reader must know: that the training diverged, or is not over."""
+    if results.attrs["diverged_at"] >= 0:
+        return f"diverged at step {results.attrs['diverged_at']}"
+    recorded, planned = results.sizes["step"], results.attrs["steps"]
+    return f"partial: {recorded} of {planned} steps" if recorded < planned else ""
+
+
+def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
+    """Draw the training curves of all runs.
+
+    Args:
+        series: runs with the contents of their train.nc.
+        log: whether the axis of the loss is logarithmic; None: it is.
+    """
+    drawn = Figure(figsize=(TEXT_WIDTH, 2.5), layout="constrained")
+    accuracy, error, loss = drawn.subplots(1, 3)
+    steps = max(int(each.results.attrs["steps"]) for each in series)
+    window = max(1, steps // 25) if steps >= MANY else 1
+    for each in series:
+        _draw_minibatches(accuracy, each, window)
+        _draw_splits(error, each, "error")
+        _draw_splits(loss, each, "loss")
+    losses = [each.results[name].values for each in series for name in ("train_loss", "val_loss")]
+    scale_axis(loss, finite(losses), log is not False)
+    for ax, label in ((accuracy, "accuracy (%)"), (error, "error (%)"), (loss, "loss (nats)")):
+        ax.set(xlabel="step", ylabel=label, xlim=(-0.02 * steps, 1.02 * steps))
+    accuracy.set_ylim(top=min(accuracy.get_ylim()[1], 102))
+    accuracy.set_ylim(bottom=0)
+    error.set_ylim(bottom=0)
+    panel_titles(drawn, "minibatch accuracy", "error", "loss")
+    legend_above(drawn, series, [_handle(each) for each in series])
+    key_below(drawn, _key(window) | not_finite_key(drawn))
+    return drawn
+
+
+def running_mean(values: Floats, window: int) -> Floats:
+    """The mean of the finite ones among `window` values around each; shorter at the ends."""
+    known = np.isfinite(values)
+    ones = np.ones(min(window, len(values)))
+    total = np.convolve(np.where(known, values, 0.0), ones, "same")
+    count = np.convolve(known.astype(float), ones, "same")
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _draw_minibatches(ax: Axes, each: Series, window: int) -> None:
+    step, values = each.results.step.values, each.results.accuracy.values
+    look = each.look
+    if window > 1:
+        ax.plot(step, values, color=look.colour, linewidth=0.5, alpha=0.3, label="raw")
+    curve = running_mean(values, window) if len(values) else values
+    ax.plot(step, curve, color=look.colour, linestyle=look.line, linewidth=1.2, label=each.label)
+    mark_not_finite(ax, step[~np.isfinite(values)], look)
+    _mark_divergence(ax, each, step, curve)
+
+
+def _draw_splits(ax: Axes, each: Series, quantity: str) -> None:
+    step, look = each.results.eval_step.values, each.look
+    # With few evaluations the curve is a guess between points, which are then shown.
+    marker = look.marker if len(step) <= 30 else ""
+    for split, width, size in (("train", THIN, 1.5), ("val", BOLD, 3.0)):
+        values = each.results[f"{split}_{quantity}"].values
+        style: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "linewidth": width}
+        ax.plot(step, values, **style, marker=marker, markersize=size, label=f"{each.label} {split}")
+        mark_not_finite(ax, step[~np.isfinite(values)], look)
+        _mark_divergence(ax, each, step, values)
+
+
+def _mark_divergence(ax: Axes, each: Series, step: Floats, values: Floats) -> None:
+    last = np.flatnonzero(np.isfinite(values))[-1:]
+    if each.results.attrs["diverged_at"] >= 0 and len(last):
+        style: dict[str, Any] = {"marker": "X", "markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.5}
+        ax.plot(step[last], values[last], **style, color=each.look.colour, zorder=5, label="diverged")
+
+
+def _handle(each: Series) -> Artist:
+    marker = "X" if each.results.attrs["diverged_at"] >= 0 else each.look.marker
+    return Line2D([], [], color=each.look.colour, linestyle=each.look.line, marker=marker, markersize=4)
+
+
+def _key(window: int) -> dict[str, Artist]:
+    key: dict[str, Artist] = {}
+    if window > 1:
+        key["(a) each minibatch"] = Line2D([], [], color=KEY, linewidth=0.5, alpha=0.5)
+        key[f"(a) mean of {window}"] = Line2D([], [], color=KEY, linewidth=1.2)
+    key["(b, c) training set"] = Line2D([], [], color=KEY, linewidth=THIN)
+    key["(b, c) validation set"] = Line2D([], [], color=KEY, linewidth=BOLD)
+    return key

@@ -1,0 +1,279 @@
+"""From a file, variants and --set to complete configurations."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lossviz.config import read
+from lossviz.config.model import Resnet, Vgg
+from lossviz.config.reading import dump, find, shipped_configurations
+from lossviz.config.train import Cosine, Step
+from lossviz.errors import RequestError
+
+BASE = """\
+name: exp
+data: {name: digits}
+model: {name: vgg, width: 0.5, noise: {n_mu: 0.25}}
+train: {steps: 100, lr: 0.2, schedule: {kind: step, milestones: [10, 20], gamma: 0.5}}
+"""
+Write = Callable[[str], str]
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def _write(text: str) -> str:
+        path = tmp_path / "c.yaml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return _write
+
+
+def test_without_variants_there_is_one_named_after_the_experiment(write: Write) -> None:
+    (config,) = read(write(BASE))
+    assert (config.name, config.variant, config.siblings) == ("exp", "exp", ("exp",))
+    (config,) = read(write(BASE), ["name=other"])
+    assert (config.name, config.variant, config.siblings) == ("other", "other", ("other",))
+
+
+def test_variants_keep_their_order_and_know_their_siblings(write: Write) -> None:
+    source = write(BASE + "variants: {zeta: {}, 1e-3: {}, alpha: , yes: {seed: 5}}\n")
+    configs = read(source)
+    assert [config.variant for config in configs] == ["zeta", "1e-3", "alpha", "yes"]
+    assert {config.siblings for config in configs} == {("zeta", "1e-3", "alpha", "yes")}
+    assert [config.seed for config in configs] == [0, 0, 0, 5]
+    chosen = read(source, only=["yes", "zeta"])
+    assert [config.variant for config in chosen] == ["zeta", "yes"]
+    assert chosen[0].siblings == ("zeta", "1e-3", "alpha", "yes")
+
+
+def test_variants_merge_deeply(write: Write) -> None:
+    (config,) = read(write(BASE + "variants: {a: {model: {norm: batch, noise: {r_mu: 0.5}}, train: {lr: 1}}}\n"))
+    assert isinstance(config.model, Vgg)
+    assert (config.model.width, config.model.norm) == (0.5, "batch")
+    assert (config.model.noise.n_mu, config.model.noise.r_mu) == (0.25, 0.5)
+    assert config.train is not None
+    assert (config.train.steps, config.train.lr) == (100, 1.0)
+    assert config.train.schedule == Step(kind="step", milestones=(10, 20), gamma=0.5)
+
+
+def test_lists_are_replaced_as_a_whole(write: Write) -> None:
+    (config,) = read(write(BASE + "variants: {a: {probe: {lengths: [3]}}}\n"), ["train.schedule.milestones=[7]"])
+    assert config.probe.lengths == (3.0,)
+    assert config.train is not None
+    assert config.train.schedule == Step(kind="step", milestones=(7,), gamma=0.5)
+
+
+@pytest.mark.parametrize(
+    ("variants", "overrides"),
+    [
+        ("variants: {a: {model: {name: resnet}, train: {schedule: {kind: cosine}}}}", []),
+        ("", ["model.name=resnet", "train.schedule.kind=cosine"]),
+        ("", ["model={name: resnet}", "train.schedule={kind: cosine}"]),
+        # also where the tag of a variant is changed from the command line
+        (
+            "variants: {a: {model: {name: vgg, classifier: [3]}}}",
+            ["variants.a.model.name=resnet", "variants.a.train.schedule.kind=cosine"],
+        ),
+    ],
+)
+def test_a_changed_tag_replaces_its_mapping(write: Write, variants: str, overrides: list[str]) -> None:
+    (config,) = read(write(BASE + variants), overrides)
+    assert config.model == Resnet(name="resnet")
+    assert config.train is not None
+    assert config.train.schedule == Cosine(kind="cosine")
+    assert config.train.lr == 0.2
+
+
+def test_a_repeated_tag_replaces_nothing(write: Write) -> None:
+    text = BASE + "surface: {directions: {seed: 7}}\nvariants: {a: {model: {name: vgg, depth: 9}}}\n"
+    (config,) = read(write(text), ["surface.directions.kind=random", "train.schedule.kind=step"])
+    assert config.model.width == 0.5
+    assert config.surface.directions.seed == 7
+    assert config.train is not None
+    assert config.train.schedule == Step(kind="step", milestones=(10, 20), gamma=0.5)
+
+
+def test_the_command_line_wins_over_variants_and_its_end_over_its_beginning(write: Write) -> None:
+    source = write(BASE + "seed: 1\nvariants: {a: {seed: 2}, b: {}}\n")
+    assert [config.seed for config in read(source)] == [2, 1]
+    assert [config.seed for config in read(source, ["seed=3"])] == [3, 3]
+    assert [config.seed for config in read(source, ["seed=3", "seed = 4"])] == [4, 4]
+    assert [config.seed for config in read(source, ["variants.b.seed=5"])] == [2, 5]
+    assert [config.seed for config in read(source, ["seed=3", "variants.b.seed=5"])] == [3, 3]
+    added = read(source, ["variants.c={seed: 6}"])
+    assert [(config.variant, config.seed) for config in added] == [("a", 2), ("b", 1), ("c", 6)]
+
+
+def test_values_of_the_command_line_are_typed(write: Write) -> None:
+    (config,) = read(write(BASE), ["train.lr=1e-3", "surface.x=[-1, 1, 5]", "train.nesterov=false", "train.momentum=0"])
+    assert config.train is not None
+    assert (config.train.lr, config.train.nesterov) == (0.001, False)
+    assert config.surface.x == (-1.0, 1.0, 5)
+
+
+def test_unknown_variant(write: Write) -> None:
+    with pytest.raises(RequestError, match=r"c\.yaml: there is no variant c, d\n  variants: a, b$"):
+        read(write(BASE + "variants: {a: {}, b: {}}\n"), only=["c", "a", "d"])
+
+
+def test_a_configuration_that_ran_is_read_back_identical(write: Write) -> None:
+    text = BASE + "variants: {a: {model: {name: resnet, depth: 32}}, 1e-3: {train: }, no: {data: {mean: [1e-7]}}}\n"
+    for config in read(write(text)):
+        (back,) = read(write(dump(config)))
+        assert back == config
+        assert read(write(dump(config)), ["seed=9"])[0] == config.model_copy(update={"seed": 9})
+
+
+def test_the_file_that_ran_means_the_same_to_other_readers(write: Write) -> None:
+    (config,) = read(write(BASE.replace("exp", "'1e3'") + "variants: {no: {}}"), ["data.augment=crop-flip"])
+    assert yaml.safe_load(dump(config)) == config.model_dump(mode="json")
+
+
+def test_shipped_configurations_are_found_by_name_and_are_right() -> None:
+    assert "quickstart" in shipped_configurations()
+    for name, path in shipped_configurations().items():
+        assert find(name) == path
+        for config in read(name):
+            assert config.name == name
+
+
+def test_a_file_of_that_name_comes_before_a_shipped_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").write_text(BASE)
+    assert read("quickstart")[0].name == "exp"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere.yaml", "nowhere.yaml: there is no such file"),
+        ("some/where", "some/where: there is no such file"),
+        (".", ".: is a folder; a configuration is a YAML file"),
+        ("x" * 300, f"{'x' * 300}: cannot be read: File name too long"),
+    ],
+)
+def test_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError) as caught:
+        read(source)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("source", ["quickstrt", "", "a\0b"])
+def test_no_such_name_says_which_there_are(source: str) -> None:
+    with pytest.raises(
+        RequestError, match=r"no configuration of that name ships with lossviz\n  shipped: .*quickstart"
+    ):
+        read(source)
+
+
+def test_reading_imports_nothing_heavy() -> None:
+    check = (
+        "import sys, lossviz.run; print([name for name in ('torch', 'xarray', 'numpy', 'h5py') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+# Keys that exist, in places where they may or may not belong, so that the junk gets deep into the schema.
+KEYS = st.sampled_from(
+    re.findall(
+        r"\w+",
+        """
+        name seed data model train probe surface variants variant siblings kind steps lr betas schedule
+        milestones depth noise n_mu classifier mean std x y checkpoint directions lengths measures examples
+        batch_size digits vgg step 0 a
+        """,
+    )
+)
+LEAVES = st.one_of(
+    st.sampled_from(
+        ["exp", "digits", "cifar10", "vgg", "resnet", "step", "cosine", "random", "all", "last", "figures"]
+    ),
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**20), 10**20),
+    st.floats(),
+    st.text(max_size=8),
+)
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(KEYS | st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@FUZZ
+@given(sections=st.dictionaries(KEYS, TREES, max_size=5), overrides=st.lists(st.tuples(KEYS, KEYS, TREES), max_size=2))
+def test_junk_is_read_or_refused_and_nothing_else(
+    write: Write, sections: dict[str, object], overrides: list[tuple[str, str, object]]
+) -> None:
+    base: dict[str, object] = yaml.safe_load(BASE)
+    source = write(yaml.safe_dump({**base, **sections}))
+    texts = [f"{outer}.{inner}={yaml.safe_dump(value, default_flow_style=True)}" for outer, inner, value in overrides]
+    try:
+        configs = read(source, texts)
+    except RequestError as error:
+        assert error.exit_status == 2
+        assert all(len(line) < 400 for line in str(error).splitlines() if "--set" not in line)
+    else:
+        for config in configs:
+            assert read(write(dump(config))) == [config]
+
+
+@FUZZ
+@given(text=st.text(alphabet=st.sampled_from("ab: {}[],-&*<!'\"#|>\n\t1e.~%@`\\") | st.characters(), max_size=40))
+def test_any_text_is_read_or_refused_and_nothing_else(write: Write, text: str) -> None:
+    for source, overrides in ((BASE + "surface: " + text, []), (BASE, [f"seed={text}"]), (BASE, [text])):
+        try:
+            read(write(source.encode("utf-8", "replace").decode()), overrides)
+        except RequestError as error:
+            assert str(error)
+
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True).filter(lambda name: name != "figures")
+POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+
+
+@FUZZ
+@given(
+    name=NAMES,
+    variants=st.lists(NAMES, min_size=1, max_size=3, unique=True),
+    seed=st.integers(0, 2**32 - 1),
+    lr=POSITIVE | st.integers(1, 10),
+    lengths=st.lists(POSITIVE, min_size=1, unique=True).map(sorted),
+    root=st.text(st.characters(exclude_categories=["Cs"])),
+)
+def test_what_is_right_is_read_back_as_it_was_written(  # noqa: PLR0917
+    write: Write, name: str, variants: list[str], seed: int, lr: float, lengths: list[float], root: str
+) -> None:
+    tree = {
+        "name": name,
+        "seed": seed,
+        "data": {"name": "cifar10", "root": root},
+        "model": {"name": "resnet", "depth": 8},
+        "train": {"steps": 1, "lr": lr},
+        "probe": {"lengths": lengths},
+        "variants": {variant: {"seed": number} for number, variant in enumerate(variants)},
+    }
+    configs = read(write(yaml.safe_dump(tree, sort_keys=False)))
+    assert [config.variant for config in configs] == variants
+    assert [config.seed for config in configs] == list(range(len(variants)))
+    for config in configs:
+        assert (config.name, config.data.model_dump()["root"], config.probe.lengths) == (name, root, tuple(lengths))
+        assert config.train is not None
+        assert config.train.lr == lr
+        assert read(write(dump(config))) == [config]

@@ -1,0 +1,135 @@
+"""The schema: what is accepted as what, the defaults that documents promise, and that nothing changes later."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from lossviz.config import Config
+from lossviz.config.words import alternatives, is_model, tag_of, unwrap
+
+
+def config(**sections: object) -> Config:
+    plain = {
+        "name": "exp",
+        "variant": "exp",
+        "data": {"name": "digits"},
+        "model": {"name": "vgg"},
+        "train": {"steps": 100},
+    }
+    return Config.model_validate_json(json.dumps({**plain, **sections}))
+
+
+def train(**keys: object) -> dict[str, object]:
+    return config(train={"steps": 100, **keys}).model_dump()["train"]  # type: ignore[no-any-return]
+
+
+def test_what_is_left_out() -> None:
+    made = config().model_dump(mode="json")
+    assert made["seed"] == 0
+    assert made["data"] == {
+        "name": "digits",
+        "examples": "all",
+        "choose": "stratified",
+        "augment": "none",
+        "mean": None,
+        "std": None,
+    }
+    assert (made["model"]["depth"], made["model"]["norm"], made["model"]["init"]) == (11, "none", "glorot")
+    assert made["model"]["noise"] == {"n_mu": 0.5, "n_sigma": 1.25, "r_mu": 0.1, "r_sigma": 0.1}
+    assert (made["train"]["lr"], made["train"]["batch_size"], made["train"]["optimizer"]) == (0.1, 128, "sgd")
+    assert made["train"]["schedule"] == {"kind": "constant"}
+    assert made["probe"] == {"every": 100, "measures": ["landscape"], "lengths": [0.05, 0.1, 0.2, 0.4]}
+    assert (made["surface"]["x"], made["surface"]["y"]) == ([-1.0, 1.0, 51], None)
+    assert made["surface"]["directions"] == {
+        "kind": "random",
+        "normalize": "filter",
+        "ignore": ["bias", "norm"],
+        "seed": 123,
+    }
+
+
+def test_training_may_be_absent() -> None:
+    assert config(train=None).train is None
+
+
+def test_whole_numbers_are_numbers() -> None:
+    lr = train(lr=1)["lr"]
+    assert (lr, type(lr)) == (1.0, float)
+    x = config(surface={"x": [0, 1, 2]}).surface.x
+    assert x == (0.0, 1.0, 2)
+    assert [type(number) for number in x] == [float, float, int]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"optimizer": "adam", "betas": [0.0, 0.5]},
+        {"momentum": 0.9, "nesterov": True},
+        {"warmup": 100},
+        {"schedule": {"kind": "step", "milestones": [1, 99], "gamma": 1.5}},
+        {"schedule": {"kind": "cosine"}},
+        {"momentum": 0.999999},
+        {"weight_decay": 0},
+        {"compile": True, "channels_last": False},
+        {"eval_examples": 1},
+        {"batch_size": 1},
+    ],
+)
+def test_the_edge_of_what_is_accepted(keys: dict[str, object]) -> None:
+    made = json.loads(json.dumps(train(**keys)))
+    assert {key: made[key] for key in keys} == keys
+
+
+@pytest.mark.parametrize(("depth", "right"), [(8, True), (20, True), (110, True), (9, False), (21, False), (2, False)])
+def test_depth_of_a_residual_network_is_6n_plus_2(depth: int, right: bool) -> None:
+    try:
+        made = config(model={"name": "resnet", "depth": depth})
+    except ValidationError:
+        assert not right
+    else:
+        assert right
+        assert made.model.depth == depth
+
+
+def test_a_minibatch_may_be_the_whole_data_set() -> None:
+    assert config(data={"name": "digits", "examples": 128}).data.examples == 128
+    with pytest.raises(ValidationError, match=r"train\.batch_size = 128 is larger than data\.examples = 127"):
+        config(data={"name": "digits", "examples": 127})
+    assert config(data={"name": "digits", "examples": 127}, train=None).train is None
+
+
+@pytest.mark.parametrize(("wanted", "kind"), [("last", str), (0, int), (300, int), ("a/b.safetensors", str)])
+def test_checkpoint_is_last_or_a_step_or_a_path(wanted: str | int, kind: type) -> None:
+    made = config(surface={"checkpoint": wanted}).surface.checkpoint
+    assert made == wanted
+    assert type(made) is kind
+
+
+def test_nothing_changes_after_reading() -> None:
+    made = config()
+    for section, key in ((made, "seed"), (made.model, "depth"), (made.surface.directions, "seed")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, key, 20)
+    assert hash(made) == hash(config())
+
+
+def sections(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield model
+    for field in model.model_fields.values():
+        for part in alternatives(unwrap(field)[0]):
+            if is_model(part):
+                yield from sections(part)  # type: ignore[arg-type]
+
+
+def test_every_section_is_strict_and_every_key_is_explained() -> None:
+    found = list(sections(Config))
+    assert len(found) > 10
+    for model in found:
+        assert model.model_config.get("extra") == "forbid", model
+        assert model.model_config.get("strict"), model
+        assert model.model_config.get("frozen"), model
+        assert model.__doc__, model
+        for key, field in model.model_fields.items():
+            assert field.description or key == (tag_of(model) or ("",))[0], f"{model.__name__}.{key}"
