@@ -61,12 +61,12 @@ def draw(  # noqa: PLR0913 - the options of the command line
         raise RequestError(_missing(missing, runs))
     paths = []
     with style.applied():
-        for drawings in there.values():
-            for stem, make in drawings.items():
-                figure = make()
-                for each in dict.fromkeys(formats):
-                    paths.append(folder / f"{stem}.{each}")
-                    atomic_write(paths[-1], _rendered(figure, each))
+        # All before the first is written: a request that one of them refuses leaves nothing behind.
+        drawn = {stem: make() for drawings in there.values() for stem, make in drawings.items()}
+        for stem, figure in drawn.items():
+            for each in dict.fromkeys(formats):
+                paths.append(folder / f"{stem}.{each}")
+                atomic_write(paths[-1], _rendered(figure, each))
     return paths
 
 

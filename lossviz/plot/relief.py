@@ -56,6 +56,8 @@ def _draw_surface(ax: Axes3D, each: Series, scale: Scale) -> None:
     style = {"cmap": COLOUR_MAP, "norm": Normalize(low, high), "linewidth": 0.1, "edgecolor": "#00000040"}
     # Every point: by default no more than 50 rows and columns are drawn.
     ax.plot_surface(x, y, z, **style, rstride=1, cstride=1, rasterized=z.size > MANY_FACES)
+    # A neighbour's background would cover the labels of the heights.
+    ax.patch.set_visible(False)
     ax.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()), zlim=(low, high))
     if scale.log:
         levels = scale.levels[:: max(1, len(scale.levels) // 5)]

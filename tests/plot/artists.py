@@ -1,0 +1,36 @@
+"""What a test wants to know of the artists of a figure."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.collections import Collection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+Kind = TypeVar("Kind", bound=Artist)
+
+
+def legend(figure: Figure) -> list[str]:
+    """Every entry of every legend."""
+    return [text.get_text() for box in figure.legends for text in box.get_texts()]
+
+
+def labelled(artists: Iterable[Kind], label: str) -> list[Kind]:
+    return [artist for artist in artists if artist.get_label() == label]
+
+
+def xs(line: Line2D) -> list[float]:
+    return list(np.asarray(line.get_xdata(), dtype=float))
+
+
+def ys(line: Line2D) -> list[float]:
+    return list(np.asarray(line.get_ydata(), dtype=float))
+
+
+def cells(mesh: Collection) -> np.ma.MaskedArray:
+    """The values of a mesh, masked where nothing is drawn."""
+    array = mesh.get_array()
+    assert array is not None
+    return np.ma.masked_invalid(array)

@@ -1,0 +1,102 @@
+"""Run folders whose contents are known, without any training."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lossviz.config import read
+from lossviz.config.reading import dump
+from lossviz.plot import landscape, scan, training
+from lossviz.plot.series import Series
+from lossviz.plot.style import look
+from lossviz.results import save_results, variable
+from lossviz.run import Run
+
+VARIANTS = ("standard", "batchnorm", "noisy")
+
+
+class Build:
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def run(self, variant: str = "standard", experiment: str = "quickstart", **files: xr.Dataset) -> Run:
+        """A run folder; train and probe are train.nc and probe.nc, any other name is a surface."""
+        run = Run(self.out / experiment / variant)
+        run.folder.mkdir(parents=True)
+        run.config_file.write_text(dump(read("quickstart", [f"name={experiment}"], [variant])[0]))
+        for name, results in files.items():
+            file = {"train": run.train_file, "probe": run.probe_file}.get(name, run.surface_file(name))
+            save_results(file, results)
+        return run
+
+    def train(self, steps: int = 200, recorded: int = 200, diverged_at: int = -1) -> xr.Dataset:
+        step = np.arange(recorded)
+        at = np.arange(0, recorded + 1, 25) if recorded else np.empty(0, int)
+        by_step = {"loss": 2.0 / (1 + step), "accuracy": 90.0 * step / 200, "penalty": 0 * step, "lr": 0.1 + 0 * step}
+        by_eval = {
+            "train_loss": 2 / (1 + at),
+            "val_loss": 3 / (1 + at),
+            "train_error": 90 - at / 4,
+            "val_error": 91 - at / 4,
+        }
+        return xr.Dataset(
+            {name: variable("step", values, name, "1") for name, values in by_step.items()}
+            | {name: variable("eval_step", values, name, "1") for name, values in by_eval.items()},
+            coords={"step": variable("step", step, "step", "1"), "eval_step": variable("eval_step", at, "step", "1")},
+            attrs={"steps": steps, "diverged_at": diverged_at},
+        )
+
+    def probe(
+        self, factor: float = 1.0, steps: Sequence[int] = range(0, 201, 5), planned: int = 41, penalty: float = 0.0
+    ) -> xr.Dataset:
+        step, length = np.array(steps, dtype=int), np.array([0.05, 0.1, 0.2, 0.4])
+        path = 1.0 + factor * np.outer(1 + np.sin(step) ** 2, length)
+        values = {
+            "path_loss": path,
+            "path_penalty": np.full_like(path, penalty),
+            "grad_distance": 3 * factor * path,
+            "grad_cosine": 0 * path,
+            "smoothness": 3 * factor * path / length,
+        }
+        return xr.Dataset(
+            {name: variable(("step", "length"), array, name, "nat") for name, array in values.items()},
+            coords={"step": variable("step", step, "step", "1"), "length": variable("length", length, "length", "1")},
+            attrs={"planned": planned, "lr": 0.1},
+        )
+
+    def surface(
+        self, loss_at: Callable[[np.ndarray, np.ndarray], np.ndarray], x: int = 7, y: int = 5, done: int | None = None
+    ) -> xr.Dataset:
+        """A plane of x by y points; a line when y is 0; only the first `done` points are known."""
+        axes = ({"y": np.linspace(-0.5, 0.5, y)} if y else {}) | {"x": np.linspace(-1, 1, x)}
+        grid_y, grid_x = np.meshgrid(axes.get("y", np.zeros(1)), axes["x"], indexing="ij")
+        loss = np.asarray(loss_at(grid_x, grid_y), dtype=float).reshape([len(axis) for axis in axes.values()])
+        status = np.where(np.isfinite(loss), 1, 2)
+        if done is not None:
+            loss.flat[done:], status.flat[done:] = np.nan, 0
+        values = {"loss": loss, "error": 10 * loss, "status": status.astype(np.int8)}
+        return xr.Dataset(
+            {name: variable(tuple(axes), array, name, "1") for name, array in values.items()},
+            coords={name: variable(name, axis, f"steps of the {name} direction", "1") for name, axis in axes.items()},
+        )
+
+    def series(self, *contents: xr.Dataset) -> list[Series]:
+        """What `draw` makes of the contents of the same file of several runs."""
+        return [
+            Series(name, look(place), each, _note(each))
+            for place, (name, each) in enumerate(zip(VARIANTS, contents, strict=False))
+        ]
+
+
+def _note(results: xr.Dataset) -> str:
+    if "status" in results:
+        return scan.note(results)
+    return training.note(results) if "eval_step" in results.dims else landscape.note(results, -1)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    return Build(tmp_path / "runs")

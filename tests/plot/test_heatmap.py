@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import Collection, QuadMesh
+from matplotlib.colors import LogNorm
+
+from lossviz.plot.heatmap import heatmap
+from tests.plot.artists import cells, labelled, legend
+from tests.plot.conftest import Build
+
+
+def mesh(ax: Axes, label: str = "loss") -> Collection:
+    (found,) = labelled(ax.collections, label)
+    return found
+
+
+@pytest.mark.parametrize("dims", [("y", "x"), ("x", "y")])
+def test_every_cell_lies_where_its_point_is(build: Build, dims: tuple[str, str]) -> None:
+    results = build.surface(lambda x, y: 5 + 2 * x + y, x=7, y=5)
+    drawn = mesh(heatmap(build.series(results.transpose(*dims))).axes[0])
+    assert isinstance(drawn, QuadMesh)
+    corners = np.asarray(drawn.get_coordinates())
+    x, y = ((corners[1:, 1:, axis] + corners[:-1, :-1, axis]) / 2 for axis in (0, 1))
+    assert cells(drawn).shape == (5, 7)
+    np.testing.assert_allclose(cells(drawn), 5 + 2 * x + y)
+
+
+def test_one_colour_means_one_loss_in_all_panels(build: Build) -> None:
+    runs = [build.surface(lambda x, y, base=base: base + x**2 + y**2) for base in (0.01, 1.0)]  # type: ignore[misc]
+    first, second, bar = heatmap(build.series(*runs)).axes
+    assert mesh(first).norm.vmin == mesh(second).norm.vmin == pytest.approx(0.01)
+    assert mesh(first).norm.vmax == mesh(second).norm.vmax == pytest.approx(2.25)
+    assert isinstance(mesh(first).norm, LogNorm)
+    assert bar.get_ylabel() == "loss (nats)"
+
+
+@pytest.mark.parametrize(("log", "kind"), [(True, True), (False, False)])
+def test_the_scale_follows_the_request(build: Build, log: bool, kind: bool) -> None:
+    drawn = heatmap(build.series(build.surface(lambda x, y: 1 + x**2 + y**2)), log=log)
+    assert isinstance(mesh(drawn.axes[0]).norm, LogNorm) is kind
+
+
+def test_a_clip_leaves_the_numbers_and_shows_in_the_bar(build: Build) -> None:
+    results = build.surface(lambda x, y: 1 + 9 * x**2 + y**2)
+    before = results.copy(deep=True)
+    drawn = heatmap(build.series(results), clip=(0.5, 4.0))
+    assert results.identical(before)
+    panel, bar = drawn.axes
+    np.testing.assert_array_equal(cells(mesh(panel)), results.loss)
+    assert mesh(panel).norm.vmax == 4.0
+    assert bar.get_ylabel() == "loss (nats), clipped to [0.5, 4]"
+    assert bar._colorbar.extend == "max"  # type: ignore[attr-defined]
+
+
+def test_unknown_and_not_finite_cells_differ(build: Build) -> None:
+    results = build.surface(lambda x, y: np.where(y < -0.4, np.nan, 1 + x + y), done=20)
+    drawn = heatmap(build.series(results))
+    ax = drawn.axes[0]
+    shown = {label: ~np.ma.getmaskarray(cells(mesh(ax, label))) for label in ("loss", "not finite")}
+    status = results.status.values
+    np.testing.assert_array_equal(shown["loss"].reshape(status.shape), status == 1)
+    np.testing.assert_array_equal(shown["not finite"].reshape(status.shape), status == 2)
+    assert len(mesh(ax, "not computed yet").get_paths()) == (status == 0).sum()
+    assert mesh(ax, "not computed yet").get_hatch()
+    assert legend(drawn) == ["checkpoint", "not finite", "not computed yet"]
+
+
+def test_panels_are_square(build: Build) -> None:
+    drawn = heatmap(build.series(*[build.surface(lambda x, y: 1 + x + y)] * 3))
+    drawn.draw_without_rendering()
+    for ax in drawn.axes[:3]:
+        assert ax.bbox.width == pytest.approx(ax.bbox.height, rel=1e-3)
+
+
+def test_panels_of_the_same_range_share_their_numbers(build: Build) -> None:
+    drawn = heatmap(build.series(*[build.surface(lambda x, y: 1 + x + y)] * 2))
+    left, right, _ = drawn.axes
+    assert left.get_ylabel() == "steps of the y direction"
+    assert right.get_ylabel() == ""
+    assert not right.yaxis.get_tick_params()["labelleft"]

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from lossviz.plot.relief import relief
+from tests.plot.conftest import Build
+
+
+def test_all_runs_have_the_same_heights(build: Build) -> None:
+    drawn = relief(build.series(build.surface(lambda x, _: 1 + x**2), build.surface(lambda x, y: 2 + 5 * x**2 + y**2)))
+    assert [ax.get_zlim() for ax in drawn.axes[:2]] == [(1.0, 7.25)] * 2  # type: ignore[attr-defined]
+
+
+def test_logarithmic_heights_are_labelled_with_losses(build: Build) -> None:
+    ax = relief(build.series(build.surface(lambda x, _: 10.0 ** (2 * x)))).axes[0]
+    assert ax.get_zlim() == pytest.approx((-2, 2))  # type: ignore[attr-defined]
+    labels = ax.zaxis.get_major_formatter()  # type: ignore[attr-defined]
+    ticks = ax.zaxis.get_majorticklocs()  # type: ignore[attr-defined]
+    assert len(ticks) >= 3
+    assert [float(labels(tick)) for tick in ticks] == pytest.approx([10**tick for tick in ticks], rel=0.01)
+
+
+def test_every_point_is_drawn_where_it_is(build: Build) -> None:
+    # More points than matplotlib draws by default, and a loss that tells x from y.
+    drawn = relief(build.series(build.surface(lambda x, y: 5 + 2 * x + y, x=61, y=5)))
+    (surface,) = drawn.axes[0].collections
+    faces = np.asarray(surface._faces)  # type: ignore[attr-defined]
+    assert len(faces) == 60 * 4
+    np.testing.assert_allclose(faces[..., 2], 5 + 2 * faces[..., 0] + faces[..., 1])
+
+
+def test_a_clip_flattens_the_drawing_only(build: Build) -> None:
+    results = build.surface(lambda x, _: 1 + 9 * x**2)
+    ax, bar = relief(build.series(results), clip=(0.0, 4.0)).axes
+    assert ax.get_zlim() == (1.0, 4.0)  # type: ignore[attr-defined]
+    (surface,) = ax.collections
+    assert np.asarray(surface._faces)[..., 2].max() == 4  # type: ignore[attr-defined]
+    assert float(results.loss.max()) == 10
+    assert "clipped to [0, 4]" in bar.get_ylabel()
+
+
+def test_holes_are_counted(build: Build) -> None:
+    drawn = relief(build.series(build.surface(lambda x, _: np.where(x > 0.9, np.inf, 1 + x), done=30)))
+    drawn.draw_without_rendering()
+    assert drawn.axes[0].get_title().splitlines()[-2:] == ["partial: 30 of 35 points", "4 not finite (holes)"]
+
+
+def test_nothing_finite_is_drawable(build: Build) -> None:
+    relief(build.series(build.surface(lambda x, _: np.nan * x))).draw_without_rendering()
