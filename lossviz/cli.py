@@ -1,5 +1,6 @@
 """The four commands: parse, load, call, report."""
 
+import io
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -19,9 +20,11 @@ from lossviz.signals import Stopped, raise_on_signals
 # --help and errors in a configuration answer in a fraction of a second.
 
 EPILOG = "All keys of a configuration: docs/configuration.md, or python -m lossviz.config.reference"
+EXITS = "Exit status: 0 done, 2 the request is wrong, 1 the work failed, 130 and 143 stopped by SIGINT and SIGTERM."
 
 app = typer.Typer(
     help="Show why neural networks train the way they do.",
+    epilog=EXITS,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,24 +33,26 @@ app = typer.Typer(
 )
 
 ConfigSource = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a configuration that ships with lossviz.")
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one that ships with lossviz: quickstart.")
 ]
 AnySource = Annotated[
     str,
-    typer.Argument(metavar="CONFIG|RUN", help="The same, or the folder runs/EXPERIMENT or runs/EXPERIMENT/VARIANT."),
+    typer.Argument(
+        metavar="CONFIG|RUN",
+        help="A YAML file, the name of one that ships with lossviz, or a folder: runs/EXPERIMENT or "
+        "runs/EXPERIMENT/VARIANT.",
+    ),
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: train.lr=0.05. Repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the configuration: train.lr=0.05. Repeatable."),
 ]
 Variants = Annotated[list[str] | None, typer.Option("--variant", metavar="NAME", help="Only this variant. Repeatable.")]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where runs are kept.")]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Discard what is there of this command, and start anew.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would run, what it costs, what it writes; touch nothing.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the runs of a CONFIG are kept.")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:N, or auto: the first GPU if any.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run, what it costs and what it writes.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Also print the traceback of an error.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -65,12 +70,17 @@ def train(
     variants: Variants = None,
     out: Out = Path("runs"),
     device: Device = "auto",
-    fresh: Fresh = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Discard the runs, their measurements included, and train anew.")
+    ] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train every variant of an experiment, or go on where it stopped."""
+    """Train every variant of an experiment, or go on where it stopped.
+
+    Example: lossviz train quickstart --variant batchnorm --set train.lr=0.05
+    """
     with _errors(debug):
         jobs = _experiment(source, settings, variants, out)
         from lossviz import work
@@ -85,18 +95,18 @@ def probe(
     variants: Variants = None,
     out: Out = Path("runs"),
     device: Device = "auto",
-    fresh: Fresh = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard probe.nc, and measure anew.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure the landscape along the gradient.
+    """Measure how loss and gradient change along the gradient.
 
-    With CONFIG: every probe.every steps, while training (a training that is over is replayed).
-    With RUN: at the checkpoints that it left.
+    With CONFIG: every probe.every steps of the training, which runs, goes on or is replayed for it.
+    With RUN: at the checkpoints that are there. Both give the same numbers.
     """
     with _errors(debug):
-        folder = Path(source).is_dir()
+        folder = _is_folder(source)
         jobs = _jobs(source, settings, variants, out)
         from lossviz import work
 
@@ -110,12 +120,15 @@ def surface(
     variants: Variants = None,
     out: Out = Path("runs"),
     device: Device = "auto",
-    fresh: Fresh = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard the scan of this name, and scan anew.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Scan the loss on a line or plane through a trained network."""
+    """Scan the loss on a line or plane through a trained network.
+
+    Several scans of one run live side by side: --set surface.name=NAME
+    """
     with _errors(debug):
         jobs = _jobs(source, settings, variants, out)
         from lossviz import work
@@ -126,11 +139,11 @@ def surface(
 @app.command()
 def plot(
     sources: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Folders runs/EXPERIMENT or runs/EXPERIMENT/VARIANT.")
+        list[str], typer.Argument(metavar="RUN", help="Folders: runs/EXPERIMENT or runs/EXPERIMENT/VARIANT.")
     ],
     figures: Annotated[
         list[str] | None,
-        typer.Option("--figure", metavar="NAME", help="Only training, landscape or surface. Repeatable."),
+        typer.Option("--figure", metavar="NAME", help="Draw only training, landscape or surface. Repeatable."),
     ] = None,
     formats: Annotated[
         list[str] | None, typer.Option("--format", metavar="FORMAT", help="png (the default), pdf or svg. Repeatable.")
@@ -144,12 +157,13 @@ def plot(
         bool | None, typer.Option("--log/--linear", help="Scale of surfaces. [default: log for a wide range]")
     ] = None,
     clip: Annotated[
-        tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Draw surfaces within these losses.")
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="Clip the losses of surfaces, in the figures only."),
     ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Draw what is on disk; several runs share axes, scales and one legend."""
+    """Draw what is on disk; several runs share axes and one legend."""
     with _errors(debug):
         runs = [run for source in sources for run in find_runs(Path(source), variants or ())]
         from lossviz.plot.draw import draw
@@ -162,6 +176,9 @@ def plot(
 def main() -> None:
     """The console script."""
     raise_on_signals()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         app()
     except Stopped as stopped:
@@ -178,9 +195,16 @@ def _experiment(
 def _jobs(
     source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path
 ) -> list[tuple[Run, Config]]:
-    if Path(source).is_dir():
+    if _is_folder(source):
         return [(run, run.config(settings or ())) for run in find_runs(Path(source), variants or ())]
     return _experiment(source, settings, variants, out)
+
+
+def _is_folder(source: str) -> bool:
+    try:
+        return Path(source).is_dir()
+    except OSError:
+        return False  # such as a name that is too long
 
 
 @contextmanager
@@ -191,6 +215,7 @@ def _errors(debug: bool) -> Iterator[None]:
     except (LossvizError, OSError) as error:
         if debug:
             traceback.print_exc()
-        text = str(error) if isinstance(error, LossvizError) else f"{error.filename}: {error.strerror}"
+        place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        text = f"{place}{error.strerror or error}" if isinstance(error, OSError) else str(error)
         typer.echo(f"lossviz: {text}", err=True)
         raise typer.Exit(getattr(error, "exit_status", 1)) from None

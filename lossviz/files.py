@@ -72,7 +72,9 @@ def read_sealed(path: Path, advice: str) -> bytes:
     """
     content = read(path)
     at = content.rfind(MARK)
-    if at < 0 or seal(content[:at] + BLANK_SEAL + content[at + len(BLANK_SEAL) :]) != content:
+    while at >= 0 and seal(content[:at] + BLANK_SEAL + content[at + len(BLANK_SEAL) :]) != content:
+        at = content.rfind(MARK, 0, at)
+    if at < 0:
         raise WorkError(f"{shown(path)}: does not match its checksum: it was cut short or altered\n  {advice}")
     return content
 

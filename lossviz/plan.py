@@ -61,7 +61,8 @@ def surface(setup: Setup) -> list[str]:
 
 def _measurements(setup: Setup, count: int) -> str:
     passes, size = 1 + len(setup.config.probe.lengths), setup.minibatches().batch_size
-    return f"{count:,} measurements of {passes} passes over {size:,} examples: {count * passes * size:,} forward and backward"
+    cost = f"{count * passes * size:,} forward and backward"
+    return f"{count:,} measurements of {passes} passes over {size:,} examples: {cost}"
 
 
 def _megabytes(model: nn.Module) -> str:

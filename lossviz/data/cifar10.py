@@ -5,12 +5,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import check_integrity
+from torchvision.datasets.utils import check_integrity, download_and_extract_archive
 
 from lossviz.config.data import Cifar10
 from lossviz.errors import RequestError
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+FILES = (*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"]))
 
 
 def cifar10(config: Cifar10) -> dict[str, tuple[Tensor, Tensor]]:
@@ -19,24 +20,19 @@ def cifar10(config: Cifar10) -> dict[str, tuple[Tensor, Tensor]]:
     Raises:
         RequestError: the files are missing or damaged and cannot be downloaded; says what to put where.
     """
-    folder = Path(config.root) / CIFAR10.base_folder
-    damaged = [name for name, md5 in CIFAR10.train_list + CIFAR10.test_list if not check_integrity(folder / name, md5)]
-    if damaged and (folder / damaged[0]).exists() and not config.download:
-        raise RequestError(
-            f"{folder / damaged[0]}: is damaged (its MD5 differs from the official one)\n  {_advice(folder)}"
-        )
+    root = Path(config.root).expanduser()
+    folder = root / CIFAR10.base_folder
+    damaged = [name for name, md5 in FILES if not check_integrity(folder / name, md5)]
     if damaged and not config.download:
-        raise RequestError(f"{folder}: CIFAR-10 is not there, and data.download is false\n  {_advice(folder)}")
+        raise RequestError(f"{_state(folder, damaged)}, and data.download is false\n  {_advice(folder)}")
     try:
-        sets = {
-            "train": CIFAR10(config.root, train=True, download=bool(damaged)),
-            "test": CIFAR10(config.root, train=False),
-        }
+        if damaged:
+            download_and_extract_archive(CIFAR10.url, root, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
+        sets = {name: CIFAR10(root, train=name == "train") for name in ("train", "test")}
     except (OSError, RuntimeError) as error:
-        state = f"{damaged[0]} is damaged" if (folder / damaged[0]).exists() else "is not there"
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise RequestError(
-            f"{folder}: CIFAR-10 {state}, and the download failed: {reason}\n  {_advice(folder)}"
+            f"{_state(folder, damaged)}, and the download failed: {reason}\n  {_advice(folder)}"
         ) from error
     return {name: (_images(each), torch.tensor(each.targets)) for name, each in sets.items()}
 
@@ -44,6 +40,13 @@ def cifar10(config: Cifar10) -> dict[str, tuple[Tensor, Tensor]]:
 def _images(source: CIFAR10) -> Tensor:
     # Stored (N, H, W, C): the permuted view is already channels_last.
     return torch.from_numpy(source.data).permute(0, 3, 1, 2)
+
+
+def _state(folder: Path, damaged: list[str]) -> str:
+    if not folder.is_dir():
+        return f"{folder}: CIFAR-10 is not there"
+    first = folder / damaged[0]
+    return f"{first}: is {'damaged (its MD5 differs from the official one)' if first.exists() else 'missing'}"
 
 
 def _advice(folder: Path) -> str:

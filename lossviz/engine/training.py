@@ -102,9 +102,7 @@ class Training:
         evaluate = not self.replay and _due(step, config.eval_every, last) and step not in self.curves.evaluations
         observe = self.observer is not None and self.observer.due(step)
         checkpoint = _due(step, config.checkpoint_every, last)
-        save = checkpoint or bool(stop) or time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES
-        if (evaluate or observe or save or step % STEPS_BETWEEN_CHECKS == 0) and not self.curves.settle():
-            self._write_results()
+        if (evaluate or observe or checkpoint or step % STEPS_BETWEEN_CHECKS == 0) and self._diverged():
             return False
         if evaluate:
             self._evaluate()
@@ -112,9 +110,19 @@ class Training:
             self.observer.observe(step, self.objective, self.minibatches(step))
         if checkpoint:
             self._checkpoint()
-        if save:
+        # Asked once, and last: what was measured while the request came in is saved too.
+        stopping = bool(stop)
+        if checkpoint or stopping or time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
+            if self._diverged():
+                return False
             self._save()
-        return not (last or stop)
+        return not (last or stopping)
+
+    def _diverged(self) -> bool:
+        if self.curves.settle():
+            return False
+        self._write_results()
+        return True
 
     def _update(self) -> None:
         """One step of the optimiser; step t's numbers belong to the point before it."""
@@ -135,7 +143,7 @@ class Training:
     def _checkpoint(self) -> None:
         path, state = self.run.checkpoint_file(self.step), self.objective.model.state_dict()
         if not self.replay:
-            save_tensors(path, state, step=str(self.step))
+            save_tensors(path, state)
         elif path.exists():
             for name, saved in load_tensors(path).items():
                 if not torch.allclose(saved, state[name].cpu(), rtol=0, atol=0, equal_nan=True):

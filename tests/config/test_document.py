@@ -1,12 +1,11 @@
 """YAML files: what is read as what, on which line it stands, and what is not a configuration."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from lossviz.config.document import Dumper, open_document, parse
+from lossviz.config.document import Document, Dumper, open_document, parse
 from lossviz.errors import RequestError
 
 
@@ -72,7 +71,7 @@ def test_dumped_text_stays_text_for_every_reader(text: str) -> None:
     assert yaml.safe_load(dumped) == {"key": text}
 
 
-def document(folder: Path, text: str) -> Any:  # noqa: ANN401 - a Document, or whatever a test makes of it
+def document(folder: Path, text: str) -> Document:
     path = folder / "c.yaml"
     path.write_text(text, encoding="utf-8")
     return open_document(path)
@@ -91,6 +90,13 @@ def test_lines(tmp_path: Path) -> None:
     assert found.line(["train", "steps"]) is None
     assert found.line(["train", "schedule", "milestones", 2]) is None
     assert found.line(["name", "x"]) is None
+
+
+def test_the_line_of_a_merged_key_is_that_of_the_value_that_counts(tmp_path: Path) -> None:
+    found = document(tmp_path, "a: &a\n  x: 1\n  y: 2\nb:\n  <<: *a\n  y: 3\n")
+    assert found.tree["b"] == {"x": 1, "y": 3}
+    assert found.line(["b", "x"]) == 2
+    assert found.line(["b", "y"]) == 6
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,9 @@ def test_the_edge_of_what_is_accepted(keys: dict[str, object]) -> None:
     assert {key: made[key] for key in keys} == keys
 
 
-@pytest.mark.parametrize(("depth", "right"), [(8, True), (20, True), (110, True), (9, False), (21, False), (2, False)])
+@pytest.mark.parametrize(
+    ("depth", "right"), [(8, True), (20, True), (110, True), (9, False), (10, False), (21, False), (2, False)]
+)
 def test_depth_of_a_residual_network_is_6n_plus_2(depth: int, right: bool) -> None:
     try:
         made = config(model={"name": "resnet", "depth": depth})

@@ -1,0 +1,62 @@
+"""The distribution of what a layer hands to its non-linearity."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lossviz.models.layers import WeightLayer
+
+BINS = 64
+
+
+@contextmanager
+def listening(layers: Sequence[WeightLayer]) -> Iterator[dict[str, Tensor]]:
+    """Describe the outputs of some layers during the one forward pass inside the block.
+
+    An output is a weight layer's after normalisation and noise and before the non-linearity, over batch and
+    space. Histograms have 64 bins of equal width from the smallest to the largest finite value.
+
+    Yields:
+        A mapping that is filled when the block ends, float64: activation_mean, activation_variance
+        (biased), (layers,); activation_histogram, counts, (layers, 64); activation_edge (layers, 65).
+
+    Source:
+        Santurkar et al. 2018, appendix A.2.1 and figures 2 and 8.
+    """
+    heard: dict[int, dict[str, Tensor]] = {}
+
+    def listen(number: int) -> Any:
+        def hook(_: nn.Module, __: object, output: Tensor) -> None:
+            # Now and not later: the ReLU that follows works in place.
+            heard.setdefault(number, describe(output.detach()))
+
+        return hook
+
+    handles = [layer.output.register_forward_hook(listen(layer.number)) for layer in layers]
+    found: dict[str, Tensor] = {}
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+    described = [heard[layer.number] for layer in layers]
+    found.update({name: torch.stack([each[name] for each in described]) for name in described[0]})
+
+
+def describe(values: Tensor) -> dict[str, Tensor]:
+    """Mean, variance and histogram of a tensor as a whole."""
+    flat = values.double().flatten()
+    finite = flat[flat.isfinite()]
+    low, high = (finite.min(), finite.max()) if len(finite) else (flat.new_zeros(()), flat.new_zeros(()))
+    width = torch.where(high > low, high - low, torch.ones_like(high))
+    edges = low + width * torch.linspace(0, 1, BINS + 1, dtype=torch.float64, device=flat.device)
+    place = ((finite - low) / width * BINS).long().clamp_(0, BINS - 1)
+    return {
+        "activation_mean": flat.mean(),
+        "activation_variance": flat.var(unbiased=False),
+        "activation_histogram": torch.bincount(place, minlength=BINS).double(),
+        "activation_edge": edges,
+    }

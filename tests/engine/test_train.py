@@ -1,0 +1,155 @@
+"""How a training begins, ends, diverges and is told about."""
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lossviz.config import read
+from lossviz.engine.setup import prepare
+from lossviz.engine.train import train
+from lossviz.errors import RequestError, WorkError
+from lossviz.files import atomic_write
+from lossviz.probe.measure import probe_checkpoints, probe_training
+from lossviz.progress import Report
+from lossviz.results import load_results
+from lossviz.run import run_of
+from lossviz.signals import StopRequest
+from lossviz.surface.measure import surface
+from tests.faults import tiny
+from tests.faults.tiny import QUIET
+
+HUGE = {"train": {"lr": 1e30}}
+
+
+def test_a_finished_training_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setup = tiny.setup(tmp_path)
+    assert train(setup, QUIET, StopRequest()) == 12
+    before = tiny.tree(setup.run.folder)
+    assert train(setup, Report(), StopRequest()) == 12
+    assert "nothing left to train (12 steps)" in capsys.readouterr().out
+    assert tiny.tree(setup.run.folder) == before
+
+
+def test_what_is_missing_of_a_finished_training_is_made_again(tmp_path: Path) -> None:
+    """`surface` sends people whose checkpoint is gone to `train`: that must help."""
+    setup = tiny.setup(tmp_path)
+    train(setup, QUIET, StopRequest())
+    before = tiny.everything(setup.run)
+    setup.run.checkpoint_file(12).unlink()
+    train(setup, QUIET, StopRequest())
+    assert tiny.everything(setup.run) == before
+    shutil.rmtree(setup.run.resume_file.parent)
+    train(setup, QUIET, StopRequest())
+    assert tiny.everything(setup.run) == before
+    setup.run.record_file.unlink()
+    train(setup, QUIET, StopRequest())
+    assert tiny.everything(setup.run) == before
+    assert setup.run.record()["train"]["status"] == "done"
+
+
+def test_a_finished_training_with_a_damaged_file_is_not_called_finished(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path)
+    train(setup, QUIET, StopRequest())
+    setup.run.train_file.write_bytes(setup.run.train_file.read_bytes()[:-100])
+    with pytest.raises(WorkError, match=r"train\.nc: does not match its checksum"):
+        train(setup, QUIET, StopRequest())
+
+
+def test_a_divergence_is_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setup = tiny.setup(tmp_path, **HUGE)
+    assert train(setup, Report(), StopRequest()) == 1
+    assert "diverged: the loss of step 1 is not finite" in capsys.readouterr().out
+    curves = load_results(setup.run.train_file)
+    assert curves.attrs["diverged_at"] == 1
+    assert np.isfinite(curves["loss"].values).tolist() == [True, False]
+    assert curves["eval_step"].values.tolist() == [0]
+    record = setup.run.record()["train"]
+    assert (record["status"], record["last_step"]) == ("diverged", 1)
+    assert setup.run.checkpoint_steps == [0]
+    before = tiny.tree(setup.run.folder)
+    assert train(setup, Report(), StopRequest()) == 1
+    assert "nothing left to train (diverged" in capsys.readouterr().out
+    assert tiny.tree(setup.run.folder) == before
+
+
+def test_a_diverged_training_can_be_probed_and_scanned(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path, probe={"every": 1}, **HUGE)
+    train(setup, QUIET, StopRequest())
+    probe_training(setup, QUIET, StopRequest())
+    probed = load_results(setup.run.probe_file)
+    assert probed["step"].values.tolist() == [0, 1]
+    assert math.isfinite(probed["loss"].values[0])
+    assert not math.isfinite(probed["loss"].values[1])
+    assert not np.isfinite(probed["path_loss"].values[1]).any()
+    probe_checkpoints(setup, QUIET, StopRequest())
+    surface(setup, QUIET, StopRequest())
+    scanned = load_results(setup.run.surface_file("main"))
+    assert (scanned["status"].values > 0).all()
+
+
+def test_the_point_where_it_diverged_has_a_surface_of_numbers_that_are_not_finite(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path, model={"norm": "batch"}, train={"lr": 1e10, "checkpoint_every": 1})
+    train(setup, QUIET, StopRequest())
+    surface(setup, QUIET, StopRequest())
+    scanned = load_results(setup.run.surface_file("main"))
+    assert (scanned["status"].values == 2).all()
+    assert not np.isfinite(scanned["loss"].values).any()
+
+
+def test_probing_on_the_way_into_a_divergence_gives_what_probing_after_it_gives(tmp_path: Path) -> None:
+    online, after = (tiny.setup(tmp_path, out, probe={"every": 1}, **HUGE) for out in ("online", "after"))
+    probe_training(online, QUIET, StopRequest())
+    train(after, QUIET, StopRequest())
+    probe_training(after, QUIET, StopRequest())
+    assert tiny.results(online.run.probe_file) == tiny.results(after.run.probe_file)
+    assert tiny.everything(online.run) == tiny.everything(after.run)
+
+
+def test_the_record_says_what_made_the_numbers(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path, seed=5)
+    train(setup, QUIET, StopRequest())
+    record = setup.run.record()
+    assert (record["experiment"], record["variant"]) == ("tiny", "tiny")
+    stage = record["train"]
+    assert (stage["status"], stage["last_step"], stage["seed"]) == ("done", 12, 5)
+    assert {"python", "lossviz", "torch", "numpy", "xarray", "h5py", "safetensors"} <= set(stage["versions"])
+    assert all(stage["versions"].values())
+    compute = stage["compute"]
+    assert (compute["device"], compute["precision"], compute["why_device"]) == ("cpu", "float32", "as asked")
+    assert "default" in compute["why_precision"]
+    assert stage["machine"]["cores"] >= 1
+    fingerprints = [stage["code"], stage["data"]["train"], stage["data"]["test"]]
+    assert all(text.startswith("sha256:") and len(text) == 71 for text in fingerprints)
+    assert stage["command"][0] == "lossviz"
+    assert stage["started"] <= stage["ended"]
+    assert stage["seconds"] > 0
+
+
+def test_the_record_tells_configured_from_automatic_precision(tmp_path: Path) -> None:
+    facts = tiny.setup(tmp_path, train={"precision": "float64"}).facts()["compute"]
+    assert (facts["precision"], facts["why_precision"]) == ("float64", "as configured")
+
+
+def test_a_failure_is_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = tiny.setup(tmp_path)
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name.startswith("step-00000004"):
+            raise WorkError("no room")
+        atomic_write(path, content)
+
+    monkeypatch.setattr("lossviz.engine.checkpoint.atomic_write", full)
+    with pytest.raises(WorkError, match="no room"):
+        train(setup, QUIET, StopRequest())
+    assert setup.run.record()["train"]["status"] == "failed"
+
+
+def test_an_experiment_that_only_scans_cannot_be_trained(tmp_path: Path) -> None:
+    path = tmp_path / "scan.yaml"
+    path.write_text("{name: scan, data: {name: digits}, model: {name: vgg, width: 0.03}}")
+    (config,) = read(str(path))
+    with pytest.raises(RequestError, match="scan: has no train section"):
+        train(prepare(config, run_of(config, tmp_path), "cpu"), QUIET, StopRequest())

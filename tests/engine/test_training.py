@@ -1,0 +1,228 @@
+"""Rules 1 and 2: every step is a pure function of the seed and the step, and measuring changes nothing."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lossviz.data.minibatches import Minibatch
+from lossviz.engine.checkpoint import load_tensors, save_tensors
+from lossviz.engine.objective import Objective
+from lossviz.engine.setup import Setup
+from lossviz.engine.train import train
+from lossviz.engine.training import Training
+from lossviz.errors import WorkError
+from lossviz.probe.measure import probe_checkpoints, probe_training
+from lossviz.probe.prober import Prober
+from lossviz.results import load_results
+from lossviz.signals import Stopped, StopRequest
+from tests.faults import tiny
+from tests.faults.tiny import QUIET, Interrupter
+
+COSINE = {"kind": "cosine"}
+TRAININGS: dict[str, dict[str, Any]] = {
+    "sgd": {"train": {"weight_decay": 1e-3}},
+    "momentum": {"train": {"momentum": 0.9, "weight_decay": 1e-3}, "data": {"augment": "crop-flip"}},
+    "nesterov": {"train": {"momentum": 0.9, "nesterov": True, "schedule": COSINE, "warmup": 4}},
+    "adam": {"train": {"optimizer": "adam", "lr": 0.01, "weight_decay": 1e-3}, "model": {"norm": "batch"}},
+    "adamw": {
+        "train": {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1, "schedule": COSINE, "warmup": 2},
+        "data": {"augment": "crop-flip"},
+        "model": {"norm": "noisy-batch"},
+    },
+    "steps": {"train": {"schedule": {"kind": "step", "milestones": [5, 9]}}, "model": {"norm": "batch"}},
+}
+
+
+def interrupt(setup: Setup, at: int) -> None:
+    """Train until a request to stop before step `at`."""
+    stop = StopRequest()
+    with pytest.raises(Stopped, match="SIGTERM"):
+        train(setup, QUIET, stop, Interrupter(stop, at))
+
+
+@pytest.mark.parametrize("sections", TRAININGS.values(), ids=TRAININGS)
+def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path, sections: dict[str, Any]) -> None:
+    whole, pieces = tiny.setup(tmp_path, **sections), tiny.setup(tmp_path, "pieces", **sections)
+    train(whole, QUIET, StopRequest())
+    for at in (1, 6, 7, 11):
+        interrupt(pieces, at)
+    train(pieces, QUIET, StopRequest())
+    assert tiny.everything(pieces.run) == tiny.everything(whole.run)
+    assert len(tiny.checkpoints(whole.run)) == 4
+    assert load_results(whole.run.train_file).attrs == load_results(pieces.run.train_file).attrs
+
+
+def test_a_stop_keeps_every_step_so_far(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path)
+    interrupt(setup, 7)
+    assert load_results(setup.run.train_file).sizes["step"] == 7
+    assert Training(setup).step == 7
+    assert setup.run.checkpoint_steps == [0, 4]
+    assert setup.run.record()["train"]["status"] == "interrupted"
+
+
+def test_updates_are_those_of_torch(tmp_path: Path) -> None:
+    """Against the loop everybody writes: loss.backward(), optimizer.step()."""
+    setup = tiny.setup(tmp_path, train={"momentum": 0.9, "weight_decay": 1e-3})
+    train(setup, QUIET, StopRequest())
+    model, minibatches = setup.model(), setup.minibatches()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=1e-3)
+    losses = []
+    for step in range(12):
+        batch = minibatches(step)
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(batch.inputs), batch.targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+    assert load_results(setup.run.train_file)["loss"].values.tolist() == pytest.approx(losses, rel=1e-6)
+    saved = load_tensors(setup.run.checkpoint_file(12))
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(saved[name], value, rtol=1e-5, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "noisy-batch"])
+def test_a_probe_changes_nothing_and_sees_the_same_whenever_it_comes(tmp_path: Path, norm: str) -> None:
+    model = {"norm": norm}
+    plain, online, half, replayed, after = (
+        tiny.setup(tmp_path, out, model=model) for out in ("plain", "online", "half", "replayed", "after")
+    )
+    train(plain, QUIET, StopRequest())
+    before = tiny.everything(plain.run)
+    probe_training(online, QUIET, StopRequest())
+    expected = tiny.results(online.run.probe_file)
+    assert {**tiny.everything(online.run), "probe.nc": None} == {**before, "probe.nc": None}
+
+    interrupt(half, 7)
+    probe_training(half, QUIET, StopRequest())
+    assert tiny.results(half.run.probe_file) == expected
+    assert {**tiny.everything(half.run), "probe.nc": None} == {**before, "probe.nc": None}
+
+    train(replayed, QUIET, StopRequest())
+    untouched = tiny.tree(replayed.run.folder / "checkpoints")
+    probe_training(replayed, QUIET, StopRequest())
+    assert tiny.results(replayed.run.probe_file) == expected
+    assert tiny.tree(replayed.run.folder / "checkpoints") == untouched
+
+    train(after, QUIET, StopRequest())
+    probe_checkpoints(after, QUIET, StopRequest())
+    there, here = load_results(after.run.probe_file), load_results(online.run.probe_file)
+    assert there["step"].values.tolist() == [0, 4, 8, 12]
+    assert here["step"].values.tolist() == [0, 3, 6, 9, 12]
+    common = [0, 12]
+    assert there.sel(step=common).identical(here.sel(step=common).assign_attrs(there.attrs))
+
+
+def test_probes_of_checkpoints_and_of_the_training_complete_each_other(tmp_path: Path) -> None:
+    setup, online = tiny.setup(tmp_path), tiny.setup(tmp_path, "online", probe={"every": 1})
+    train(setup, QUIET, StopRequest())
+    probe_checkpoints(setup, QUIET, StopRequest())
+    probe_training(setup, QUIET, StopRequest())
+    probe_training(online, QUIET, StopRequest())
+    there, here = load_results(setup.run.probe_file), load_results(online.run.probe_file)
+    steps = [0, 3, 4, 6, 8, 9, 12]
+    assert there["step"].values.tolist() == steps
+    assert there.identical(here.sel(step=steps).assign_attrs(there.attrs))
+
+
+class Impatient(StopRequest):
+    """Fails a loop that never ends."""
+
+    asked = 0
+
+    def __bool__(self) -> bool:
+        self.asked += 1
+        assert self.asked < 200, "the loop does not end"
+        return super().__bool__()
+
+
+class StopsAt(Prober):
+    """Measures as usual, and asks for a stop right after a certain step."""
+
+    stop, at = StopRequest(), 0
+
+    def observe(self, step: int, objective: Objective, batch: Minibatch) -> None:
+        super().observe(step, objective, batch)
+        if step == self.at:
+            self.stop.number = signal.SIGINT
+
+
+@pytest.mark.parametrize("every", [1, 2, 5, 7])
+def test_a_stopped_replay_misses_no_step_that_is_asked_for_later(tmp_path: Path, every: int) -> None:
+    setup = tiny.setup(tmp_path)
+    train(setup, QUIET, StopRequest())
+    prober = StopsAt(setup, [8, 9, 12])
+    prober.stop, prober.at = StopRequest(), 9
+    with pytest.raises(Stopped):
+        Training(setup, prober, replay_until=12).go(QUIET, prober.stop)
+    assert setup.run.replay_file.exists()
+    probe_checkpoints(setup, QUIET, StopRequest())  # now the last step is known, and a replay ends earlier
+
+    later = tiny.setup(tmp_path, probe={"every": every})
+    probe_training(later, QUIET, Impatient())
+    whole = tiny.setup(tmp_path, "whole", probe={"every": 1})
+    probe_training(whole, QUIET, StopRequest())
+    found, expected = load_results(later.run.probe_file), load_results(whole.run.probe_file)
+    assert set(range(0, 13, every)) <= set(found["step"].values.tolist())
+    assert found.identical(expected.sel(step=found["step"].values).assign_attrs(found.attrs))
+
+
+def test_a_stopped_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path)
+    train(setup, QUIET, StopRequest())
+    prober = StopsAt(setup, [3, 6, 9])
+    prober.stop, prober.at = StopRequest(), 6
+    with pytest.raises(Stopped):
+        Training(setup, prober, replay_until=9).go(QUIET, prober.stop)
+    rest = Prober(setup, [3, 6, 9])
+    assert rest.missing == [9]
+    assert Training(setup, rest, replay_until=9).step == 6
+
+
+def test_a_replay_that_departs_says_where(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path)
+    train(setup, QUIET, StopRequest())
+    file = setup.run.checkpoint_file(4)
+    tensors = load_tensors(file)
+    name = next(iter(tensors))
+    tensors[name] = torch.nextafter(tensors[name], torch.tensor(2.0))
+    save_tensors(file, tensors, step="4")
+    with pytest.raises(WorkError, match=f"step-00000004.*departs from the training before step 4 .*{name}"):
+        probe_training(setup, QUIET, StopRequest())
+    assert tiny.checkpoints(setup.run)[file.name] == file.read_bytes()
+
+
+def test_a_replay_accepts_checkpoints_that_are_not_finite(tmp_path: Path) -> None:
+    unstable: dict[str, Any] = {"train": {"lr": 1e10, "checkpoint_every": 1}, "model": {"norm": "batch"}}
+    setup = tiny.setup(tmp_path, probe={"every": 1}, **unstable)
+    train(setup, QUIET, StopRequest())
+    assert setup.run.checkpoint_steps == [0, 1, 2]
+    assert not all(tensor.isfinite().all() for tensor in load_tensors(setup.run.checkpoint_file(2)).values())
+    probe_training(setup, QUIET, StopRequest())
+    assert load_results(setup.run.probe_file)["step"].values.tolist() == [0, 1, 2]
+    assert not setup.run.replay_file.exists()
+
+
+def test_what_is_measured_while_a_stop_comes_in_is_kept(tmp_path: Path) -> None:
+    """Evaluations and measurements take longest, so that is where most requests to stop arrive."""
+    setup = tiny.setup(tmp_path)
+    prober = StopsAt(setup, [0, 3, 6])
+    prober.stop, prober.at = StopRequest(), 6
+    with pytest.raises(Stopped):
+        train(setup, QUIET, prober.stop, prober)
+    assert load_results(setup.run.probe_file)["step"].values.tolist() == [0, 3, 6]
+    assert load_results(setup.run.train_file)["eval_step"].values.tolist() == [0, 6]
+    assert Training(setup).step == 6
+
+
+def test_a_stop_after_the_loss_stopped_being_finite_is_a_divergence(tmp_path: Path) -> None:
+    """The state to resume from must never be one that the results have cut off."""
+    setup = tiny.setup(tmp_path, train={"lr": 1e30, "checkpoint_every": 100, "eval_every": 100})
+    interrupt(setup, 5)
+    assert load_results(setup.run.train_file).attrs["diverged_at"] == 1
+    assert Training(setup).step <= 1
+    assert train(setup, QUIET, StopRequest()) == 1
+    assert load_results(setup.run.train_file).sizes["step"] == 2

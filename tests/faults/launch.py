@@ -1,0 +1,91 @@
+"""Real lossviz processes that start in milliseconds: forked from a server that has imported everything.
+
+They run `lossviz.cli.main` as the console script does; signals, limits, terminals and deaths are real.
+"""
+
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from lossviz.cli import main
+
+PRELOAD = [
+    "torch",
+    "torchvision.datasets",
+    "sklearn.datasets",
+    "sklearn.model_selection",
+    "h5netcdf",
+    "lossviz.cli",
+    "lossviz.work",
+    "lossviz.plot.draw",
+    "tests.faults.launch",
+]
+CONTEXT = get_context("forkserver")
+CONTEXT.set_forkserver_preload(PRELOAD)
+
+
+class Lossviz:
+    """One `lossviz ARGUMENTS` in a process of its own.
+
+    Args:
+        arguments: of the command line.
+        folder: the working directory; standard output and standard error are kept in it too.
+        terminal: the path of a terminal for standard input, output and error.
+        largest_file: as `ulimit -f`, in bytes: what a full disk is to a program.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, terminal: str | None = None, largest_file: int | None = None
+    ) -> None:
+        self.out_file, self.err_file = folder / "stdout", folder / "stderr"
+        where = (terminal, terminal) if terminal else (str(self.out_file), str(self.err_file))
+        self.process = CONTEXT.Process(target=_main, args=(list(arguments), str(folder), where, largest_file))
+        self.process.start()
+
+    def send(self, number: int) -> None:
+        """Send a signal, if the process still lives."""
+        if self.process.is_alive() and self.process.pid:
+            os.kill(self.process.pid, number)
+
+    def wait(self) -> int:
+        """The exit status, negative where a signal killed the process."""
+        self.process.join(120)
+        if self.process.is_alive():
+            self.send(signal.SIGKILL)
+            raise AssertionError("lossviz hangs")
+        assert self.process.exitcode is not None
+        return self.process.exitcode
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is there, or the process has ended."""
+        while self.process.is_alive() and not condition():
+            time.sleep(0.002)
+
+    @property
+    def out(self) -> str:
+        """Standard output so far."""
+        return self.out_file.read_text(encoding="utf-8")
+
+    @property
+    def err(self) -> str:
+        """Standard error so far."""
+        return self.err_file.read_text(encoding="utf-8")
+
+
+def _main(arguments: list[str], folder: str, where: tuple[str, str], largest_file: int | None) -> None:
+    for descriptor, path in enumerate(where, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    os.chdir(folder)
+    sys.argv = ["lossviz", *arguments]
+    if largest_file is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    torch.set_num_threads(1)
+    main()

@@ -1,0 +1,88 @@
+"""What a person sees while work goes on."""
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from lossviz.progress import Report
+
+
+class Clock:
+    """time.monotonic that only moves when told."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(name="clock")
+def _clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    clock = Clock()
+    monkeypatch.setattr("lossviz.progress.time.monotonic", clock)
+    return clock
+
+
+def test_plain_lines_come_every_fifteen_seconds(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Report().track("training x", 1000, "steps") as track:
+        for _ in range(40):
+            clock.now += 1
+            track.advance()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "training x: 15 of 1,000 steps, 1/s, 16:25 left",
+        "training x: 30 of 1,000 steps, 1/s, 16:10 left",
+    ]
+
+
+def test_the_rate_counts_only_what_this_command_did(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Report().track("scanning", 441, "points", done=400) as track:
+        clock.now += 20
+        track.advance("(a note)")
+    assert capsys.readouterr().out == "scanning: 401 of 441 points, 0.05/s, 13:20 left  (a note)\n"
+
+
+def test_hours(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Report().track("t", 1001, "steps") as track:
+        clock.now += 20
+        track.advance()
+    assert "5:33:20 left" in capsys.readouterr().out
+
+
+def test_quiet_is_quiet(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(quiet=True)
+    report.say("something")
+    with report.track("t", 10, "steps") as track:
+        clock.now += 100
+        track.advance()
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_lines_are_neither_broken_nor_coloured(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "[bold] runs/a/b: 1,234 " + "long " * 100
+    Report().say(line)
+    assert capsys.readouterr().out == line + "\n"
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_time_left(clock: Clock) -> None:
+    report, screen = Report(), io.StringIO()
+    report.console = Console(file=screen, force_terminal=True, width=120, get_time=clock)
+    with report.track("training x", 8, "steps", done=4) as track:
+        clock.now += 2
+        track.advance()
+        clock.now += 2
+        track.advance("a note")
+    shown = screen.getvalue()
+    assert "\x1b[" in shown
+    assert all(text in shown for text in ("training x", "6/8", "0.5 steps/s", "0:00:04", "a note"))
+
+
+def test_a_quiet_terminal_stays_empty() -> None:
+    report, screen = Report(quiet=True), io.StringIO()
+    report.console = Console(file=screen, force_terminal=True)
+    with report.track("t", 2, "steps") as track:
+        track.advance()
+    assert screen.getvalue() == ""

@@ -1,0 +1,128 @@
+"""Result files: what was measured is what is read, by us and by everybody's tools, or a file is called damaged."""
+
+from pathlib import Path
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+import pytest
+import xarray as xr
+
+from lossviz import __version__
+from lossviz.config import read
+from lossviz.errors import RequestError, WorkError
+from lossviz.results import load_results, protocol, save_results, variable
+
+
+@pytest.fixture
+def results() -> xr.Dataset:
+    """Everything that is hard to keep: NaN, infinities, the sign of zero, small integers, nothing, Greek."""
+    loss = np.array([[1.0, np.nan, np.inf], [-np.inf, -0.0, 5e-324]])
+    return xr.Dataset(
+        {
+            "loss": variable(("y", "x"), loss, "mean loss L(θ)", "nats"),
+            "status": variable(("y", "x"), np.array([[0, 1, 2], [-128, 127, 0]], np.int8), "state", "1"),
+            "single": variable("y", np.array([np.nan, 0.1], np.float32), "single precision", "1"),
+            "nothing": variable("none", np.zeros(0), "no points", "1"),
+            "no_rows": variable(("none", "x"), np.zeros((0, 3), np.int64), "no rows", "1"),
+            "seconds": variable(("y", "x"), np.full((2, 3), 0.5), "time", "s"),
+            "large": variable("y", np.array([2**62, -1]), "large", "1"),
+            "number": variable((), 3.5, "a number", "1"),
+        },
+        coords={"x": variable("x", [-1.0, 0.0, np.nan], "x", "1"), "y": variable("y", [3, -3], "y", "1")},
+        attrs={
+            "title": "Größe η ≥ 0 … 損失",
+            "seed": 7,
+            "lr": 0.1,
+            "nan": np.nan,
+            "yaml": "a: b\nc: [1, 2]\n",
+            "e": "",
+        },
+    )
+
+
+def test_round_trip(tmp_path: Path, results: xr.Dataset) -> None:
+    path = tmp_path / "deep" / "surface-main.nc"
+    save_results(path, results)
+    back = load_results(path)
+    xr.testing.assert_identical(back, results)
+    for name, before in results.variables.items():
+        assert back[name].dtype == before.dtype, name
+        assert back[name].dims == before.dims, name
+        assert back[name].values.tobytes() == np.ascontiguousarray(before.values).tobytes(), name
+        assert back[name].encoding == {}, name
+    assert back.encoding == {}
+    assert list(back.attrs) == list(results.attrs)
+
+
+def test_saving_what_was_loaded_changes_nothing(tmp_path: Path, results: xr.Dataset) -> None:
+    save_results(tmp_path / "a.nc", results)
+    save_results(tmp_path / "b.nc", load_results(tmp_path / "a.nc"))
+    xr.testing.assert_identical(load_results(tmp_path / "b.nc"), results)
+
+
+def test_what_was_loaded_lies_in_memory(tmp_path: Path, results: xr.Dataset) -> None:
+    path = tmp_path / "a.nc"
+    save_results(path, results)
+    back = load_results(path)
+    path.unlink()
+    xr.testing.assert_identical(back, results)
+    back.loss[0, 0] = 2.0
+    assert back.loss[0, 0] == 2.0
+
+
+def test_everybodys_tools_open_it(tmp_path: Path, results: xr.Dataset) -> None:
+    path = tmp_path / "a.nc"
+    save_results(path, results)
+    with xr.open_dataset(path, engine="h5netcdf") as plain:
+        xr.testing.assert_identical(plain.load(), results)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["loss"][()], results.loss.values)
+        assert file["loss"].attrs["units"] == "nats"
+        assert file["loss"].attrs["long_name"] == "mean loss L(θ)"
+        assert file.attrs["title"] == results.attrs["title"]
+        assert "_FillValue" not in file["loss"].attrs
+
+
+def test_a_reader_holds_no_writer_up(tmp_path: Path, results: xr.Dataset) -> None:
+    path = tmp_path / "a.nc"
+    save_results(path, results)
+    with xr.open_dataset(path, engine="h5netcdf") as plain:
+        save_results(path, results.assign_attrs(seed=8))
+        assert plain.attrs["seed"] == 7
+    assert load_results(path).attrs["seed"] == 8
+
+
+def test_an_altered_file_is_named(tmp_path: Path, results: xr.Dataset) -> None:
+    path = tmp_path / "train.nc"
+    save_results(path, results)
+    whole = path.read_bytes()
+    step = max(1, len(whole) // 200)
+    flipped = [whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :] for at in range(0, len(whole), step)]
+    cut = [whole[:at] for at in [*range(0, len(whole), step), len(whole) - 1]]
+    for altered in [*flipped, *cut, whole + b"\0"]:
+        path.write_bytes(altered)
+        with pytest.raises(WorkError) as caught:
+            load_results(path)
+        assert str(caught.value).startswith(f"{path}: does not match its checksum: it was cut short or altered\n")
+
+
+def test_a_file_that_others_wrote_is_not_a_result(tmp_path: Path, results: xr.Dataset) -> None:
+    path = tmp_path / "train.nc"
+    results.to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(WorkError, match="does not match its checksum"):
+        load_results(path)
+
+
+def test_a_missing_file_is_a_wrong_request(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"train\.nc: cannot be read: No such file or directory$"):
+        load_results(tmp_path / "train.nc")
+
+
+def test_the_protocol_can_be_written_and_holds_the_whole_configuration(tmp_path: Path) -> None:
+    (config, *_) = read("quickstart", ["seed=4294967295"])
+    save_results(tmp_path / "a.nc", xr.Dataset(attrs=protocol(config, "training")))
+    attributes = load_results(tmp_path / "a.nc").attrs
+    assert attributes["title"] == f"quickstart/{config.variant}: training"
+    assert (attributes["seed"], attributes["lossviz"]) == (4294967295, __version__)
+    (tmp_path / "again.yaml").write_text(attributes["configuration"], encoding="utf-8")
+    assert read(str(tmp_path / "again.yaml")) == [config]

@@ -1,0 +1,298 @@
+"""A run folder: whose it is, what is recorded, and which runs there are."""
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from lossviz.config import Config, read
+from lossviz.config.reading import dump
+from lossviz.errors import RequestError, WorkError
+from lossviz.lock import LOCK
+from lossviz.run import Run, find_runs, run_of
+from lossviz.signals import Stopped
+
+BASE = """\
+name: exp
+data: {name: cifar10, root: here}
+model: {name: vgg}
+train: {steps: 10, batch_size: 4}
+"""
+VARIANTS = "variants: {zeta: {}, alpha: {}, mid: {}}\n"
+
+
+def configs(folder: Path, *overrides: str, variants: str = "") -> list[Config]:
+    path = folder / "c.yaml"
+    path.write_text(BASE + variants, encoding="utf-8")
+    return read(str(path), overrides)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A folder that holds a training of BASE: curves, two checkpoints, a scan."""
+    monkeypatch.chdir(tmp_path)
+    (config,) = configs(tmp_path)
+    made = run_of(config, Path("runs"))
+    with made.writing(config):
+        for path in (made.train_file, made.checkpoint_file(0), made.checkpoint_file(10), made.surface_file("main")):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("content")
+    return made
+
+
+def test_names(tmp_path: Path) -> None:
+    (config,) = configs(tmp_path)
+    run = run_of(config, Path("out"))
+    assert (run.experiment, run.variant) == ("exp", "exp")
+    assert str(run.config_file) == "out/exp/exp/config.yaml"
+    assert str(run.record_file) == "out/exp/exp/run.json"
+    assert str(run.train_file) == "out/exp/exp/train.nc"
+    assert str(run.probe_file) == "out/exp/exp/probe.nc"
+    assert str(run.surface_file("fine")) == "out/exp/exp/surface-fine.nc"
+    assert str(run.directions_file("fine")) == "out/exp/exp/directions-fine.safetensors"
+    assert str(run.checkpoint_file(1500)) == "out/exp/exp/checkpoints/step-00001500.safetensors"
+    assert str(run.resume_file) == "out/exp/exp/checkpoints/resume.pt"
+
+
+def test_a_run_knows_its_name_from_inside(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.folder)
+    (here,) = find_runs(Path())
+    assert (here.experiment, here.variant) == ("exp", "exp")
+
+
+def test_checkpoints_in_order_and_nothing_else(run: Run) -> None:
+    run.checkpoint_file(123_456_789).write_text("")
+    (run.resume_file.parent / "step-best.safetensors").write_text("")
+    (run.resume_file.parent / ".step-00000004.safetensors.1-2.partial").write_text("")
+    run.resume_file.write_text("")
+    assert run.checkpoint_steps == [0, 10, 123_456_789]
+    assert Run(run.folder / "nowhere").checkpoint_steps == []
+
+
+def test_the_configuration_is_kept_and_read_back(run: Run, tmp_path: Path) -> None:
+    (config,) = configs(tmp_path)
+    assert run.config() == config
+    assert run.config_file.read_text() == dump(config)
+    assert run.config(["surface.batch_size=3"]).surface.batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("seed=1", "  seed = 0 there, 1 now"),
+        ("train.lr=0.5", "  train.lr = 0.1 there, 0.5 now"),
+        ("train.steps=11", "  train.steps = 10 there, 11 now"),
+        ("train.schedule.kind=cosine", "  train.schedule.kind = constant there, cosine now"),
+        ("model.norm=batch", "  model.norm = none there, batch now"),
+        ("model.noise.n_mu=0.75", "  model.noise.n_mu = 0.5 there, 0.75 now"),
+        ("model.classifier=[8]", "  model.classifier = null there, [8] now"),
+        # another network has other keys: only its name is told
+        ("model.name=resnet", "  model.name = vgg there, resnet now"),
+        ("data.examples=100", "  data.examples = all there, 100 now"),
+        ("data={name: digits}", "  data.name = cifar10 there, digits now"),
+    ],
+)
+def test_another_training_is_refused_with_key_and_both_values(
+    run: Run, tmp_path: Path, override: str, line: str
+) -> None:
+    (other,) = configs(tmp_path, override)
+    before = run.config_file.read_bytes()
+    with pytest.raises(RequestError) as caught, run.writing(other):
+        raise AssertionError("must not get here")
+    assert str(caught.value).splitlines() == [
+        "runs/exp/exp: holds the training of another configuration",
+        line,
+        "  keep both with another name: or --out, or discard what is there with lossviz train ... --fresh",
+    ]
+    assert run.config_file.read_bytes() == before
+
+
+def test_all_differences_are_told(run: Run, tmp_path: Path) -> None:
+    (other,) = configs(tmp_path, "seed=3", "train.lr=1", "train.momentum=0.5", "model.depth=9")
+    with pytest.raises(RequestError) as caught, run.writing(other):
+        raise AssertionError("must not get here")
+    told = [line.split(" = ")[0].strip() for line in str(caught.value).splitlines()[1:-1]]
+    assert told == ["seed", "model.depth", "train.lr", "train.momentum"]
+
+
+@pytest.mark.parametrize(
+    "override", ["probe.every=7", "surface.x=[-2, 2, 5]", "data.root=elsewhere", "data.download=false"]
+)
+def test_what_does_not_change_the_training_may_change(run: Run, tmp_path: Path, override: str) -> None:
+    (other,) = configs(tmp_path, override)
+    with run.writing(other):
+        assert run.config() == other
+    assert run.checkpoint_steps == [0, 10]
+
+
+def test_a_folder_without_a_training_takes_any_configuration(run: Run, tmp_path: Path) -> None:
+    for path in (run.train_file, run.checkpoint_file(0), run.checkpoint_file(10)):
+        path.unlink()
+    (other,) = configs(tmp_path, "seed=9")
+    with run.writing(other):
+        assert run.config().seed == 9
+
+
+def test_fresh_discards_and_then_another_configuration_fits(run: Run, tmp_path: Path) -> None:
+    (other,) = configs(tmp_path, "seed=9")
+    with run.writing(other, fresh=run.contents):
+        assert sorted(path.name for path in run.folder.iterdir()) == [LOCK, "config.yaml"]
+        assert run.config().seed == 9
+
+
+def test_fresh_discards_only_what_is_named(run: Run, tmp_path: Path) -> None:
+    with run.writing(configs(tmp_path)[0], fresh=[run.surface_file("main"), run.surface_file("none")]):
+        assert not run.surface_file("main").exists()
+        assert run.train_file.exists()
+        assert run.checkpoint_steps == [0, 10]
+
+
+def test_nothing_is_discarded_for_a_command_that_is_refused(run: Run, tmp_path: Path) -> None:
+    (other,) = configs(tmp_path, "seed=9")
+    with pytest.raises(RequestError), run.writing(other, fresh=run.scan_files("main")):
+        raise AssertionError("must not get here")
+    assert run.surface_file("main").exists()
+
+
+def test_fresh_does_not_follow_links(run: Run, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("")
+    link = run.folder / "link"
+    link.symlink_to(precious)
+    with run.writing(configs(tmp_path)[0], fresh=[link]):
+        assert not link.is_symlink()
+    assert (precious / "file").exists()
+
+
+def test_one_writer_at_a_time_and_its_leftovers_are_removed(run: Run, tmp_path: Path) -> None:
+    (config,) = configs(tmp_path)
+    leftover = run.resume_file.parent / ".resume.pt.1-2.partial"
+    leftover.write_text("half")
+    with run.writing(config):
+        assert not leftover.exists()
+        with pytest.raises(WorkError, match="is being written by process"), run.writing(config):
+            raise AssertionError("must not get here")
+
+
+def test_a_damaged_configuration_is_told_with_its_line(run: Run, tmp_path: Path) -> None:
+    text = run.config_file.read_text().replace("depth: 11", "depth: 12")
+    run.config_file.write_text(text)
+    line = text.splitlines().index("  depth: 12") + 1
+    with pytest.raises(RequestError) as caught, run.writing(configs(tmp_path)[0]):
+        raise AssertionError("must not get here")
+    assert str(caught.value).startswith(f"runs/exp/exp/config.yaml, line {line}: model.depth = 12\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, "done"), (Stopped(15), "interrupted"), (KeyboardInterrupt(), "interrupted"), (WorkError("x"), "failed")],
+)
+def test_a_stage_is_recorded(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException | None, status: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/bin/lossviz", "train", "c.yaml"])
+    try:
+        with run.stage("train", device="cpu") as outcome:
+            assert run.record()["train"]["status"] == "running"
+            outcome["last_step"] = 7
+            if error:
+                raise error
+    except BaseException as raised:
+        assert raised is error
+    record = json.loads(run.record_file.read_text())
+    assert (record["experiment"], record["variant"]) == ("exp", "exp")
+    train = record["train"]
+    assert (train["status"], train["device"], train["last_step"]) == (status, "cpu", 7)
+    assert train["command"] == ["lossviz", "train", "c.yaml"]
+    started, ended = datetime.fromisoformat(train["started"]), datetime.fromisoformat(train["ended"])
+    assert started.utcoffset() is not None
+    assert started <= ended
+    assert train["seconds"] >= 0
+
+
+def test_a_stage_says_how_it_ended_itself(run: Run) -> None:
+    with run.stage("train") as outcome:
+        outcome["status"] = "diverged"
+    assert run.record()["train"]["status"] == "diverged"
+
+
+def test_a_stage_that_begins_again_forgets_how_it_ended(run: Run) -> None:
+    with run.stage("probe"):
+        pass
+    with run.stage("train", device="cuda"):
+        pass
+    with run.stage("train"):
+        again = run.record()
+    assert "ended" not in again["train"]
+    assert "device" not in again["train"]
+    assert again["probe"]["status"] == "done"
+
+
+def test_facts_are_added_to_a_stage(run: Run) -> None:
+    assert run.record() == {}
+    run.note("train", a=1, b=2)
+    run.note("train", b=3)
+    run.note("probe", a=4)
+    assert run.record() == {"experiment": "exp", "variant": "exp", "train": {"a": 1, "b": 3}, "probe": {"a": 4}}
+
+
+@pytest.mark.parametrize("content", [b"", b'{"train": {', b"[1, 2]", b"3", b"null", b"\xff\xfe", b"[" * 100_000])
+def test_a_damaged_record_is_told(run: Run, content: bytes) -> None:
+    run.record_file.write_bytes(content)
+    with pytest.raises(WorkError) as caught, run.stage("train"):
+        raise AssertionError("must not get here")
+    assert str(caught.value) == "runs/exp/exp/run.json: is damaged\n  delete it; it is only a record"
+    assert run.record_file.read_bytes() == content
+
+
+@pytest.fixture
+def several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for config in configs(tmp_path, variants=VARIANTS):
+        with run_of(config, Path("runs")).writing(config):
+            pass
+    figures = tmp_path / "runs" / "exp" / "figures"
+    figures.mkdir()
+    (figures / "a.pdf").write_text("")
+    return Path("runs/exp")
+
+
+def test_runs_are_found_in_the_order_of_the_experiment(several: Path) -> None:
+    assert [run.variant for run in find_runs(several)] == ["zeta", "alpha", "mid"]
+    assert [run.variant for run in find_runs(several, ["mid", "zeta"])] == ["zeta", "mid"]
+    assert [run.variant for run in find_runs(several / "mid")] == ["mid"]
+    assert [run.variant for run in find_runs(several / "mid", ["mid"])] == ["mid"]
+
+
+def test_a_run_that_the_experiment_no_longer_names_comes_last(several: Path, tmp_path: Path) -> None:
+    (config,) = configs(tmp_path, variants="variants: {aaa: {}}\n")
+    alien = config.model_copy(update={"siblings": ("bbb",)})
+    with run_of(alien, Path("runs")).writing(alien):
+        pass
+    assert [run.variant for run in find_runs(several)] == ["zeta", "alpha", "mid", "aaa"]
+
+
+@pytest.mark.parametrize(
+    ("path", "only", "message"),
+    [
+        ("runs/other", [], "runs/other: there is no such folder; lossviz train makes it"),
+        ("c.yaml", [], "c.yaml: there is no such folder; lossviz train makes it"),
+        ("runs/exp", ["a", "mid", "b"], "runs/exp: holds no variant a, b\n  there is: zeta, alpha, mid"),
+        ("runs/exp/mid", ["zeta"], "runs/exp/mid: holds no variant zeta\n  there is: mid"),
+        (
+            "runs/exp/figures",
+            [],
+            "runs/exp/figures: holds nothing that lossviz train left\n"
+            "  there is: no run (a folder with config.yaml, one level down)",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("several")
+def test_no_such_run(path: str, only: list[str], message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        find_runs(Path(path), only)
+    assert str(caught.value) == message
+    assert caught.value.exit_status == 2

@@ -1,0 +1,68 @@
+"""Requests to stop: the first waits for a safe point, the second does not."""
+
+import os
+import signal
+
+import pytest
+
+from lossviz.signals import Stopped, StopRequest, deferred, raise_on_signals
+
+BOTH = pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@BOTH
+def test_the_first_signal_waits_until_it_is_obeyed(number: int, status: int) -> None:
+    with deferred() as stop:
+        assert not stop
+        stop.obey()
+        send(number)
+        assert stop
+        with pytest.raises(Stopped) as stopped:
+            stop.obey()
+    assert stopped.value.exit_status == status
+    assert str(stopped.value) == signal.Signals(number).name
+
+
+@BOTH
+def test_the_second_signal_stops_at_once(number: int, status: int) -> None:
+    passed = []
+    with pytest.raises(Stopped) as stopped, deferred() as stop:
+        send(signal.SIGINT)
+        passed.append(bool(stop))
+        send(number)
+        passed.append(False)
+    assert stopped.value.exit_status == status
+    assert passed == [True]
+
+
+@BOTH
+def test_outside_of_work_a_signal_stops_at_once(number: int, status: int) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        raise_on_signals()
+        with pytest.raises(Stopped) as stopped:
+            send(number)
+        assert stopped.value.exit_status == status
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def test_the_handlers_from_before_come_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(RuntimeError), deferred():
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] != before
+        raise RuntimeError
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_nothing_that_catches_exceptions_swallows_a_stop() -> None:
+    assert not issubclass(Stopped, Exception)
+
+
+def test_a_request_that_nobody_made_is_not_obeyed() -> None:
+    StopRequest().obey()

@@ -1,0 +1,183 @@
+"""Each command over all variants: locks, --fresh, --dry-run, requests to stop, too little memory."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lossviz import work
+from lossviz.config import Config, read
+from lossviz.engine.setup import Setup
+from lossviz.errors import RequestError, WorkError
+from lossviz.progress import Report
+from lossviz.run import Run, run_of
+from lossviz.signals import Stopped, StopRequest
+from lossviz.work import Options
+from tests.faults import tiny
+
+TWO = {"one": {}, "two": {"model": {"norm": "batch"}}}
+QUIET = Options("cpu", quiet=True)
+FRESH = Options("cpu", fresh=True, quiet=True)
+
+
+def jobs(folder: Path, **sections: Any) -> list[tuple[Run, Config]]:
+    configs = read(str(tiny.write(folder, variants=TWO, **sections)))
+    return [(run_of(config, folder / "runs"), config) for config in configs]
+
+
+@pytest.fixture(name="done")
+def _done(tmp_path: Path) -> list[tuple[Run, Config]]:
+    """One variant with everything that the commands leave."""
+    made = jobs(tmp_path)[:1]
+    work.train(made, QUIET)
+    work.probe(made, QUIET, at_checkpoints=False)
+    work.surface(made, QUIET)
+    return made
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    """Names of files that appeared, vanished or differ, but for the record."""
+    names = before.keys() | after.keys()
+    return {name for name in names if before.get(name) != after.get(name)} - {"run.json"}
+
+
+def test_a_dry_run_says_cost_and_files_and_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = jobs(tmp_path)
+    before = tiny.tree(tmp_path)
+    work.train(made, Options("cpu", dry_run=True))
+    work.probe(made, Options("cpu", dry_run=True, fresh=True), at_checkpoints=False)
+    assert tiny.tree(tmp_path) == before
+    assert not (tmp_path / "runs").exists()
+    out = capsys.readouterr().out
+    for text in ("tiny/one:\n", "tiny/two:\n", "12 steps", "writes train.nc and 4 checkpoints", "and probe.nc"):
+        assert text in out
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_dry_run_of_a_finished_run_touches_nothing_either(
+    done: list[tuple[Run, Config]], fresh: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = done[0][0].folder
+    before = tiny.tree(folder)
+    capsys.readouterr()
+    for command in (work.train, work.surface):
+        command(done, Options("cpu", fresh=fresh, dry_run=True))
+    assert tiny.tree(folder) == before
+    out = capsys.readouterr().out
+    verb = "discards" if fresh else "goes on with"
+    assert f"  {verb} train.nc, probe.nc, surface-main.nc, directions-main.safetensors, checkpoints" in out
+    assert f"  {verb} surface-main.nc, directions-main.safetensors\n" in out
+
+
+def test_fresh_discards_only_what_belongs_to_the_command(done: list[tuple[Run, Config]]) -> None:
+    run = done[0][0]
+    before, numbers = tiny.tree(run.folder), tiny.everything(run)
+    run.probe_file.write_bytes(b"old")
+    work.probe(done, FRESH, at_checkpoints=False)
+    assert changed(before, tiny.tree(run.folder)) <= {"probe.nc"}
+    before = tiny.tree(run.folder)
+    run.surface_file("main").write_bytes(b"old")
+    work.surface(done, FRESH)
+    assert changed(before, tiny.tree(run.folder)) <= {"surface-main.nc"}
+    assert tiny.everything(run) == numbers
+
+
+def test_a_fresh_scan_leaves_scans_of_other_names(tmp_path: Path, done: list[tuple[Run, Config]]) -> None:
+    run = done[0][0]
+    other = jobs(tmp_path, surface={"name": "other"})[:1]
+    work.surface(other, QUIET)
+    before = tiny.tree(run.folder)
+    work.surface(other, FRESH)
+    assert changed(before, tiny.tree(run.folder)) <= {"surface-other.nc"}
+
+
+def test_a_fresh_training_discards_its_measurements_and_nothing_of_the_person(
+    tmp_path: Path, done: list[tuple[Run, Config]]
+) -> None:
+    run = done[0][0]
+    notes = run.folder / "notes.txt"
+    notes.write_text("mine")
+    work.train(jobs(tmp_path, train={"lr": 0.01})[:1], FRESH)
+    left = {path.name for path in run.folder.iterdir()}
+    assert left == {"train.nc", "checkpoints", "config.yaml", "run.json", "notes.txt", ".lock"}
+    assert notes.read_text() == "mine"
+    assert set(run.record()) == {"experiment", "variant", "train"}
+    assert "lr: 0.01" in run.config_file.read_text()
+
+
+def test_what_is_refused_beforehand_leaves_no_trace(tmp_path: Path, done: list[tuple[Run, Config]]) -> None:
+    before = tiny.tree(tmp_path)
+    refused: list[dict[str, Any]] = [
+        {"surface": {"checkpoint": "nowhere.pt"}},
+        {"surface": {"checkpoint": 5}},
+        {"surface": {"data": {"examples": 4000}}},
+    ]
+    for sections in refused:
+        with pytest.raises(RequestError):
+            work.surface(jobs(tmp_path, **sections)[:1], QUIET)
+    tiny.write(tmp_path, variants=TWO)
+    with pytest.raises(RequestError, match="has no checkpoint"):
+        work.surface(jobs(tmp_path)[1:], QUIET)
+    tiny.write(tmp_path, variants=TWO)
+    before["tiny.yaml"] = tiny.tree(tmp_path)["tiny.yaml"]
+    assert tiny.tree(tmp_path) == before
+    work.surface(done, QUIET)
+
+
+def test_a_request_to_stop_ends_the_command_and_not_only_a_variant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variant that has nothing left to do never looks at the request."""
+    seen: list[str] = []
+
+    def action(setup: Setup, _: Report, __: StopRequest) -> None:
+        seen.append(setup.run.variant)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(work, "train_variant", action)
+    with pytest.raises(Stopped) as stopped:
+        work.train(jobs(tmp_path), QUIET)
+    assert stopped.value.exit_status == 143
+    assert seen == ["one"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore lines"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def action(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(work, "train_variant", action)
+    with pytest.raises(WorkError, match=r"tiny/one: out of memory.*\n  lower train\.batch_size"):
+        work.train(jobs(tmp_path), QUIET)
+
+
+def test_other_errors_of_the_runtime_are_bugs_and_stay_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def action(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(work, "train_variant", action)
+    with pytest.raises(RuntimeError, match="a bug"):
+        work.train(jobs(tmp_path), QUIET)
+
+
+def test_the_device_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work.train(jobs(tmp_path), Options("cpu", dry_run=True))
+    assert capsys.readouterr().out.count("float32") == 1
+
+
+def test_a_divergence_does_not_stop_the_other_variants(tmp_path: Path) -> None:
+    made = jobs(tmp_path, train={"lr": 1e30})
+    work.train(made, QUIET)
+    assert [run.record()["train"]["status"] for run, _ in made] == ["diverged", "diverged"]
