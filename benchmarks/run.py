@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import plain
 from benchmarks.pairs import paired, seconds
 from lossviz.config.model import Model, Resnet, Vgg
+from lossviz.config.probe import Probe
 from lossviz.config.surface import Directions
 from lossviz.config.train import Train
 from lossviz.data.cifar10 import MEAN, STD
@@ -27,10 +28,9 @@ from lossviz.data.minibatches import Minibatches
 from lossviz.data.split import Split
 from lossviz.engine.backend import choose_backend
 from lossviz.engine.objective import Objective
-from lossviz.engine.schedule import make_optimizer
-from lossviz.engine.training import descend
+from lossviz.engine.stepper import Stepper
 from lossviz.models.build import build
-from lossviz.probe.landscape import landscape
+from lossviz.probe.measures import measure
 from lossviz.provenance import machine, versions
 from lossviz.surface.directions import random_direction
 from lossviz.surface.grid import Grid
@@ -73,12 +73,12 @@ def training(pairs: int) -> dict[str, Any]:
     reference, ours, data, split = prepared(Vgg(name="vgg", depth=11, norm="batch"), 1280)
     batches, config = plain.loader(data, shuffle=True), Train(steps=10, lr=0.01, weight_decay=5e-4)
     objective, minibatches = Objective(ours), Minibatches(split, 128, seed=0)
-    optimizer = make_optimizer(config, objective.parameters)
+    stepper = Stepper(config, objective.parameters)
 
     def steps() -> None:
         ours.train()
         for step in range(10):
-            descend(objective, optimizer, minibatches(step), config.lr)
+            stepper.take(objective.differentiate(minibatches(step)).gradient, step)
 
     result = paired(lambda: plain.train(reference, batches, 10, config.lr, config.weight_decay), steps, pairs)
     return {**result, "images_per_s": 1280 / result["lossviz_s"]}
@@ -109,7 +109,7 @@ def probing(pairs: int) -> dict[str, Any]:
             loss = nn.functional.cross_entropy(ours(batch.inputs), batch.targets)
             torch.autograd.grad(loss, objective.parameters)
 
-    return paired(bare, lambda: landscape(objective, batch, LENGTHS), pairs)
+    return paired(bare, lambda: measure(objective, batch, Probe(lengths=LENGTHS)), pairs)
 
 
 def start_up(pairs: int) -> dict[str, Any]:

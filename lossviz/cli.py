@@ -143,7 +143,11 @@ def plot(
     ],
     figures: Annotated[
         list[str] | None,
-        typer.Option("--figure", metavar="NAME", help="Draw only training, landscape or surface. Repeatable."),
+        typer.Option(
+            "--figure",
+            metavar="NAME",
+            help="Draw only training, landscape, activations, moments, shift, sharpness or surface. Repeatable.",
+        ),
     ] = None,
     formats: Annotated[
         list[str] | None, typer.Option("--format", metavar="FORMAT", help="png (the default), pdf or svg. Repeatable.")
@@ -154,12 +158,19 @@ def plot(
         typer.Option("--out", metavar="DIR", help="Where the figures go. [default: figures/ of the first run]"),
     ] = None,
     log: Annotated[
-        bool | None, typer.Option("--log/--linear", help="Scale of surfaces. [default: log for a wide range]")
+        bool | None,
+        typer.Option(
+            "--log/--linear",
+            help="Scale of every loss. [default: log in training and landscape, and for a wide range in surfaces]",
+        ),
     ] = None,
     clip: Annotated[
         tuple[float, float] | None,
         typer.Option(metavar="LOW HIGH", help="Clip the losses of surfaces, in the figures only."),
     ] = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Overlay curves of Santurkar et al. 2018 on the runs that they fit.")
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -167,8 +178,10 @@ def plot(
     with _errors(debug):
         runs = [run for source in sources for run in find_runs(Path(source), variants or ())]
         from lossviz.plot.draw import draw
+        from lossviz.plot.options import Options
 
-        paths = draw(runs, figures=figures or (), formats=formats or ("png",), folder=out, log=log, clip=clip)
+        options = Options(log, clip, reference)
+        paths = draw(runs, figures=figures or (), formats=formats or ("png",), folder=out, options=options)
         if not quiet:
             typer.echo("\n".join(str(path) for path in paths))
 

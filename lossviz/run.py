@@ -113,10 +113,17 @@ class Run:
             remove_partials(self.folder)
             self._refuse_another(config, fresh)
             _discard(fresh)
+            before = self.config_file.read_bytes() if self.config_file.exists() else None
             content = dump(config).encode()
-            if not self.config_file.exists() or self.config_file.read_bytes() != content:
+            if content != before:
                 atomic_write(self.config_file, content)
-            yield
+            try:
+                yield
+            except RequestError:
+                # What was refused did not run, and must not be what the next command reads.
+                if before is not None and content != before:
+                    atomic_write(self.config_file, before)
+                raise
 
     def _refuse_another(self, config: Config, fresh: Sequence[Path]) -> None:
         curves = self.train_file.exists() and self.train_file not in fresh

@@ -97,8 +97,9 @@ def _memory(run: Run) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         # On a CPU torch has no error of its own for it.
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise WorkError(
-                f"{run.folder}: out of memory: {str(error).splitlines()[0]}\n"
+                f"{run.folder}: out of memory: {reason}\n"
                 "  lower train.batch_size, surface.batch_size or model.width, or use another --device"
             ) from error
         raise

@@ -1,11 +1,14 @@
 """What --dry-run says must be what then happens."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lossviz import plan
 from lossviz.engine.objective import Objective
+from lossviz.engine.setup import Setup
 from lossviz.engine.train import train
 from lossviz.errors import RequestError
 from lossviz.probe.measure import probe_checkpoints, probe_training
@@ -94,11 +97,11 @@ def test_the_cost_of_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, y: 
     ],
 )
 def test_what_cannot_be_done_is_refused_beforehand(
-    tmp_path: Path, planned: object, sections: dict[str, object]
+    tmp_path: Path, planned: Callable[[Setup], list[str]], sections: dict[str, Any]
 ) -> None:
     setup = tiny.setup(tmp_path, **sections)
     with pytest.raises(RequestError):
-        planned(setup)  # type: ignore[operator]
+        planned(setup)
     assert not setup.run.folder.exists()
 
 

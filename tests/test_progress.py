@@ -1,7 +1,6 @@
 """What a person sees while work goes on."""
 
 import io
-from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -19,7 +18,7 @@ class Clock:
 
 
 @pytest.fixture(name="clock")
-def _clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("lossviz.progress.time.monotonic", clock)
     return clock

@@ -4,12 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lossviz.config.section import AllOrCount, Positive, Section
+from lossviz.config.section import AllOrCount, Count, Positive, Section
 
 Channels = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
-class _Images(Section):
+class Images(Section):
+    """What all sets of labelled images share."""
+
     name: str
     examples: AllOrCount = Field("all", description="How many training examples are used.")
     choose: Literal["stratified", "first"] = Field(
@@ -27,13 +29,13 @@ class _Images(Section):
     )
 
 
-class Digits(_Images):
+class Digits(Images):
     """scikit-learn's 1,797 handwritten digits, 8x8 grey, up-sampled to 32x32; 1,437 train, 360 test."""
 
     name: Literal["digits"]
 
 
-class Cifar10(_Images):
+class Cifar10(Images):
     """CIFAR-10: 50,000 training and 10,000 test images of 32x32 in 10 classes (Krizhevsky 2009)."""
 
     name: Literal["cifar10"]
@@ -41,4 +43,12 @@ class Cifar10(_Images):
     download: bool = Field(True, description="Fetch the data set (170 MB) when it is not there.")
 
 
-Data = Annotated[Digits | Cifar10, Field(discriminator="name")]
+class Gaussian(Section):
+    """Pairs (x, A x) with independent N(0, 1) entries of x and of the matrix A, drawn with the seed; squared error."""
+
+    name: Literal["gaussian"]
+    features: Count = Field(10, description="Size of x and of A x.")
+    examples: Count = Field(1000, description="Number of training pairs, and of test pairs.")
+
+
+Data = Annotated[Digits | Cifar10 | Gaussian, Field(discriminator="name")]

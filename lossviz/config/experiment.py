@@ -26,8 +26,13 @@ class Config(Section):
     surface: Surface = Field(default_factory=Surface, description="Scans of the loss around a checkpoint.")
 
     @model_validator(mode="after")
-    def _batch_fits(self) -> "Config":
+    def _fits_together(self) -> "Config":
         examples = self.data.examples
         if self.train and isinstance(examples, int) and self.train.batch_size > examples:
             raise ValueError(f"train.batch_size = {self.train.batch_size} is larger than data.examples = {examples}")
+        if (self.model.name == "linear") != (self.data.name == "gaussian"):
+            raise ValueError(
+                f"model.name = {self.model.name} does not fit data.name = {self.data.name}; linear goes with gaussian, "
+                "the others with images"
+            )
         return self

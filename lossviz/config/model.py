@@ -6,12 +6,12 @@ from pydantic import Field, model_validator
 
 from lossviz.config.section import Count, NonNegative, Positive, Section
 
-Norm = Literal["none", "batch", "noisy-batch"]
+Norm = Literal["none", "batch", "noisy-batch", "noise", "l1", "l2", "linf"]
 Init = Literal["glorot", "he"]
 
 
 class Noise(Section):
-    """Scales of the noise that `norm: noisy-batch` adds (Santurkar et al. 2018, Algorithm 1)."""
+    """Scales of the noise of `norm: noisy-batch` and `norm: noise` (Santurkar et al. 2018, Algorithm 1)."""
 
     n_mu: NonNegative = Field(0.5, description="Per channel and step, mu ~ U(-n_mu, n_mu).")
     n_sigma: Annotated[float, Field(ge=1)] = Field(1.25, description="Per channel and step, sigma ~ U(1, n_sigma).")
@@ -26,7 +26,7 @@ class Vgg(Section):
     depth: Literal[9, 11, 13, 16, 19] = Field(11, description="Number of weight layers.")
     width: Positive = Field(1.0, description="Factor on every number of channels, 64 to 512 at width 1.")
     norm: Norm = Field("none", description="Normalisation after every weight layer but the last.")
-    noise: Noise = Field(default_factory=Noise, description="Scales of the noise of norm: noisy-batch.")
+    noise: Noise = Field(default_factory=Noise, description="Scales of the noise of norm: noisy-batch and noise.")
     init: Init = Field("glorot", description="glorot: uniform (Glorot & Bengio 2010); he: normal, fan-in (He 2015).")
     classifier: tuple[Count, ...] | None = Field(
         None, description="Hidden widths of the classifier. Default: 512, 512 (depth 9: 256), times width."
@@ -45,7 +45,7 @@ class Resnet(Section):
         "none: a plain network.",
     )
     norm: Norm = Field("batch", description="Normalisation after every convolution.")
-    noise: Noise = Field(default_factory=Noise, description="Scales of the noise of norm: noisy-batch.")
+    noise: Noise = Field(default_factory=Noise, description="Scales of the noise of norm: noisy-batch and noise.")
     init: Init = Field("he", description="glorot: uniform (Glorot & Bengio 2010); he: normal, fan-in (He 2015).")
 
     @model_validator(mode="after")
@@ -56,4 +56,14 @@ class Resnet(Section):
         return self
 
 
-Model = Annotated[Vgg | Resnet, Field(discriminator="name")]
+class Linear(Section):
+    """A deep linear network, matrices of the data's size without biases (Santurkar et al. 2018, appendix A.1)."""
+
+    name: Literal["linear"]
+    depth: Annotated[int, Field(ge=1)] = Field(25, description="Number of matrices.")
+    norm: Norm = Field("none", description="Normalisation after every matrix but the last.")
+    noise: Noise = Field(default_factory=Noise, description="Scales of the noise of norm: noisy-batch and noise.")
+    init: Init = Field("glorot", description="glorot: uniform (Glorot & Bengio 2010); he: normal, fan-in (He 2015).")
+
+
+Model = Annotated[Vgg | Resnet | Linear, Field(discriminator="name")]

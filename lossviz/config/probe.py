@@ -6,22 +6,43 @@ from pydantic import Field, model_validator
 
 from lossviz.config.section import Count, Positive, Section
 
-Measure = Literal["landscape"]
+Measure = Literal["landscape", "shift", "activations", "sharpness"]
+
+
+class Sharpness(Section):
+    """The Hessian whose largest eigenvalues are measured."""
+
+    eigenvalues: Count = Field(1, description="How many of the largest.")
+    examples: Literal["minibatch"] | Count = Field(
+        "minibatch",
+        description="Of the loss on the step's minibatch, or on that many fixed training examples (stratified).",
+    )
 
 
 class Probe(Section):
-    """Measurements on the minibatch of a training step (Santurkar et al. 2018, section 3.2)."""
+    """Measurements on the minibatch of a training step (Santurkar et al. 2018, sections 2.2 and 3.2)."""
 
     every: Count = Field(100, description="Measure before the first step, every so many steps, and after the last.")
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = Field(
-        ("landscape",), description="landscape: loss and gradient at theta - eta * g for every length eta."
+        ("landscape",),
+        description="landscape: loss and gradient at theta - eta * g for every length eta. shift: how a layer's gradient "
+        "changes when the layers before it take their step. activations: distribution of a layer's output before the "
+        "non-linearity. sharpness: largest eigenvalues of the Hessian.",
     )
     lengths: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
         (0.05, 0.1, 0.2, 0.4), description="Step lengths eta along the negative gradient g."
     )
+    layers: tuple[Count, ...] = Field(
+        (), description="Weight layers of shift and activations, counted from 1 in the order of the network."
+    )
+    sharpness: Sharpness = Field(default_factory=Sharpness, description="What sharpness is measured of.")
 
     @model_validator(mode="after")
-    def _ascending(self) -> "Probe":
-        if list(self.lengths) != sorted(set(self.lengths)):
-            raise ValueError(f"lengths = {list(self.lengths)} must grow from one to the next")
+    def _consistent(self) -> "Probe":
+        for name, values in (("lengths", self.lengths), ("layers", self.layers)):
+            if list(values) != sorted(set(values)):
+                raise ValueError(f"{name} = {list(values)} must grow from one to the next")
+        for measure in ("shift", "activations"):
+            if measure in self.measures and not self.layers:
+                raise ValueError(f"measures = {list(self.measures)}: {measure} needs layers, such as layers: [2, 9]")
         return self

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossviz.data.split import Split
+from lossviz.data.split import Split, arranged
 from lossviz.seeding import derive, generator
 
 PAD = 4
@@ -56,12 +56,12 @@ class Minibatches:
 
     def __call__(self, step: int) -> Minibatch:
         """The minibatch of a step."""
-        indices = self.indices(step).to(self.split.labels.device)
-        images = self.split.images[indices]
+        indices = self.indices(step).to(self.split.targets.device)
+        examples = self.split.inputs[indices]
         if self.augment == "crop-flip":
-            images = crop_flip(images, generator(self.seed, "augment", step))
-        inputs = self.split.normalise(images).contiguous(memory_format=torch.channels_last)
-        return Minibatch(inputs, self.split.labels[indices], derive(self.seed, "noise", step))
+            examples = crop_flip(examples, generator(self.seed, "augment", step))
+        inputs = arranged(self.split.normalise(examples))
+        return Minibatch(inputs, self.split.targets[indices], derive(self.seed, "noise", step))
 
     def _draw_order(self, epoch: int) -> Tensor:
         return torch.randperm(len(self.split), generator=generator(self.seed, "order", epoch))

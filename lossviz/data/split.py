@@ -1,4 +1,4 @@
-"""Images that live on the device as bytes and are normalised there, batch by batch."""
+"""Examples that live on the device, images as bytes, and are normalised there, batch by batch."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,48 +16,50 @@ class Split:
     """One split of a data set.
 
     Attributes:
-        images: uint8 (N, C, H, W), 0 to 255, in channels_last memory.
-        labels: int64 (N,).
-        mean, std: (C, 1, 1), on the scale 0 to 1; their dtype is the dtype of the inputs.
+        inputs: images, uint8 (N, C, H, W), 0 to 255, in channels_last memory; or vectors, float64 (N, F).
+        targets: classes, int64 (N,); or vectors, float64 (N, G).
+        mean: (C, 1, 1), on the scale 0 to 1; its dtype is the one that networks get.
+        std: (C, 1, 1), likewise.
     """
 
-    images: Tensor
-    labels: Tensor
+    inputs: Tensor
+    targets: Tensor
     mean: Tensor
     std: Tensor
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """((x / 255) - mean) / std: bitwise torchvision's ToTensor and Normalize, in the dtype of `mean`."""
-        return images.to(self.mean.dtype).div_(255).sub_(self.mean).div_(self.std)
+    def normalise(self, inputs: Tensor) -> Tensor:
+        """Images: ((x / 255) - mean) / std, bitwise torchvision's ToTensor and Normalize; vectors as they are."""
+        numbers = inputs.to(self.mean.dtype)
+        return numbers.div_(255).sub_(self.mean).div_(self.std) if inputs.dtype == torch.uint8 else numbers
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole split in order, normalised; the last batch may be smaller."""
-        for images, labels in zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True):
-            yield self.normalise(images), labels
+        for inputs, targets in zip(torch.split(self.inputs, size), torch.split(self.targets, size), strict=True):
+            yield self.normalise(inputs), targets
 
     def take(self, indices: Tensor) -> "Split":
         """The examples at some indices, as a split of their own."""
-        images = self.images[indices].contiguous(memory_format=torch.channels_last)
-        return replace(self, images=images, labels=self.labels[indices])
+        return replace(self, inputs=arranged(self.inputs[indices]), targets=self.targets[indices])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Split":
         """The same split on a device, with inputs in a dtype."""
-        return Split(
-            self.images.to(device), self.labels.to(device), self.mean.to(device, dtype), self.std.to(device, dtype)
-        )
+        targets = self.targets.to(device, dtype if self.targets.is_floating_point() else None)
+        return Split(self.inputs.to(device), targets, self.mean.to(device, dtype), self.std.to(device, dtype))
 
     def fingerprint(self) -> str:
-        """SHA-256 over every pixel, every label and the normalisation."""
-        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        for tensor in (self.images.permute(0, 2, 3, 1), self.labels, self.mean.double(), self.std.double()):
+        """SHA-256 over every input, every target and the normalisation, whatever the layout in memory."""
+        digest = hashlib.sha256(repr(tuple(self.inputs.shape)).encode())
+        for tensor in (self.inputs, self.targets, self.mean.double(), self.std.double()):
             digest.update(tensor.cpu().contiguous().numpy().data)
         return f"sha256:{digest.hexdigest()}"
 
-    def choose(self, examples: int | str, how: str, seed: int) -> "Split":
+    def choose(self, examples: int | str, how: str, seed: int, key: str = "examples") -> "Split":
         """A subset: `all`, the first n, or n with the same share of every class (drawn with the seed).
+
+        Vectors have no classes; of them it is always the first n.
 
         Raises:
             RequestError: more examples are asked for than there are.
@@ -66,12 +68,15 @@ class Split:
             return self
         count = int(examples)
         if count > len(self):
-            raise RequestError(
-                f"examples = {count}: the split has {len(self):,} examples\n  accepted: all or at most that"
-            )
-        if how == "first":
-            return self.take(torch.arange(count, device=self.labels.device))
-        return self.take(stratified(self.labels.cpu(), count, seed).to(self.labels.device))
+            raise RequestError(f"{key} = {count}: there are {len(self):,} examples\n  accepted: all or at most that")
+        if how == "first" or self.targets.is_floating_point():
+            return self.take(torch.arange(count, device=self.targets.device))
+        return self.take(stratified(self.targets.cpu(), count, seed).to(self.targets.device))
+
+
+def arranged(inputs: Tensor) -> Tensor:
+    """Images in channels_last memory; vectors as they are."""
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
 
 
 def stratified(labels: Tensor, count: int, seed: int) -> Tensor:

@@ -106,9 +106,9 @@ def _device(request: str) -> tuple[torch.device, str]:
 
 def _make_repeatable(device: torch.device, tf32: bool) -> None:
     # torch allows TF32 in convolutions unless told otherwise: 1e-3 instead of 1e-7.
-    mode = "tf32" if tf32 else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = mode
-    torch.backends.cudnn.conv.fp32_precision = mode  # type: ignore[attr-defined]
+    # Not by fp32_precision: after that, reading allow_tf32 raises, and torch.compile reads it.
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -19,10 +19,10 @@ _PREFIXES = ("module.", "_orig_mod.")
 _NESTS = ("state_dict", "model", "net")
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], **facts: str) -> None:
-    """Write named tensors as safetensors, sealed; facts go to its metadata."""
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors as safetensors, sealed."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    atomic_write(path, seal(safetensors.torch.save(plain, {**facts, "seal": BLANK_SEAL.decode()})))
+    atomic_write(path, seal(safetensors.torch.save(plain, {"seal": BLANK_SEAL.decode()})))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """The loss as a function of a network's parameters, over a minibatch or a whole split."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,11 @@ PerExample = Callable[[Tensor, Tensor], Tensor]
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """-log softmax(outputs)[target] of each example, in nats."""
     return functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """|output - target|^2 of each example."""
+    return (outputs - targets).square().sum(dim=1)
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,24 @@ class Objective:
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.device = self.parameters[0].device
 
-    def differentiate(self, batch: Minibatch) -> Differential:
-        """Loss and gradient on a minibatch, with the network in the mode it is in; `.grad` is not touched."""
-        with seeded(self.device, batch.noise), torch.enable_grad():
-            outputs = self.model(batch.inputs)
-        with torch.enable_grad():
-            loss = self.loss(outputs, batch.targets).mean()
-        gradient = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
+    def differentiate(self, batch: Minibatch, parameters: Sequence[Tensor] | None = None) -> Differential:
+        """Loss and gradient on a minibatch, with the network in the mode it is in; `.grad` is not touched.
+
+        Args:
+            batch: the minibatch.
+            parameters: with respect to which; all trainable ones unless given.
+        """
+        outputs, loss = self.apply(batch)
+        wanted = self.parameters if parameters is None else parameters
+        gradient = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
         return Differential(loss.detach(), list(gradient), _correct(outputs.detach(), batch.targets))
+
+    def apply(self, batch: Minibatch) -> tuple[Tensor, Tensor]:
+        """Outputs and mean loss on a minibatch, ready to be differentiated."""
+        with torch.enable_grad():
+            with seeded(self.device, batch.noise):
+                outputs = self.model(batch.inputs)
+            return outputs, self.loss(outputs, batch.targets).mean()
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
@@ -86,4 +101,6 @@ def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
     """How many class predictions are right, as float64; NaN where the targets are not classes."""
     if targets.is_floating_point():
         return torch.full((), float("nan"), dtype=torch.float64, device=outputs.device)
-    return (outputs.argmax(dim=1) == targets).sum(dtype=torch.float64)
+    # argmax of NaN is a class like any other; an answer that is not a number is not right.
+    right = (outputs.argmax(dim=1) == targets) & ~outputs.isnan().any(dim=1)
+    return right.sum(dtype=torch.float64)

@@ -13,6 +13,8 @@ Vector = Sequence[Tensor]
 @torch.no_grad()
 def move(parameters: Vector, origin: Vector, *steps: tuple[float, Vector]) -> None:
     """Set parameters to origin + sum of a * d over the steps (a, d), always from the origin, in place."""
+    if not parameters:
+        return
     torch._foreach_copy_(list(parameters), list(origin))
     for length, direction in steps:
         torch._foreach_add_(list(parameters), list(direction), alpha=length)
@@ -47,8 +49,7 @@ def squared_norm(vector: Vector) -> Tensor:
 
 def dot(first: Vector, second: Vector) -> Tensor:
     """<u, v> over all tensors, accumulated in float64; a 0-d tensor on the device."""
-    products = torch._foreach_mul(list(first), list(second))
-    return torch.stack([product.sum(dtype=torch.float64) for product in products]).sum()
+    return torch.stack([(u.double() * v).sum() for u, v in zip(first, second, strict=True)]).sum()
 
 
 def penalty(parameters: Vector, weight_decay: float) -> Tensor:

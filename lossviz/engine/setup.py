@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from lossviz.config import Config
-from lossviz.config.data import Data
+from lossviz.config.data import Data, Images
+from lossviz.config.train import Train
 from lossviz.data.load import Dataset, load
 from lossviz.data.minibatches import Minibatches
 from lossviz.engine.backend import Backend, choose_backend
+from lossviz.engine.objective import Objective, cross_entropy, squared_error
 from lossviz.errors import RequestError
 from lossviz.models.build import build
 from lossviz.provenance import code_fingerprint, machine, versions
@@ -29,29 +31,43 @@ class Setup:
 
     def model(self) -> nn.Module:
         """A freshly initialised network on the device."""
-        model = build(self.config.model, self.data.channels, self.data.classes, self.config.seed)
+        model = build(self.config.model, self.data.channels, self.data.outputs, self.config.seed)
         model = self.backend.place(model)
         if self.backend.compile:
             model.compile()
         return model
 
+    @property
+    def train(self) -> Train:
+        """The train section.
+
+        Raises:
+            RequestError: the experiment has none.
+        """
+        if self.config.train is None:
+            raise RequestError(
+                f"{self.config.name}: has no train section, so it has no steps\n  add train: {{steps: ...}}"
+            )
+        return self.config.train
+
+    def objective(self) -> Objective:
+        """The data loss of a freshly initialised network."""
+        return Objective(self.model(), squared_error if self.data.regression else cross_entropy)
+
     def minibatches(self) -> Minibatches:
         """The training minibatches by step.
 
         Raises:
-            RequestError: the experiment has no train section, or a minibatch is larger than the data set.
+            RequestError: a minibatch is larger than the data set.
         """
-        train = self.config.train
-        if train is None:
-            raise RequestError(
-                f"{self.config.name}: has no train section, so it has no minibatches\n  add train: {{steps: ...}}"
-            )
+        train = self.train
         if train.batch_size > len(self.data.train):
             raise RequestError(
                 f"train.batch_size = {train.batch_size}: there are {len(self.data.train):,} training examples\n"
                 "  accepted: at most that"
             )
-        return Minibatches(self.data.train, train.batch_size, self.config.seed, self.config.data.augment)
+        augment = self.config.data.augment if isinstance(self.config.data, Images) else "none"
+        return Minibatches(self.data.train, train.batch_size, self.config.seed, augment)
 
     def facts(self) -> dict[str, Any]:
         """For run.json."""

@@ -2,6 +2,7 @@
 
 from lossviz.engine.setup import Setup
 from lossviz.engine.training import Observer, Training
+from lossviz.errors import RequestError
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run
@@ -27,7 +28,9 @@ def train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | 
     if over is not None:
         report.say(f"{run.folder}: nothing left to train ({_how(*over)})")
         return over[1]
-    with run.stage("train", **setup.facts()) as outcome:
+    facts = setup.facts()
+    _refuse_other_data(run, facts["data"])
+    with run.stage("train", **facts) as outcome:
         training = Training(setup, observer)
         if training.step:
             report.say(f"{run.folder}: going on after step {training.step:,}")
@@ -48,6 +51,15 @@ def _over(run: Run) -> tuple[str, int] | None:
         return "diverged", int(protocol["diverged_at"])
     last = int(protocol["steps"])
     return ("done", last) if run.checkpoint_file(last).exists() else None
+
+
+def _refuse_other_data(run: Run, data: dict[str, str]) -> None:
+    begun_with = run.record().get("train", {}).get("data", data)
+    if run.resume_file.exists() and begun_with != data:
+        raise RequestError(
+            f"{run.folder}: this training began with other data (run.json has their fingerprints)\n"
+            "  put those back, or discard what is there with --fresh"
+        )
 
 
 def _how(status: str, last_step: int) -> str:

@@ -6,15 +6,15 @@ from typing import Protocol
 
 import torch
 
-from lossviz.config.train import Train
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.checkpoint import load_resume, load_tensors, save_resume, save_tensors
 from lossviz.engine.curves import Curves
-from lossviz.engine.objective import Differential, Objective
+from lossviz.engine.objective import Objective
 from lossviz.engine.point import penalty
-from lossviz.engine.schedule import learning_rate, make_optimizer, penalty_decay
+from lossviz.engine.schedule import learning_rate, penalty_decay
 from lossviz.engine.setup import Setup
-from lossviz.errors import RequestError, WorkError
+from lossviz.engine.stepper import Stepper
+from lossviz.errors import WorkError
 from lossviz.progress import Report
 from lossviz.results import load_results, save_results
 from lossviz.signals import StopRequest
@@ -32,8 +32,8 @@ class Observer(Protocol):
     def due(self, step: int) -> bool:
         """Whether to measure before the update of this step."""
 
-    def observe(self, step: int, objective: Objective, batch: Minibatch) -> None:
-        """Measure at the present point, on the minibatch of this step."""
+    def observe(self, step: int, objective: Objective, batch: Minibatch, stepper: Stepper) -> None:
+        """Measure at the present point, on the minibatch of this step, before the step is taken."""
 
     def save(self) -> None:
         """Write what was measured so far."""
@@ -50,9 +50,7 @@ class Training:
     """
 
     def __init__(self, setup: Setup, observer: Observer | None = None, replay_until: int | None = None) -> None:
-        if setup.config.train is None:
-            raise RequestError(f"{setup.config.name}: has no train section\n  add train: {{steps: ...}}")
-        self.config: Train = setup.config.train
+        self.config = setup.train
         self.setup = setup
         self.run = setup.run
         self.observer = observer
@@ -60,7 +58,9 @@ class Training:
         self.end = self.config.steps if replay_until is None else replay_until
         self.minibatches = setup.minibatches()
         self.curves = Curves(setup.config)
-        self.train_sample = setup.data.train.choose(self.config.eval_examples, "stratified", setup.config.seed)
+        self.train_sample = setup.data.train.choose(
+            self.config.eval_examples, "stratified", setup.config.seed, "train.eval_examples"
+        )
         self._saved_at = time.monotonic()
         self._resume_file: Path = self.run.replay_file if self.replay else self.run.resume_file
         self._begin()
@@ -85,11 +85,11 @@ class Training:
 
     def _begin(self) -> None:
         self.step = 0
-        self.objective = Objective(self.setup.model())
-        self.optimizer = make_optimizer(self.config, self.objective.parameters)
+        self.objective = self.setup.objective()
+        self.stepper = Stepper(self.config, self.objective.parameters)
 
     def _resume(self) -> None:
-        self.step = load_resume(self._resume_file, self.objective.model, self.optimizer)
+        self.step = load_resume(self._resume_file, self.objective.model, self.stepper.optimizer)
         if not self.replay:
             self.curves.rewind(load_results(self.run.train_file), self.step)
         elif self.observer is not None and any(self.observer.due(step) for step in range(self.step)):
@@ -107,7 +107,7 @@ class Training:
         if evaluate:
             self._evaluate()
         if observe and self.observer is not None:
-            self.observer.observe(step, self.objective, self.minibatches(step))
+            self.observer.observe(step, self.objective, self.minibatches(step), self.stepper)
         if checkpoint:
             self._checkpoint()
         # Asked once, and last: what was measured while the request came in is saved too.
@@ -127,11 +127,12 @@ class Training:
     def _update(self) -> None:
         """One step of the optimiser; step t's numbers belong to the point before it."""
         batch = self.minibatches(self.step)
-        rate = learning_rate(self.config, self.step)
         self.objective.model.train()
         decay = penalty(self.objective.parameters, penalty_decay(self.config))
-        here = descend(self.objective, self.optimizer, batch, rate)
-        self.curves.add(here.loss, here.correct * (100 / len(batch.targets)), decay, rate)
+        here = self.objective.differentiate(batch)
+        self.stepper.take(here.gradient, self.step)
+        accuracy = here.correct * (100 / len(batch.targets))
+        self.curves.add(here.loss, accuracy, decay, learning_rate(self.config, self.step))
         self.step += 1
 
     def _evaluate(self) -> None:
@@ -163,20 +164,8 @@ class Training:
     def _save(self) -> None:
         # The state to resume from comes last: results may run ahead of it (they are rewound), never behind.
         self._write_results()
-        save_resume(self._resume_file, self.step, self.objective.model, self.optimizer)
+        save_resume(self._resume_file, self.step, self.objective.model, self.stepper.optimizer)
         self._saved_at = time.monotonic()
-
-
-def descend(objective: Objective, optimizer: torch.optim.Optimizer, batch: Minibatch, lr: float) -> Differential:
-    """One update of the parameters; returns loss and gradient at the point before it."""
-    here = objective.differentiate(batch)
-    for parameter, gradient in zip(objective.parameters, here.gradient, strict=True):
-        parameter.grad = gradient
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return here
 
 
 def _due(step: int, every: int, last: bool) -> bool:

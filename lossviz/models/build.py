@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 from lossviz.config.model import Init, Model
+from lossviz.config.model import Linear as LinearConfig
 from lossviz.config.model import Resnet as ResnetConfig
+from lossviz.models.linear import DeepLinear
 from lossviz.models.resnet import Resnet
 from lossviz.models.vgg import Vgg
 from lossviz.seeding import generator, seeded
@@ -17,8 +19,10 @@ def build(config: Model, channels: int, classes: int, seed: int = 0) -> nn.Modul
     """
     # torch's constructors draw weights of their own, which initialise() replaces.
     with seeded(torch.device("cpu"), seed, "constructor"):
-        if isinstance(config, ResnetConfig):
-            model: nn.Module = Resnet(config, channels, classes)
+        if isinstance(config, LinearConfig):
+            model: nn.Module = DeepLinear(config, channels, classes)
+        elif isinstance(config, ResnetConfig):
+            model = Resnet(config, channels, classes)
         else:
             model = Vgg(config, channels, classes)
     initialise(model, config.init, generator(seed, "init"))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from lossviz.errors import RequestError
 from lossviz.models.normalization import NORMALISATIONS
@@ -23,7 +23,7 @@ class WeightLayer:
     number: int
     module: nn.Module
     output: nn.Module
-    parameters: list[Tensor]
+    parameters: list[nn.Parameter]
 
 
 def weight_layers(model: nn.Module) -> list[WeightLayer]:
@@ -49,5 +49,8 @@ def pick(model: nn.Module, numbers: tuple[int, ...]) -> list[WeightLayer]:
     layers = weight_layers(model)
     beyond = [number for number in numbers if number > len(layers)]
     if beyond:
-        raise RequestError(f"probe.layers = {list(numbers)}: the network has {len(layers)} weight layers\n  accepted: 1 to {len(layers)}")
+        raise RequestError(
+            f"probe.layers = {list(numbers)}: the network has {len(layers)} weight layers\n"
+            f"  accepted: 1 to {len(layers)}"
+        )
     return [layers[number - 1] for number in numbers]

@@ -1,9 +1,12 @@
 """Normalisation layers by name, and the noise that Santurkar et al. add after BatchNorm."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from lossviz.config.model import Noise, Norm
+from lossviz.models.lp import LpNorm
 
 
 def noisy(inputs: Tensor, noise: Noise) -> Tensor:
@@ -62,15 +65,43 @@ class NoisyBatchNorm2d(nn.BatchNorm2d):
         return noisy(outputs, self.noise) if self.training else outputs
 
 
+class NoiseLayer(nn.Module):
+    """The same noise without BatchNorm, in training mode: the control of Santurkar et al. 2018, section 2.1."""
+
+    def __init__(self, noise: Noise) -> None:
+        super().__init__()
+        self.noise = noise
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return noisy(inputs, self.noise) if self.training else inputs
+
+
+# What may stand between a weight layer and its non-linearity.
+NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, LpNorm, NoiseLayer, nn.Identity)
+
+
 def norm1d(norm: Norm, channels: int, noise: Noise) -> nn.Module:
-    """The normalisation of a fully connected layer."""
-    if norm == "none":
-        return nn.Identity()
-    return NoisyBatchNorm1d(channels, noise) if norm == "noisy-batch" else nn.BatchNorm1d(channels)
+    """The normalisation of a fully connected layer, (N, channels)."""
+    if norm == "batch":
+        return nn.BatchNorm1d(channels)
+    return NoisyBatchNorm1d(channels, noise) if norm == "noisy-batch" else _of_any_shape(norm, channels, noise)
 
 
 def norm2d(norm: Norm, channels: int, noise: Noise) -> nn.Module:
-    """The normalisation of a convolution."""
+    """The normalisation of a convolution, (N, channels, H, W)."""
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return NoisyBatchNorm2d(channels, noise) if norm == "noisy-batch" else _of_any_shape(norm, channels, noise)
+
+
+def centres(norm: Norm) -> bool:
+    """Whether a normalisation subtracts the mean, so that a bias before it would do nothing."""
+    return norm not in ("none", "noise")
+
+
+def _of_any_shape(norm: Norm, channels: int, noise: Noise) -> nn.Module:
     if norm == "none":
         return nn.Identity()
-    return NoisyBatchNorm2d(channels, noise) if norm == "noisy-batch" else nn.BatchNorm2d(channels)
+    if norm == "noise":
+        return NoiseLayer(noise)
+    return LpNorm(channels, {"l1": 1.0, "l2": 2.0, "linf": math.inf}[norm])

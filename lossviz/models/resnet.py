@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossviz.config.model import Resnet as ResnetConfig
-from lossviz.models.normalization import norm2d
+from lossviz.models.normalization import centres, norm2d
 from lossviz.models.vgg import scaled
 
 
@@ -25,7 +25,7 @@ class Block(nn.Module):
 
     def __init__(self, config: ResnetConfig, channels: int, wide: int, stride: int) -> None:
         super().__init__()
-        bias = config.norm == "none"
+        bias = not centres(config.norm)
         self.conv1 = nn.Conv2d(channels, wide, 3, stride, padding=1, bias=bias)
         self.bn1 = norm2d(config.norm, wide, config.noise)
         self.conv2 = nn.Conv2d(wide, wide, 3, padding=1, bias=bias)
@@ -65,7 +65,7 @@ class Resnet(nn.Module):
         super().__init__()
         first, second, third = (scaled(full, config.width) for full in (16, 32, 64))
         blocks = (config.depth - 2) // 6
-        self.conv1 = nn.Conv2d(channels, first, 3, padding=1, bias=config.norm == "none")
+        self.conv1 = nn.Conv2d(channels, first, 3, padding=1, bias=not centres(config.norm))
         self.bn1 = norm2d(config.norm, first, config.noise)
         self.layer1 = _stage(config, blocks, first, first, stride=1)
         self.layer2 = _stage(config, blocks, first, second, stride=2)

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from lossviz.config.model import Vgg as VggConfig
-from lossviz.models.normalization import norm1d, norm2d
+from lossviz.models.normalization import centres, norm1d, norm2d
 
 # Channels of the convolutions between max-pools, at width 1: Simonyan & Zisserman 2014, Table 1 (A, B, D, E);
 # 9 as in Li et al. 2018.
@@ -30,7 +30,7 @@ class Vgg(nn.Module):
 
     def __init__(self, config: VggConfig, channels: int, classes: int) -> None:
         super().__init__()
-        bias = config.norm == "none"
+        bias = not centres(config.norm)
         layers: list[nn.Module] = []
         for stage in STAGES[config.depth]:
             for full in stage:

@@ -1,8 +1,7 @@
 """The distribution of what a layer hands to its non-linearity."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,7 @@ def listening(layers: Sequence[WeightLayer]) -> Iterator[dict[str, Tensor]]:
     """
     heard: dict[int, dict[str, Tensor]] = {}
 
-    def listen(number: int) -> Any:
+    def listen(number: int) -> Callable[..., None]:
         def hook(_: nn.Module, __: object, output: Tensor) -> None:
             # Now and not later: the ReLU that follows works in place.
             heard.setdefault(number, describe(output.detach()))
@@ -42,8 +41,8 @@ def listening(layers: Sequence[WeightLayer]) -> Iterator[dict[str, Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
-    described = [heard[layer.number] for layer in layers]
-    found.update({name: torch.stack([each[name] for each in described]) for name in described[0]})
+    for name in heard[layers[0].number] if layers else ():
+        found[name] = torch.stack([heard[layer.number][name] for layer in layers])
 
 
 def describe(values: Tensor) -> dict[str, Tensor]:

@@ -3,8 +3,8 @@
 import time
 
 from lossviz.engine.checkpoint import fit, load_tensors
-from lossviz.engine.objective import Objective
 from lossviz.engine.setup import Setup
+from lossviz.engine.stepper import Stepper
 from lossviz.engine.train import train
 from lossviz.engine.training import SECONDS_BETWEEN_SAVES, Training
 from lossviz.errors import RequestError
@@ -15,12 +15,7 @@ from lossviz.signals import StopRequest
 
 def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
     """Measure every `probe.every` steps while training; steps that lie behind a training are replayed."""
-    config = setup.config
-    if config.train is None:
-        raise RequestError(
-            f"{config.name}: has no train section, so it has no steps to probe\n  add train: {{steps: ...}}"
-        )
-    prober = Prober(setup, probe_steps(config.probe.every, config.train.steps))
+    prober = Prober(setup, probe_steps(setup.config.probe.every, setup.train.steps))
     with setup.run.stage("probe", **setup.facts()) as outcome:
         last = train(setup, report, stop, prober)
         prober.wanted = {step for step in prober.wanted if step <= last}
@@ -35,14 +30,21 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
     """Measure at every checkpoint of a run, on the minibatch that its step had.
 
     Raises:
-        RequestError: there is no checkpoint.
+        RequestError: there is no checkpoint, or a measure needs more than checkpoints hold.
     """
     run = setup.run
     steps = run.checkpoint_steps
     if not steps:
         raise RequestError(f"{run.folder}: has no checkpoint\n  make one: lossviz train {run.config_file}")
     prober, minibatches = Prober(setup, steps), setup.minibatches()
-    objective = Objective(setup.model())
+    objective = setup.objective()
+    stepper = Stepper(setup.train, objective.parameters)
+    if "shift" in setup.config.probe.measures and stepper.remembers:
+        raise RequestError(
+            f"{run.folder}: probe.measures: shift needs the optimiser's momentum or moments, "
+            "which checkpoints do not hold\n"
+            f"  measure along the training instead: lossviz probe {run.config_file}"
+        )
     with run.stage("probe", **setup.facts()) as outcome:
         saved_at = time.monotonic()
         with report.track(
@@ -51,7 +53,7 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
             for step in prober.missing:
                 file = run.checkpoint_file(step)
                 fit(objective.model, load_tensors(file), file)
-                prober.observe(step, objective, minibatches(step))
+                prober.observe(step, objective, minibatches(step), stepper)
                 track.advance()
                 if stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
                     prober.save()

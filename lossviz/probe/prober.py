@@ -1,28 +1,41 @@
 """Which steps of a run are measured, and what is on disk of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
-import torch
 import xarray as xr
+import yaml
+from torch import Tensor
 
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
+from lossviz.engine.stepper import Stepper
 from lossviz.errors import RequestError
-from lossviz.probe.landscape import landscape
+from lossviz.probe.activations import BINS
+from lossviz.probe.measures import measure
 from lossviz.results import load_results, protocol, save_results, variable
+from lossviz.run import differences
 
+# Dimensions after step, long_name, units.
 _VARIABLES = {
-    "loss": ("L(theta), mean loss of the minibatch", "nat"),
-    "grad_norm": ("norm of the gradient g of the data loss", "nat"),
-    "penalty": ("weight_decay / 2 * |theta|^2", "nat"),
-    "path_loss": ("L(theta - eta * g)", "nat"),
-    "path_penalty": ("weight_decay / 2 * |theta - eta * g|^2", "nat"),
-    "grad_distance": ("|grad L(theta) - grad L(theta - eta * g)|", "nat"),
-    "grad_cosine": ("cosine between grad L(theta) and grad L(theta - eta * g)", "1"),
-    "smoothness": ("effective beta-smoothness, grad_distance / (eta * |g|)", "1"),
+    "loss": ((), "L(theta), mean loss of the minibatch", "nat"),
+    "grad_norm": ((), "norm of the gradient g of the data loss", "nat"),
+    "penalty": ((), "weight_decay / 2 * |theta|^2", "nat"),
+    "path_loss": (("length",), "L(theta - eta * g)", "nat"),
+    "path_penalty": (("length",), "weight_decay / 2 * |theta - eta * g|^2", "nat"),
+    "grad_distance": (("length",), "|grad L(theta) - grad L(theta - eta * g)|", "nat"),
+    "grad_cosine": (("length",), "cosine between grad L(theta) and grad L(theta - eta * g)", "1"),
+    "smoothness": (("length",), "effective beta-smoothness, grad_distance / (eta * |g|)", "1"),
+    "shift_l2": (("layer",), "internal covariate shift |G - G'|", "nat"),
+    "shift_cosine": (("layer",), "cosine between G and G'", "1"),
+    "activation_mean": (("layer",), "mean before the non-linearity", "1"),
+    "activation_variance": (("layer",), "variance before the non-linearity", "1"),
+    "activation_histogram": (("layer", "bin"), "number of activations in a bin", "1"),
+    "activation_edge": (("layer", "edge"), "edges of the bins", "1"),
+    "hessian_eigenvalue": (("rank",), "largest eigenvalues of the Hessian of the data loss", "1"),
 }
 
 
@@ -39,9 +52,11 @@ class Prober:
 
     def __init__(self, setup: Setup, steps: Iterable[int]) -> None:
         self.setup = setup
+        self.config = setup.config.probe
         self.rows: dict[int, dict[str, np.ndarray]] = {}
         self._restore()
         self.wanted = set(steps)
+        self.subset = self._subset()
 
     @property
     def missing(self) -> list[int]:
@@ -52,14 +67,11 @@ class Prober:
         """Whether this step is wanted and not yet measured."""
         return step in self.wanted and step not in self.rows
 
-    def observe(self, step: int, objective: Objective, batch: Minibatch) -> None:
-        """Measure at the present point, on the minibatch of this step."""
-        config = self.setup.config
-        assert config.train is not None
-        found = landscape(objective, batch, config.probe.lengths, penalty_decay(config.train))
-        flat = torch.cat([value.flatten() for value in found.values()]).cpu().numpy()
-        ends = np.cumsum([value.numel() for value in found.values()])[:-1]
-        self.rows[step] = dict(zip(found, np.split(flat, ends), strict=True))
+    def observe(self, step: int, objective: Objective, batch: Minibatch, stepper: Stepper) -> None:
+        """Measure at the present point, on the minibatch of this step, before the step is taken."""
+        preview = partial(stepper.preview, step=step)
+        decay = penalty_decay(stepper.config)
+        self.rows[step] = _at_home(measure(objective, batch, self.config, decay, preview, self.subset))
 
     def save(self) -> None:
         """Write probe.nc."""
@@ -68,40 +80,61 @@ class Prober:
 
     def dataset(self) -> xr.Dataset:
         """As in docs/results.md."""
-        config = self.setup.config
-        assert config.train is not None
         steps = sorted(self.rows)
-        lengths = config.probe.lengths
-        variables = {}
-        for name, (long_name, units) in _VARIABLES.items():
-            values = np.stack([self.rows[step][name] for step in steps])
-            along = values.shape[1] == len(lengths) and name not in ("loss", "grad_norm", "penalty")
-            variables[name] = variable(
-                ("step", "length") if along else "step", values if along else values[:, 0], long_name, units
-            )
+        variables = {
+            name: variable(("step", *dims), np.stack([self.rows[step][name] for step in steps]), long_name, units)
+            for name, (dims, long_name, units) in _VARIABLES.items()
+            if name in self.rows[steps[0]]
+        }
+        coordinates = {
+            "length": variable("length", self.config.lengths, "step length eta along -g", "1"),
+            "layer": variable("layer", self.config.layers, "weight layer, counted from 1", "1"),
+            "bin": variable("bin", np.arange(BINS), "bin of a histogram", "1"),
+            "edge": variable("edge", np.arange(BINS + 1), "edge of a bin", "1"),
+            "rank": variable("rank", np.arange(1, self.config.sharpness.eigenvalues + 1), "rank, 1 the largest", "1"),
+        }
+        used = {dim for each in variables.values() for dim in each.dims}
+        step = variable("step", np.array(steps, dtype=np.int64), "updates before this measurement", "1")
         return xr.Dataset(
             variables,
-            coords={
-                "step": variable("step", np.array(steps, dtype=np.int64), "updates before this measurement", "1"),
-                "length": variable("length", lengths, "step length eta along -g", "1"),
-            },
+            coords={"step": step, **{name: values for name, values in coordinates.items() if name in used}},
             attrs={
-                **protocol(config, "landscape along the gradient"),
+                **protocol(self.setup.config, "measurements along the gradient"),
                 "planned": len(self.wanted | set(self.rows)),
-                "lr": config.train.lr,
+                "lr": self.setup.train.lr,
             },
         )
+
+    def _subset(self) -> list[Minibatch]:
+        """The fixed examples of `sharpness`, in batches; none where it is the step's own minibatch."""
+        examples = self.config.sharpness.examples
+        if "sharpness" not in self.config.measures or examples == "minibatch":
+            return []
+        key = "probe.sharpness.examples"
+        chosen = self.setup.data.train.choose(examples, "stratified", self.setup.config.seed, key)
+        return [Minibatch(*batch, noise=i) for i, batch in enumerate(chosen.batches(self.setup.train.batch_size))]
 
     def _restore(self) -> None:
         file = self.setup.run.probe_file
         if not file.exists():
             return
         saved = load_results(file)
-        before, now = saved["length"].values.tolist(), list(self.setup.config.probe.lengths)
-        if before != now:
+        there, here = (
+            {
+                key: value
+                for key, value in yaml.safe_load(str(attrs["configuration"]))["probe"].items()
+                if key != "every"
+            }
+            for attrs in (saved.attrs, protocol(self.setup.config, ""))
+        )
+        for name, before, now in differences(there, here, "probe"):
             raise RequestError(
-                f"{file}: was measured with probe.lengths = {before}, and now they are {now}\n"
-                "  measure anew with --fresh, or keep the old lengths"
+                f"{file}: was measured with {name} = {before}, and now it is {now}\n"
+                "  measure anew with --fresh, or keep what it was"
             )
         for i, step in enumerate(saved["step"].values.tolist()):
-            self.rows[step] = {name: np.atleast_1d(saved[name].values[i]) for name in _VARIABLES}
+            self.rows[step] = {name: saved[name].values[i] for name in _VARIABLES if name in saved}
+
+
+def _at_home(found: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: value.cpu().numpy() for name, value in found.items()}

@@ -47,6 +47,8 @@ def sharpness(objective: Objective, batches: Sequence[Minibatch], count: int) ->
     first = product(start)
     if not np.isfinite(first).all():
         return torch.full((count,), float("nan"), dtype=torch.float64)
+    if not first.any():  # a random vector lies in no null space but the whole one, where ARPACK cannot start
+        return torch.zeros(count, dtype=torch.float64)
     if dimension <= count + 1:
         matrix = np.stack([product(column) for column in np.eye(dimension)])
         values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
@@ -62,20 +64,32 @@ def sharpness(objective: Objective, batches: Sequence[Minibatch], count: int) ->
 def hessian_vector_product(objective: Objective, batches: Sequence[Minibatch], vector: Sequence[Tensor]) -> Tensor:
     """H v over all parameters, flattened, float64; each batch weighs by its share of the examples."""
     examples = sum(len(batch.targets) for batch in batches)
-    total: Tensor | float = 0.0
+    total = torch.zeros(sum(part.numel() for part in vector), dtype=torch.float64, device=objective.device)
     for batch in batches:
-        loss = objective.mean_loss(batch) * (len(batch.targets) / examples)
+        loss = objective.apply(batch)[1] * (len(batch.targets) / examples)
         gradient = torch.autograd.grad(
             loss, objective.parameters, create_graph=True, allow_unused=True, materialize_grads=True
         )
         along = torch.stack([(g * v).sum() for g, v in zip(gradient, vector, strict=True)]).sum()
-        if not along.requires_grad:
-            continue  # a loss that is linear in the parameters has no curvature
-        try:
-            curved = torch.autograd.grad(along, objective.parameters, allow_unused=True, materialize_grads=True)
-        except RuntimeError as error:
-            raise WorkError(f"sharpness: this network has no second derivatives: {error}") from error
-        total = total + torch.cat([part.double().flatten() for part in curved])
-    if isinstance(total, float):
-        return torch.zeros(sum(parameter.numel() for parameter in objective.parameters), dtype=torch.float64)
+        if along.requires_grad:  # else the loss is linear in the parameters, without curvature
+            total += torch.cat([part.double().flatten() for part in _differentiate_all(along, objective.parameters)])
     return total
+
+
+def _differentiate_all(value: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The gradient of a value that is itself made of gradients.
+
+    backward() and not autograd.grad(): the latter prunes the nodes that say "cannot be differentiated twice",
+    and the curvature would silently be too small.
+    """
+    kept = [parameter.grad for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.grad = None
+        value.backward()  # type: ignore[no-untyped-call]
+        return [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
+    except RuntimeError as error:
+        raise WorkError(f"sharpness: this network has no second derivatives: {error}") from error
+    finally:
+        for parameter, grad in zip(parameters, kept, strict=True):
+            parameter.grad = grad

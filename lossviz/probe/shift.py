@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
-from lossviz.engine.point import Vector, dot, squared_norm
+from lossviz.engine.point import Vector, dot, move, squared_norm
 from lossviz.models.layers import WeightLayer
 
 
@@ -35,18 +35,16 @@ def shift(
     Source:
         Santurkar et al. 2018, definition 2.1.
     """
-    place = {parameter: i for i, parameter in enumerate(objective.parameters)}
+    place: dict[Tensor, int] = {parameter: i for i, parameter in enumerate(objective.parameters)}
     found = []
     for layer in layers:
         first = min(place[parameter] for parameter in layer.parameters)
         own = range(first, first + len(layer.parameters))
         before = [gradient[i] for i in own]
         origin = [parameter.detach().clone() for parameter in objective.parameters[:first]]
-        with torch.no_grad():
-            torch._foreach_copy_(objective.parameters[:first], list(updated[:first]))
+        move(objective.parameters[:first], updated[:first])
         after = objective.differentiate(batch, layer.parameters).gradient
-        with torch.no_grad():
-            torch._foreach_copy_(objective.parameters[:first], origin)
+        move(objective.parameters[:first], origin)
         distance = squared_norm(torch._foreach_sub(after, before)).sqrt()
         cosine = dot(before, after) / (squared_norm(before) * squared_norm(after)).sqrt()
         found.append(torch.stack([distance, cosine]))

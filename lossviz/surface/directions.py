@@ -8,9 +8,10 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from lossviz.config.surface import Directions
 from lossviz.engine.point import Vector
+from lossviz.models.lp import LpNorm
 from lossviz.seeding import generator
 
-NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, LpNorm)
 
 
 def trainable(model: nn.Module) -> Iterator[tuple[str, Tensor, str]]:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lossviz.data.split import Split
 from lossviz.engine.checkpoint import fit, load_foreign, load_tensors, save_tensors
-from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, dot, squared_norm
 from lossviz.engine.setup import Setup
 from lossviz.errors import RequestError
@@ -36,11 +35,12 @@ def surface(setup: Setup, report: Report, stop: StopRequest) -> None:
     """
     config, run = setup.config.surface, setup.run
     path = checkpoint_file(setup)
-    model = setup.model()
+    objective = setup.objective()
+    model = objective.model
     fit(model, _load(path, setup), path)
     vectors = {axis: random_direction(model, config.directions, axis) for axis in ("x", "y")[: 2 if config.y else 1]}
     split = setup.data.train if config.data.split == "train" else setup.data.test
-    examples = split.choose(config.data.examples, config.data.choose, setup.config.seed)
+    examples = split.choose(config.data.examples, config.data.choose, setup.config.seed, "surface.data.examples")
     attributes = {**protocol(setup.config, "loss surface"), **_attributes(setup, path, examples, vectors)}
     grid, file = Grid.empty(config.x, config.y), run.surface_file(config.name)
     if file.exists():
@@ -50,9 +50,12 @@ def surface(setup: Setup, report: Report, stop: StopRequest) -> None:
     else:
         save_tensors(run.directions_file(config.name), named(model, **vectors))
     total, saved_at = grid.status.size, time.monotonic()
+    if grid.done == total:
+        report.say(f"{file}: nothing left to scan ({total:,} points)")
+        return
     with run.stage(f"surface-{config.name}", **setup.facts()) as outcome:
         with report.track(f"scanning {run.variant}", total, "points", grid.done) as track:
-            for _ in scan(Objective(model), vectors, grid, partial(examples.batches, config.batch_size)):
+            for _ in scan(objective, vectors, grid, partial(examples.batches, config.batch_size)):
                 track.advance()
                 if stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
                     save_results(file, grid.dataset(attributes))

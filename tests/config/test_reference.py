@@ -35,7 +35,7 @@ def test_every_key_has_a_row(model: type[Config]) -> None:
         "| `depth` | `9`, `11`, `13`, `16` or `19` | `11` | Number of weight layers. |",
         "| `examples` | `all` or a whole number of at least 1 | `all` | How many training examples are used. |",
         "| `noise` | a mapping, see [model.noise](#modelnoise) | the defaults below "
-        "| Scales of the noise of norm: noisy-batch. |",
+        "| Scales of the noise of norm: noisy-batch and noise. |",
     ],
 )
 def test_rows(row: str) -> None:

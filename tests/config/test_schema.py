@@ -40,7 +40,13 @@ def test_what_is_left_out() -> None:
     assert made["model"]["noise"] == {"n_mu": 0.5, "n_sigma": 1.25, "r_mu": 0.1, "r_sigma": 0.1}
     assert (made["train"]["lr"], made["train"]["batch_size"], made["train"]["optimizer"]) == (0.1, 128, "sgd")
     assert made["train"]["schedule"] == {"kind": "constant"}
-    assert made["probe"] == {"every": 100, "measures": ["landscape"], "lengths": [0.05, 0.1, 0.2, 0.4]}
+    assert made["probe"] == {
+        "every": 100,
+        "measures": ["landscape"],
+        "lengths": [0.05, 0.1, 0.2, 0.4],
+        "layers": [],
+        "sharpness": {"eigenvalues": 1, "examples": "minibatch"},
+    }
     assert (made["surface"]["x"], made["surface"]["y"]) == ([-1.0, 1.0, 51], None)
     assert made["surface"]["directions"] == {
         "kind": "random",

@@ -124,7 +124,7 @@ def test_statistics_of_the_wrong_length(fake: Path, key: str) -> None:
 
 def test_counts_the_classes_of_the_whole_training_set(fake: Path) -> None:
     data = load(Cifar10(name="cifar10", root=str(fake.parent), examples=1, choose="first"), seed=0)
-    assert (len(data.train), data.classes, data.channels) == (1, 10, 3)
+    assert (len(data.train), data.outputs, data.channels) == (1, 10, 3)
 
 
 @pytest.mark.cifar

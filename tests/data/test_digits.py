@@ -27,7 +27,8 @@ def enlarged() -> np.ndarray:
     weight = np.zeros((32, 8))
     weight[index, low] = 1 - (position - low)
     weight[index, low + 1] += position - low
-    return np.rint(np.einsum("iy,nyx,jx->nij", weight, load_digits().images * 255 / 16, weight)).astype(np.uint8)
+    large = np.einsum("iy,nyx,jx->nij", weight, load_digits().images * 255 / 16, weight)
+    return np.asarray(np.rint(large), dtype=np.uint8)
 
 
 def test_every_digit_of_scikit_learn_is_in_one_split() -> None:
@@ -45,8 +46,8 @@ def test_mean_and_std_are_those_of_the_training_images() -> None:
 
 def test_load_chooses_only_among_the_training_examples() -> None:
     data = load(Digits(name="digits", examples=100), seed=1)
-    assert (len(data.train), len(data.test), data.classes, data.channels) == (100, 360, 10, 1)
-    assert torch.bincount(data.train.labels).tolist() == [10] * 10
+    assert (len(data.train), len(data.test), data.outputs, data.channels) == (100, 360, 10, 1)
+    assert torch.bincount(data.train.targets).tolist() == [10] * 10
     whole = load(Digits(name="digits"), seed=1)
     assert whole.fingerprint()["test"] == data.fingerprint()["test"]
     assert whole.fingerprint()["train"] != data.fingerprint()["train"]
@@ -55,13 +56,13 @@ def test_load_chooses_only_among_the_training_examples() -> None:
 def test_load_normalises_as_configured() -> None:
     data = load(Digits(name="digits", mean=(0.25,), std=(2.0,)), seed=0).to(torch.device("cpu"), torch.float32)
     inputs, _ = next(data.test.batches(360))
-    expected = (data.test.images.float() / 255 - 0.25) / 2
+    expected = (data.test.inputs.float() / 255 - 0.25) / 2
     assert torch.equal(inputs, expected)
     assert inputs.dtype == torch.float32
 
 
 def test_load_uses_the_constants_by_default() -> None:
     train = load(Digits(name="digits"), seed=0).train
-    values = train.normalise(train.images)
+    values = train.normalise(train.inputs)
     assert abs(float(values.mean())) < 2e-3
     assert abs(float(values.std()) - 1) < 2e-3

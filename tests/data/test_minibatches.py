@@ -78,7 +78,7 @@ def test_minibatch_holds_the_examples_of_its_indices() -> None:
     minibatches = Minibatches(split, 5, seed=1)
     batch, indices = minibatches(2), minibatches.indices(2)
     assert torch.equal(batch.targets, indices)  # the labels number the examples
-    assert torch.equal(batch.inputs, split.normalise(split.images)[indices])
+    assert torch.equal(batch.inputs, split.normalise(split.inputs)[indices])
     assert batch.inputs.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -86,7 +86,7 @@ def test_augmentation_is_the_step_s_own() -> None:
     split = make_split(16, side=16)
     augmented = Minibatches(split, 16, 0, "crop-flip")
     for step in (0, 7):
-        originals = split.normalise(split.images)[augmented.indices(step)]
+        originals = split.normalise(split.inputs)[augmented.indices(step)]
         assert not torch.equal(augmented(step).inputs, originals)
         assert torch.equal(Minibatches(split, 16, 0)(step).inputs, originals)
         assert augmented(step).noise == Minibatches(split, 16, 0)(step).noise
@@ -110,7 +110,7 @@ def recover(image: np.ndarray, result: np.ndarray) -> tuple[int, int, bool]:
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_crop_flip_against_a_loop(layout: torch.memory_format) -> None:
-    images = make_split(200, channels=2, side=10).images.contiguous(memory_format=layout)
+    images = make_split(200, channels=2, side=10).inputs.contiguous(memory_format=layout)
     results = crop_flip(images, torch.Generator().manual_seed(1))
     assert results.shape == images.shape
     assert results.dtype == torch.uint8

@@ -35,11 +35,11 @@ def test_normalise_is_torchvision_s_bitwise() -> None:
 
 def test_normalise_in_float64_and_without_changing_the_images() -> None:
     split = make_split()
-    before = split.images.clone()
-    x = split.images.numpy().astype(np.float64)
+    before = split.inputs.clone()
+    x = split.inputs.numpy().astype(np.float64)
     expected = (x / 255 - np.array(MEAN)[:, None, None]) / np.array(STD)[:, None, None]
-    np.testing.assert_array_equal(split.normalise(split.images).numpy(), expected)
-    assert torch.equal(split.images, before)
+    np.testing.assert_array_equal(split.normalise(split.inputs).numpy(), expected)
+    assert torch.equal(split.inputs, before)
 
 
 @pytest.mark.parametrize("size", [1, 7, 25, 50, 64])
@@ -47,17 +47,17 @@ def test_batches_are_the_whole_split_in_order(size: int) -> None:
     split = make_split()
     batches = list(split.batches(size))
     assert [len(labels) for _, labels in batches] == [min(size, 50 - start) for start in range(0, 50, size)]
-    assert torch.equal(torch.cat([labels for _, labels in batches]), split.labels)
-    assert torch.equal(torch.cat([inputs for inputs, _ in batches]), split.normalise(split.images))
+    assert torch.equal(torch.cat([labels for _, labels in batches]), split.targets)
+    assert torch.equal(torch.cat([inputs for inputs, _ in batches]), split.normalise(split.inputs))
 
 
 def test_choose_all_and_first() -> None:
     split = make_split()
     assert split.choose("all", "stratified", 0) is split
     first = split.choose(7, "first", 0)
-    assert torch.equal(first.images, split.images[:7])
-    assert torch.equal(first.labels, split.labels[:7])
-    assert first.images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(first.inputs, split.inputs[:7])
+    assert torch.equal(first.targets, split.targets[:7])
+    assert first.inputs.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("how", ["first", "stratified"])
@@ -69,9 +69,9 @@ def test_choose_refuses_more_than_there_are(how: str) -> None:
 
 def test_choose_stratified_takes_images_with_their_labels() -> None:
     split = make_split()
-    numbered = replace(split, images=split.labels.to(torch.uint8)[:, None, None, None].expand(-1, 3, 6, 5))
+    numbered = replace(split, inputs=split.targets.to(torch.uint8)[:, None, None, None].expand(-1, 3, 6, 5))
     chosen = numbered.choose(20, "stratified", 0)
-    assert torch.equal(chosen.images[:, 0, 0, 0].long(), chosen.labels)
+    assert torch.equal(chosen.inputs[:, 0, 0, 0].long(), chosen.targets)
 
 
 @given(labels_of_a_set, st.data(), st.integers(0, 5))
@@ -80,7 +80,7 @@ def test_stratified_gives_every_class_its_share(labels: list[int], data: st.Data
     chosen = stratified(torch.tensor(labels), count, seed).tolist()
     assert len(chosen) == count
     assert chosen == sorted(set(chosen))
-    assert 0 <= chosen[0]
+    assert chosen[0] >= 0
     assert chosen[-1] < len(labels)
     for label in set(labels):
         share = labels.count(label) * count / len(labels)
@@ -109,17 +109,17 @@ def test_stratified_subsets_of_one_seed_are_nested_per_class() -> None:
 
 def test_fingerprint_sees_every_pixel_label_and_statistic() -> None:
     split = make_split()
-    pixel, label, mean, std = split.images.clone(), split.labels.clone(), split.mean.clone(), split.std.clone()
+    pixel, label, mean, std = split.inputs.clone(), split.targets.clone(), split.mean.clone(), split.std.clone()
     pixel[-1, 2, 5, 4] ^= 1
     label[-1] += 1
     mean[2] += 1e-9
     std[0] += 1e-9
     others = [
-        replace(split, images=pixel),
-        replace(split, labels=label),
+        replace(split, inputs=pixel),
+        replace(split, targets=label),
         replace(split, mean=mean),
         replace(split, std=std),
-        replace(split, images=split.images.transpose(2, 3)),
+        replace(split, inputs=split.inputs.transpose(2, 3)),
         split.choose(49, "first", 0),
     ]
     prints = {each.fingerprint() for each in [split, *others]}
@@ -129,5 +129,5 @@ def test_fingerprint_sees_every_pixel_label_and_statistic() -> None:
 
 def test_fingerprint_ignores_the_layout() -> None:
     split = make_split()
-    assert replace(split, images=split.images.contiguous()).fingerprint() == split.fingerprint()
-    assert replace(split, labels=split.labels.clone()).fingerprint() == split.fingerprint()
+    assert replace(split, inputs=split.inputs.contiguous()).fingerprint() == split.fingerprint()
+    assert replace(split, targets=split.targets.clone()).fingerprint() == split.fingerprint()

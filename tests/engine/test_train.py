@@ -3,6 +3,7 @@
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from lossviz.surface.measure import surface
 from tests.faults import tiny
 from tests.faults.tiny import QUIET
 
-HUGE = {"train": {"lr": 1e30}}
+HUGE: dict[str, Any] = {"train": {"lr": 1e30}}
 
 
 def test_a_finished_training_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from lossviz.data.minibatches import Minibatch
 from lossviz.engine.checkpoint import load_tensors, save_tensors
-from lossviz.engine.objective import Objective
 from lossviz.engine.setup import Setup
 from lossviz.engine.train import train
 from lossviz.engine.training import Training
@@ -144,8 +142,8 @@ class StopsAt(Prober):
 
     stop, at = StopRequest(), 0
 
-    def observe(self, step: int, objective: Objective, batch: Minibatch) -> None:
-        super().observe(step, objective, batch)
+    def observe(self, step: int, *present: Any, **more: Any) -> None:
+        super().observe(step, *present, **more)
         if step == self.at:
             self.stop.number = signal.SIGINT
 

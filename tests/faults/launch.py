@@ -9,8 +9,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,14 +41,21 @@ class Lossviz:
         folder: the working directory; standard output and standard error are kept in it too.
         terminal: the path of a terminal for standard input, output and error.
         largest_file: as `ulimit -f`, in bytes: what a full disk is to a program.
+        dies_at: kill -9 in the middle of writing: at this call of fsync, counted from 1 (two for a file written).
     """
 
     def __init__(
-        self, arguments: Sequence[str], folder: Path, terminal: str | None = None, largest_file: int | None = None
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        terminal: str | None = None,
+        largest_file: int | None = None,
+        dies_at: int | None = None,
     ) -> None:
         self.out_file, self.err_file = folder / "stdout", folder / "stderr"
         where = (terminal, terminal) if terminal else (str(self.out_file), str(self.err_file))
-        self.process = CONTEXT.Process(target=_main, args=(list(arguments), str(folder), where, largest_file))
+        faults = (largest_file, dies_at)
+        self.process = CONTEXT.Process(target=_main, args=(list(arguments), str(folder), where, *faults))
         self.process.start()
 
     def send(self, number: int) -> None:
@@ -79,13 +88,30 @@ class Lossviz:
         return self.err_file.read_text(encoding="utf-8")
 
 
-def _main(arguments: list[str], folder: str, where: tuple[str, str], largest_file: int | None) -> None:
+def _main(
+    arguments: list[str], folder: str, where: tuple[str, str], largest_file: int | None, dies_at: int | None
+) -> None:
+    os.environ["TERM"] = "xterm"
     for descriptor, path in enumerate(where, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, encoding="utf-8", closefd=False) for number in (1, 2))
     os.chdir(folder)
     sys.argv = ["lossviz", *arguments]
     if largest_file is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if dies_at is not None:
+        _die_at(dies_at)
     torch.set_num_threads(1)
     main()
+
+
+def _die_at(call: int) -> None:
+    calls, fsync = count(1), os.fsync
+
+    def counted(fd: Any) -> None:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        fsync(fd)
+
+    os.fsync = counted

@@ -14,8 +14,6 @@ import yaml
 
 from lossviz import cli
 from lossviz.config import read
-from lossviz.data.minibatches import Minibatch
-from lossviz.engine.objective import Objective
 from lossviz.engine.setup import Setup, prepare
 from lossviz.progress import Report
 from lossviz.results import load_results
@@ -83,8 +81,8 @@ class Interrupter:
             self.stop.number = signal.SIGTERM
         return False
 
-    def observe(self, step: int, objective: Objective, batch: Minibatch) -> None:
-        raise AssertionError(f"step {step} was never due", objective, batch)
+    def observe(self, step: int, *present: Any, **more: Any) -> None:
+        raise AssertionError(f"step {step} was never due", present, more)
 
     def save(self) -> None:
         pass
@@ -104,7 +102,9 @@ def checkpoints(run: Run) -> dict[str, bytes]:
 def results(path: Path) -> dict[str, bytes]:
     """The bytes of every array of a result file but the times; NaN and infinity count as themselves."""
     found = load_results(path)
-    return {name: np.ascontiguousarray(found[name].values).tobytes() for name in found.variables if name != "seconds"}
+    return {
+        str(name): np.ascontiguousarray(found[name].values).tobytes() for name in found.variables if name != "seconds"
+    }
 
 
 def everything(run: Run) -> dict[str, object]:

@@ -6,13 +6,20 @@ import torch
 from torch import nn
 
 from lossviz.config.model import Vgg
+from lossviz.config.probe import Probe
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.models.build import build
-from lossviz.probe.landscape import landscape
+from lossviz.probe.measures import measure
 from tests.closed_forms import Quadratic, TwoLayers
 
 LENGTHS = (0.01, 0.05, 0.3)
+
+
+def landscape(
+    objective: Objective, batch: Minibatch, lengths: tuple[float, ...], weight_decay: float = 0.0
+) -> dict[str, torch.Tensor]:
+    return measure(objective, batch, Probe(lengths=lengths), weight_decay)
 
 
 def test_quadratic() -> None:

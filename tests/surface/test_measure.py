@@ -39,7 +39,7 @@ def trained(tmp_path: Path) -> Path:
     model = setup.model()
     model.train()
     with torch.no_grad():
-        model(setup.data.train.normalise(setup.data.train.images[:64]))
+        model(setup.data.train.normalise(setup.data.train.inputs[:64]))
     with setup.run.writing(setup.config):
         save_tensors(setup.run.checkpoint_file(3), model.state_dict())
     return tmp_path
@@ -90,8 +90,8 @@ def test_points_are_the_checkpoint_plus_the_saved_directions(trained: Path) -> N
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.add_(x * directions[f"x/{name}"] + y * directions[f"y/{name}"])
-            outputs = model.eval()(batch.normalise(batch.images)).double()
-        loss = torch.nn.functional.cross_entropy(outputs, batch.labels)
+            outputs = model.eval()(batch.normalise(batch.inputs)).double()
+        loss = torch.nn.functional.cross_entropy(outputs, batch.targets)
         np.testing.assert_allclose(results.loss.sel(x=x, y=y), loss, rtol=1e-5)
     flat = {
         axis: torch.cat([directions[f"{axis}/{n}"].flatten().double() for n, _ in model.named_parameters()])

@@ -1,0 +1,53 @@
+"""The optimiser's step, taken or only looked at."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lossviz.config.train import Train
+from lossviz.engine.point import Vector
+from lossviz.engine.schedule import learning_rate, make_optimizer
+
+
+class Stepper:
+    """Updates parameters by the configured optimiser and schedule.
+
+    Args:
+        config: optimiser, learning rate, schedule.
+        parameters: the network's, updated in place.
+    """
+
+    def __init__(self, config: Train, parameters: Sequence[Tensor]) -> None:
+        self.config = config
+        self.parameters = list(parameters)
+        self.optimizer = make_optimizer(config, self.parameters)
+
+    def take(self, gradient: Vector, step: int) -> None:
+        """Update the parameters along a gradient, with the learning rate of a step."""
+        for parameter, part in zip(self.parameters, gradient, strict=True):
+            parameter.grad = part
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def preview(self, gradient: Vector, step: int) -> list[Tensor]:
+        """Where `take` would lead; parameters, their `.grad` and the optimiser's state stay as they are."""
+        origin = [parameter.detach().clone() for parameter in self.parameters]
+        grads = [parameter.grad for parameter in self.parameters]
+        state = copy.deepcopy(self.optimizer.state_dict())
+        self.take(gradient, step)
+        updated = [parameter.detach().clone() for parameter in self.parameters]
+        self.optimizer.load_state_dict(state)
+        for parameter, value, grad in zip(self.parameters, origin, grads, strict=True):
+            parameter.copy_(value)
+            parameter.grad = grad
+        return updated
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a step depends on earlier ones (momentum, moments), so that a checkpoint alone cannot repeat it."""
+        return self.config.optimizer != "sgd" or self.config.momentum > 0

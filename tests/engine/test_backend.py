@@ -1,0 +1,140 @@
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lossviz.config.train import Train
+from lossviz.engine.backend import Backend, choose_backend
+from lossviz.errors import RequestError
+
+
+@pytest.fixture(autouse=True)
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A machine without CUDA devices, wherever this runs; torch's switches are put back."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    yield monkeypatch
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = benchmark
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+def train(**keys: Any) -> Train:
+    return Train.model_validate({"steps": 1, **keys})
+
+
+@pytest.mark.parametrize("request_", ["gpu", "", "cpu:1", "mps", "meta", "cuda:x", "cuda:-1", "CPU", "auto:0"])
+def test_unknown_devices_are_refused(request_: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        choose_backend(request_, None)
+    message = str(caught.value)
+    assert f"--device {request_}" in message
+    assert "accepted: auto, cpu, cuda, cuda:N" in message
+
+
+@pytest.mark.parametrize("request_", ["cuda", "cuda:0", "cuda:7"])
+def test_missing_cuda_devices_are_refused(request_: str) -> None:
+    with pytest.raises(RequestError, match=rf"(?s)--device {request_}: there is no such device.*: 0; or --device cpu"):
+        choose_backend(request_, None)
+
+
+def test_the_number_of_usable_devices_is_told(cuda: pytest.MonkeyPatch) -> None:
+    cuda.setattr(torch.cuda, "is_available", lambda: True)
+    cuda.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(RequestError, match=r"usable CUDA devices: 2"):
+        choose_backend("cuda:2", None)
+
+
+def test_auto_takes_the_cpu_where_there_is_nothing_else() -> None:
+    backend = choose_backend("auto", None)
+    assert backend.device == torch.device("cpu")
+    assert backend.line().startswith("cpu: ")
+    assert "auto: no CUDA device is usable" in backend.line()
+    assert "as asked" in choose_backend("cpu", None).line()
+
+
+def choose_on_cuda(cuda: pytest.MonkeyPatch, precision: str) -> Backend:
+    cuda.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    cuda.setattr(torch.cuda, "is_available", lambda: True)
+    cuda.setattr(torch.cuda, "get_device_name", lambda _: "Accelerator")
+    return choose_backend("auto", train(precision=precision))
+
+
+def test_auto_takes_the_first_cuda_device(cuda: pytest.MonkeyPatch) -> None:
+    torch.backends.cudnn.benchmark = True
+    backend = choose_on_cuda(cuda, "tf32")
+    assert backend.device == torch.device("cuda", 0)
+    assert backend.line().startswith("cuda:0: Accelerator (auto: the first CUDA device); tf32 (as configured)")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+    assert torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_full_precision_is_asked_of_cuda() -> None:
+    choose_backend("cpu", None)
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_the_switches_of_cuda_can_still_be_read(cuda: pytest.MonkeyPatch, precision: str) -> None:
+    # torch raises on reading when its two ways of setting them are mixed; torch.compile reads all of these.
+    choose_on_cuda(cuda, precision)
+    assert isinstance(torch.backends.cudnn.allow_tf32, bool)
+    assert isinstance(torch.backends.cuda.matmul.allow_tf32, bool)
+    assert torch.get_float32_matmul_precision() in ("high", "highest")
+    with torch.backends.cudnn.flags(enabled=False):
+        pass
+
+
+def test_tf32_on_a_cpu_is_refused() -> None:
+    message = r"(?s)train\.precision = tf32: needs a CUDA device, and this is cpu.*accepted: auto, float32, float64"
+    with pytest.raises(RequestError, match=message):
+        choose_backend("cpu", train(precision="tf32"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "line"),
+    [
+        ("auto", torch.float32, "float32 (the default: "),
+        ("float32", torch.float32, "float32 (as configured)"),
+        ("float64", torch.float64, "float64 (as configured)"),
+    ],
+)
+def test_precision_and_its_reason(precision: str, dtype: torch.dtype, line: str) -> None:
+    backend = choose_backend("cpu", train(precision=precision))
+    assert backend.dtype == dtype
+    assert line in backend.line()
+    assert backend.facts()["precision"] == line.partition(" ")[0]
+
+
+@pytest.mark.parametrize(("channels_last", "expected"), [("auto", True), (True, True), (False, False)])
+def test_layout(channels_last: str | bool, expected: bool) -> None:
+    backend = choose_backend("cpu", train(channels_last=channels_last, precision="float64"))
+    model = backend.place(nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)))
+    weight = model.get_parameter("0.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last) == expected
+    assert weight.is_contiguous() == (not expected)
+    assert {tensor.dtype for name, tensor in model.state_dict().items() if "num" not in name} == {torch.float64}
+    assert re.search(r"; channels_last" if expected else r"; contiguous", backend.line())
+
+
+def test_compile_is_only_on_request() -> None:
+    for value, expected in (("auto", False), (False, False), (True, True)):
+        backend = choose_backend("cpu", train(compile=value))
+        assert backend.compile == expected
+        assert backend.line().endswith(", compiled") == expected
+
+
+def test_facts_are_plain_and_agree_with_the_line() -> None:
+    backend = choose_backend("cpu", None)
+    facts = backend.facts()
+    assert facts["threads"] == torch.get_num_threads()
+    assert {type(value) for value in facts.values()} <= {str, int, bool}
+    assert all(facts[key] in backend.line() for key in ("device_name", "why_device", "precision", "why_precision"))

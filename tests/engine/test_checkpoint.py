@@ -1,0 +1,248 @@
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from lossviz.engine.checkpoint import fit, load_foreign, load_resume, load_tensors, save_resume, save_tensors
+from lossviz.errors import LossvizError, RequestError, WorkError
+
+
+def make_model(seed: int = 0, wide: int = 4) -> nn.Sequential:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, wide, 3), nn.BatchNorm2d(wide), nn.Flatten(), nn.Linear(4 * wide, 2))
+    model(torch.randn(5, 3, 4, 4))
+    return model.to(memory_format=torch.channels_last)
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    pairs = [(tensor, second[name]) for name, tensor in first.items()]
+    return first.keys() == second.keys() and all(
+        one.dtype == other.dtype and one.shape == other.shape and _bytes(one) == _bytes(other) for one, other in pairs
+    )
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().contiguous().numpy().tobytes()
+
+
+def odd_tensors() -> dict[str, Tensor]:
+    strange = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0, 1e-45])
+    return {
+        "channels_last": torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
+        "transposed": torch.randn(3, 4).t(),
+        "scalar": torch.tensor(7),
+        "strange": strange,
+        "double": torch.randn(3, dtype=torch.float64),
+        "empty": torch.zeros(0, 2),
+        "needs grad": torch.randn(2, requires_grad=True),
+    }
+
+
+def test_round_trip_is_bitwise(tmp_path: Path) -> None:
+    path, tensors = tmp_path / "step-00000001.safetensors", odd_tensors()
+    save_tensors(path, tensors, step="1")
+    assert same(load_tensors(path), {name: tensor.detach() for name, tensor in tensors.items()})
+    assert same(load_foreign(path), load_tensors(path))
+
+
+def test_files_are_plain_safetensors_and_repeat_bitwise(tmp_path: Path) -> None:
+    state = make_model().state_dict()
+    for name in "ab":
+        save_tensors(tmp_path / f"{name}.safetensors", state, step="12")
+    content = (tmp_path / "a.safetensors").read_bytes()
+    assert content == (tmp_path / "b.safetensors").read_bytes()
+    assert same(safetensors.torch.load(content), dict(state))
+    with safetensors.safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert file.metadata()["step"] == "12"
+
+
+def spoiled(content: bytes, draw: st.DataObject) -> bytes:
+    at = draw.draw(st.integers(0, len(content) - 1))
+    if draw.draw(st.booleans()):
+        return content[:at]
+    return content[:at] + bytes([content[at] ^ 1 << draw.draw(st.integers(0, 7))]) + content[at + 1 :]
+
+
+@given(st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+def test_any_damage_is_noticed(tmp_path: Path, data: st.DataObject) -> None:
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    kind = data.draw(st.sampled_from(["step.safetensors", "resume.pt"]))
+    path = tmp_path / kind
+    if kind == "resume.pt":
+        save_resume(path, 3, model, optimizer)
+    else:
+        save_tensors(path, model.state_dict())
+    path.write_bytes(spoiled(path.read_bytes(), data))
+    with pytest.raises(WorkError, match=f"{kind}.*checksum"):
+        load_tensors(path) if kind != "resume.pt" else load_resume(path, model, optimizer)
+
+
+def test_appended_bytes_are_noticed(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "a.safetensors", make_model().state_dict())
+    with (tmp_path / "a.safetensors").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(WorkError, match=r"a\.safetensors"):
+        load_foreign(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("load", [load_tensors, load_foreign])
+def test_missing_file(tmp_path: Path, load: Callable[[Path], object]) -> None:
+    with pytest.raises(RequestError, match=r"none\.safetensors"):
+        load(tmp_path / "none.safetensors")
+
+
+NESTS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
+    "bare": lambda state: state,
+    "state_dict": lambda state: {"acc": 94.1, "state_dict": state, "epoch": 300},
+    "model": lambda state: {"model": state, "optimizer": {"state": {}}},
+    "net": lambda state: {"net": state},
+    "twice": lambda state: {"model": {"state_dict": state}},
+}
+
+
+@pytest.mark.parametrize("nest", NESTS)
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_foreign_pytorch_files(tmp_path: Path, nest: str, prefix: str, zipped: bool) -> None:
+    state = make_model().state_dict()
+    path = tmp_path / "foreign.t7"
+    wrapped = NESTS[nest]({prefix + name: tensor for name, tensor in state.items()})
+    torch.save(wrapped, path, _use_new_zipfile_serialization=zipped)
+    assert same(load_foreign(path), dict(state))
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
+def test_foreign_safetensors(tmp_path: Path, prefix: str) -> None:
+    state = {name: tensor.contiguous() for name, tensor in make_model().state_dict().items()}
+    path = tmp_path / "foreign.safetensors"
+    safetensors.torch.save_file({prefix + name: tensor for name, tensor in state.items()}, path)
+    assert same(load_foreign(path), state)
+
+
+def test_fit_takes_files_without_counters(tmp_path: Path) -> None:
+    old, model = make_model(0).state_dict(), make_model(1)
+    del old["1.num_batches_tracked"]
+    fit(model, old, tmp_path / "old.t7")
+    assert same({name: model.state_dict()[name] for name in old}, dict(old))
+    assert model.get_parameter("0.weight").is_contiguous(memory_format=torch.channels_last)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("name", ["evil.pt", "evil.safetensors"])
+@pytest.mark.parametrize("write", [torch.save, lambda tree, path: path.write_bytes(pickle.dumps(tree))])
+def test_code_in_a_file_never_runs(tmp_path: Path, name: str, write: Callable[[object, Path], object]) -> None:
+    path, proof = tmp_path / name, tmp_path / "it ran"
+    write({"state_dict": make_model().state_dict(), "extra": Evil(proof)}, path)
+    with pytest.raises(RequestError, match=f"{name}: is not a checkpoint that can be read without running its code"):
+        load_foreign(path)
+    assert not proof.exists()
+    pickle.loads(pickle.dumps(Evil(proof)))
+    assert proof.exists()  # this is what it would have done
+
+
+def test_a_pickled_module_is_refused(tmp_path: Path) -> None:
+    torch.save(make_model(), tmp_path / "module.pt")
+    with pytest.raises(RequestError, match=r"module\.pt"):
+        load_foreign(tmp_path / "module.pt")
+
+
+@pytest.mark.parametrize("tree", [{}, [], {"state_dict": 3}, {"a": 1.0}, {"weights": {"a": torch.zeros(1)}}, "text"])
+def test_a_file_without_tensors_is_refused(tmp_path: Path, tree: object) -> None:
+    torch.save(tree, tmp_path / "a.pt")
+    with pytest.raises(RequestError, match=r"(?s)a\.pt: holds no state_dict.*state_dict, model, net"):
+        load_foreign(tmp_path / "a.pt")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("name", ["zip.pt", "legacy.pt", "foreign.safetensors"])
+def test_damaged_foreign_files_never_crash(tmp_path: Path, name: str) -> None:
+    path, state = tmp_path / name, make_model().state_dict()
+    if name == "foreign.safetensors":
+        safetensors.torch.save_file({key: tensor.contiguous() for key, tensor in state.items()}, path)
+    else:
+        torch.save(dict(state), path, _use_new_zipfile_serialization=name == "zip.pt")
+    content, draws = path.read_bytes(), torch.Generator().manual_seed(0)
+    refused = 0
+    for at, value in zip(
+        torch.randint(0, min(len(content), 1500), (400,), generator=draws).tolist(),
+        torch.randint(0, 256, (400,), generator=draws).tolist(),
+        strict=True,
+    ):
+        path.write_bytes(content[:at] + bytes([value]) + (content[at + 1 :] if at % 4 else b""))
+        try:
+            load_foreign(path)
+        except LossvizError as error:
+            assert name in str(error)
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"0.weight": torch.zeros(5, 3, 3, 3)}, "0.weight is 5x3x3x3 in the file and 4x3x3x3 in the network"),
+        ({"1.running_var": None}, "1.running_var 4 is missing in the file"),
+        ({"3.bias": torch.tensor(0.0)}, "3.bias is scalar in the file and 2 in the network"),
+        ({"shortcut.weight": torch.zeros(4, 3, 1, 1)}, "shortcut.weight 4x3x1x1 is in the file and not in the network"),
+    ],
+)
+def test_fit_names_the_first_difference(tmp_path: Path, change: dict[str, Tensor | None], message: str) -> None:
+    model = make_model(0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    other = {**make_model(1).state_dict(), **change}
+    with pytest.raises(RequestError) as caught:
+        fit(model, {name: tensor for name, tensor in other.items() if tensor is not None}, tmp_path / "other.pt")
+    assert f"other.pt: belongs to another network: {message}" in str(caught.value)
+    assert same(dict(model.state_dict()), before)
+
+
+def update(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    model(torch.ones(5, 3, 4, 4).cumsum(0)).square().mean().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
+        lambda parameters: torch.optim.SGD(parameters, 0.1),
+        lambda parameters: torch.optim.AdamW(parameters, 0.01),
+    ],
+)
+def test_resume_goes_on_bitwise(tmp_path: Path, make: Callable[[Any], torch.optim.Optimizer]) -> None:
+    model, resumed = make_model(0), make_model(1)
+    optimizer, other = make(model.parameters()), make(resumed.parameters())
+    update(model, optimizer)
+    save_resume(tmp_path / "resume.pt", 17, model, optimizer)
+    assert load_resume(tmp_path / "resume.pt", resumed, other) == 17
+    assert same(dict(resumed.state_dict()), dict(model.state_dict()))
+    for _ in range(3):
+        update(model, optimizer)
+        update(resumed, other)
+    assert same(dict(resumed.state_dict()), dict(model.state_dict()))
+
+
+def test_resume_into_another_network_is_refused(tmp_path: Path) -> None:
+    model, wide = make_model(), make_model(wide=5)
+    save_resume(tmp_path / "resume.pt", 1, model, torch.optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(RequestError, match=r"resume\.pt: belongs to another network: 0\.weight"):
+        load_resume(tmp_path / "resume.pt", wide, torch.optim.SGD(wide.parameters(), 0.1))

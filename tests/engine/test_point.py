@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from lossviz.engine.point import dot, move, penalty, squared_norm, undisturbed
+
+
+def make_model() -> nn.Sequential:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(64, 2))
+    model[0].bias.requires_grad_(False)
+    return model.to(memory_format=torch.channels_last)
+
+
+def vectors(seed: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=draws).to(dtype) for shape in ((5, 3), (), (7,), (2, 3, 4, 5))]
+
+
+def flat(tensors: list[Tensor]) -> np.ndarray:
+    return np.concatenate([np.atleast_1d(tensor.double().numpy()).ravel() for tensor in tensors])
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)), min_size=1, max_size=6))
+def test_moves_never_accumulate(walk: list[tuple[float, float]]) -> None:
+    origin, x, y = vectors(0), vectors(1), vectors(2)
+    walked, straight = vectors(3), vectors(4)
+    for a, b in walk:
+        move(walked, origin, (a, x), (b, y))
+    move(straight, origin, (walk[-1][0], x), (walk[-1][1], y))
+    assert same(walked, straight)
+    move(walked, origin, (0.0, x), (0.0, y))
+    assert same(walked, origin)
+    assert same(origin, vectors(0))
+
+
+def test_move_by_hand() -> None:
+    origin, x, y = (vectors(seed, torch.float64) for seed in range(3))
+    places = [tensor.clone() for tensor in origin]
+    storage = [tensor.data_ptr() for tensor in places]
+    move(places, origin, (0.25, x), (-3.0, y))
+    np.testing.assert_allclose(flat(places), flat(origin) + 0.25 * flat(x) - 3 * flat(y), rtol=1e-13, atol=1e-13)
+    assert [tensor.data_ptr() for tensor in places] == storage
+    move(places, origin)
+    assert same(places, origin)
+
+
+def test_move_writes_parameters_without_a_graph() -> None:
+    model = make_model()
+    parameters = list(model.parameters())
+    origin = [parameter.detach().clone() for parameter in parameters]
+    move(parameters, origin, (1.0, [torch.ones_like(tensor) for tensor in origin]))
+    assert all(torch.equal(parameter, start + 1) for parameter, start in zip(parameters, origin, strict=True))
+    assert all(parameter.grad_fn is None for parameter in parameters)
+
+
+def disturb(model: nn.Sequential, origin: list[Tensor]) -> None:
+    model.train()
+    model[2].eval()
+    model(torch.randn(8, 3, 6, 6))
+    for parameter in model.parameters():
+        parameter.data.mul_(2).add_(1)
+    for tensor in origin:
+        assert tensor.grad_fn is None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_undisturbed_puts_everything_back(fails: bool) -> None:
+    model = make_model()
+    model(torch.randn(8, 3, 6, 6))  # statistics that are not their initial values
+    model[1].eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    places = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
+    try:
+        with undisturbed(model) as origin:
+            trainable = [before[name] for name, each in model.named_parameters() if each.requires_grad]
+            assert same(origin, trainable)
+            disturb(model, origin)
+            assert not any(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+            if fails:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert fails
+    after = model.state_dict()
+    assert int(after["1.num_batches_tracked"]) == 1
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert {name: tensor.data_ptr() for name, tensor in after.items()} == places
+    assert [module.training for module in model.modules()] == [True, True, False, True, True, True]
+
+
+def test_undisturbed_keeps_the_origin_where_it_was() -> None:
+    model = make_model()
+    with undisturbed(model) as origin:
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        move(parameters, origin, (2.0, origin))
+        torch.testing.assert_close(parameters, [3 * tensor for tensor in origin])
+        move(parameters, origin)
+        assert same(list(parameters), origin)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_norm_and_product_of_large_float32_tensors_have_the_precision_of_float64(layout: torch.memory_format) -> None:
+    # The largest convolution of VGG-16; a sum in float32 is 1e-4 off.
+    shape = (512, 512, 3, 3)
+    draws = torch.Generator().manual_seed(0)
+    first, second = (torch.rand(shape, generator=draws).contiguous(memory_format=layout) for _ in range(2))
+    u, v = (tensor.numpy().astype(np.float64) for tensor in (first, second))
+    assert float(squared_norm([first])) == pytest.approx((u * u).sum(), rel=1e-12)
+    assert float(dot([first], [second])) == pytest.approx((u * v).sum(), rel=1e-12)
+    assert squared_norm([first]).dtype == dot([first], [second]).dtype == torch.float64
+
+
+def test_norm_and_product_over_several_tensors() -> None:
+    first, second = vectors(1, torch.float64), vectors(2, torch.float64)
+    assert float(squared_norm(first)) == pytest.approx(flat(first) @ flat(first), rel=1e-14)
+    assert float(dot(first, second)) == pytest.approx(flat(first) @ flat(second), rel=1e-13)
+    assert squared_norm(first).shape == dot(first, second).shape == ()
+
+
+def test_norm_of_numbers_whose_squares_float32_cannot_hold() -> None:
+    tiny, huge = torch.full((4,), 1e-30), torch.full((4,), 1e30)
+    assert float(squared_norm([tiny])) == pytest.approx(4e-60, rel=1e-6)
+    assert float(squared_norm([huge])) == pytest.approx(4e60, rel=1e-6)
+    assert float(dot([tiny], [tiny])) == pytest.approx(4e-60, rel=1e-6)
+    assert float(dot([huge], [-huge])) == pytest.approx(-4e60, rel=1e-6)
+
+
+def test_penalty_is_the_function_whose_gradient_is_weight_decay() -> None:
+    parameters = [tensor.requires_grad_() for tensor in vectors(1, torch.float64)]
+    value = penalty(parameters, 5e-4)
+    assert not value.requires_grad
+    assert float(value) == pytest.approx(2.5e-4 * (flat([each.detach() for each in parameters]) ** 2).sum(), rel=1e-14)
+    for index, direction in enumerate(vectors(2, torch.float64)):  # central differences are exact for a parabola
+        ahead, behind = (list(parameters) for _ in range(2))
+        ahead[index], behind[index] = parameters[index] + direction, parameters[index] - direction
+        slope = (penalty(ahead, 5e-4) - penalty(behind, 5e-4)) / 2
+        assert float(slope) == pytest.approx(5e-4 * float((parameters[index] * direction).sum().detach()), rel=1e-9)
+    assert float(penalty(parameters, 0.0)) == 0

@@ -1,0 +1,55 @@
+"""Activations against forward hooks and NumPy."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lossviz.config.model import Vgg
+from lossviz.config.probe import Probe
+from lossviz.data.minibatches import Minibatch
+from lossviz.engine.objective import Objective
+from lossviz.models.build import build
+from lossviz.probe.activations import BINS, describe
+from lossviz.probe.measures import measure
+from lossviz.seeding import seeded
+
+PROBE = Probe(measures=("activations",), layers=(1, 4, 8, 9))
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "noisy-batch", "l1"])
+def test_what_the_next_layer_sees_before_the_non_linearity(norm: str) -> None:
+    """Inputs of the ReLUs (and the output of the last layer), copied before the ReLU works in place."""
+    model = build(Vgg(name="vgg", depth=9, width=0.0625, norm=norm), 1, 10).double().train()  # type: ignore[arg-type]
+    batch = Minibatch(torch.rand(6, 1, 32, 32, dtype=torch.float64), torch.arange(6), 3)
+    found = measure(Objective(model), batch, PROBE)
+    seen: list[Tensor] = []
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    with seeded(torch.device("cpu"), 3), torch.no_grad():
+        seen.append(model(batch.inputs))
+    for i, number in enumerate(PROBE.layers):
+        values = seen[number - 1].numpy()
+        np.testing.assert_allclose(found["activation_mean"][i], values.mean(), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(found["activation_variance"][i], values.var(), rtol=1e-10)
+        edges = found["activation_edge"][i].numpy()
+        np.testing.assert_allclose((edges[0], edges[-1]), (values.min(), values.max()), rtol=1e-12)
+        counts, _ = np.histogram(values, bins=BINS, range=(values.min(), values.max()))
+        assert abs(found["activation_histogram"][i].numpy() - counts).sum() <= 2  # a value on an edge
+
+
+def test_histogram_of_odd_values() -> None:
+    """All equal, and not finite: nothing is lost, nothing fails."""
+    flat = describe(torch.full((5,), 2.0))
+    assert flat["activation_histogram"].sum() == 5
+    odd = describe(torch.tensor([0.0, 1.0, float("nan"), float("inf")]))
+    assert odd["activation_histogram"].sum() == 2
+    assert odd["activation_mean"].isnan()
+    assert describe(torch.full((3,), float("nan")))["activation_histogram"].sum() == 0
+
+
+def test_listening_leaves_no_hooks() -> None:
+    model = build(Vgg(name="vgg", depth=9, width=0.0625), 1, 10)
+    measure(Objective(model), Minibatch(torch.rand(2, 1, 32, 32), torch.arange(2), 0), PROBE)
+    assert not any(module._forward_hooks for module in model.modules())
