@@ -7,6 +7,7 @@ from torch import nn
 from lossviz.engine.setup import Setup
 from lossviz.errors import RequestError
 from lossviz.models.build import count_parameters
+from lossviz.models.layers import pick
 from lossviz.probe.measure import probe_steps
 from lossviz.surface.measure import checkpoint_file
 
@@ -14,8 +15,7 @@ from lossviz.surface.measure import checkpoint_file
 def train(setup: Setup) -> list[str]:
     """Cost and files of a training."""
     size = setup.minibatches().batch_size
-    config, model = setup.config.train, setup.model()
-    assert config is not None
+    config, model = setup.train, setup.model()
     evaluations = math.ceil(config.steps / config.eval_every) + 1
     checkpoints = math.ceil(config.steps / config.checkpoint_every) + 1
     sample = setup.data.train.choose(config.eval_examples, "first", setup.config.seed)
@@ -31,8 +31,7 @@ def train(setup: Setup) -> list[str]:
 def probe_training(setup: Setup) -> list[str]:
     """Cost and files of probing along a training."""
     lines = train(setup)
-    assert setup.config.train is not None
-    measured = len(probe_steps(setup.config.probe.every, setup.config.train.steps))
+    measured = len(probe_steps(setup.config.probe.every, setup.train.steps))
     return [*lines[:-1], _measurements(setup, measured), f"{lines[-1]}, and probe.nc"]
 
 
@@ -60,8 +59,11 @@ def surface(setup: Setup) -> list[str]:
 
 
 def _measurements(setup: Setup, count: int) -> str:
-    passes, size = 1 + len(setup.config.probe.lengths), setup.minibatches().batch_size
-    cost = f"{count * passes * size:,} forward and backward"
+    config, size = setup.config.probe, setup.minibatches().batch_size
+    layers = pick(setup.model(), config.layers)
+    passes = 1 + len(config.lengths) * ("landscape" in config.measures) + len(layers) * ("shift" in config.measures)
+    lanczos = ", and Hessian-vector products until Lanczos converges" if "sharpness" in config.measures else ""
+    cost = f"{count * passes * size:,} forward and backward{lanczos}"
     return f"{count:,} measurements of {passes} passes over {size:,} examples: {cost}"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from torch import Tensor
 
+from lossviz.config.reading import shipped_configurations
 from lossviz.data.split import Split
 from lossviz.engine.checkpoint import fit, load_foreign, load_tensors, save_tensors
 from lossviz.engine.point import Vector, dot, squared_norm
@@ -17,7 +18,7 @@ from lossviz.errors import RequestError
 from lossviz.files import read
 from lossviz.progress import Report
 from lossviz.results import load_results, protocol, save_results
-from lossviz.run import differences
+from lossviz.run import IDENTITY, PLACES, differences
 from lossviz.signals import StopRequest
 from lossviz.surface.directions import named, random_direction
 from lossviz.surface.grid import Grid
@@ -79,9 +80,8 @@ def checkpoint_file(setup: Setup) -> Path:
         return Path(wanted)
     steps = run.checkpoint_steps
     if not steps:
-        raise RequestError(
-            f"{run.folder}: has no checkpoint to scan around\n  make one: lossviz train {setup.config.name}"
-        )
+        name = setup.config.name if setup.config.name in shipped_configurations() else "CONFIG"
+        raise RequestError(f"{run.folder}: has no checkpoint to scan around\n  make one: lossviz train {name}")
     step = steps[-1] if wanted == "last" else wanted
     if step not in steps:
         there = ", ".join(f"{each:,}" for each in steps)
@@ -131,8 +131,10 @@ def _refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping
 
 def _protocol(attributes: Mapping[str, object]) -> dict[str, object]:
     """What must be the same for two scans to be parts of one."""
-    section = yaml.safe_load(str(attributes["configuration"]))["surface"]
-    section.pop("checkpoint")  # `last` may have become another one; its checksum tells
-    section.pop("batch_size")
-    same = ("examples", "checkpoint_sha256")
-    return {"surface": section, **{name: attributes[name] for name in same}}
+    tree = yaml.safe_load(str(attributes["configuration"]))
+    found = {name: tree[name] for name in (*IDENTITY, "surface")}
+    found["data"] = {name: value for name, value in tree["data"].items() if name not in PLACES["data"]}
+    # `last` may have become another checkpoint: its checksum tells.
+    left_out = ("checkpoint", "batch_size")
+    found["surface"] = {name: value for name, value in tree["surface"].items() if name not in left_out}
+    return {**found, "checkpoint_sha256": attributes["checkpoint_sha256"]}

@@ -1,5 +1,5 @@
 from collections import Counter
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +10,6 @@ from torch import Tensor
 
 from lossviz.data.minibatches import Minibatch, Minibatches, crop_flip
 from lossviz.data.split import Split
-
-Make = Callable[..., Minibatches]
 
 
 def make_split(count: int, channels: int = 3, side: int = 8) -> Split:
@@ -90,6 +88,23 @@ def test_augmentation_is_the_step_s_own() -> None:
         assert not torch.equal(augmented(step).inputs, originals)
         assert torch.equal(Minibatches(split, 16, 0)(step).inputs, originals)
         assert augmented(step).noise == Minibatches(split, 16, 0)(step).noise
+
+
+def test_every_step_and_seed_has_an_augmentation_of_its_own() -> None:
+    split = make_split(6, side=16)
+    alike = replace(split, inputs=split.inputs[:1].expand(6, -1, -1, -1))  # so that the order does not matter
+    seen = {
+        Minibatches(alike, 6, seed, "crop-flip")(step).inputs.numpy().tobytes() for seed in (0, 1) for step in range(4)
+    }
+    assert len(seen) == 8
+
+
+def test_minibatches_of_vectors_are_their_rows() -> None:
+    vectors = torch.randn(2, 7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    minibatches = Minibatches(Split(vectors[0], vectors[1], torch.zeros(1), torch.ones(1)), 5, seed=2)
+    batch, indices = minibatches(1), minibatches.indices(1)
+    assert torch.equal(batch.inputs, vectors[0][indices].float())
+    assert torch.equal(batch.targets, vectors[1][indices])
 
 
 def crop_flip_by_hand(image: np.ndarray, top: int, left: int, mirrored: bool) -> np.ndarray:

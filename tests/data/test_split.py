@@ -120,10 +120,11 @@ def test_fingerprint_sees_every_pixel_label_and_statistic() -> None:
         replace(split, mean=mean),
         replace(split, std=std),
         replace(split, inputs=split.inputs.transpose(2, 3)),
+        replace(split, inputs=split.inputs.contiguous().view(50, 3, 5, 6)),  # the same bytes in another shape
         split.choose(49, "first", 0),
     ]
     prints = {each.fingerprint() for each in [split, *others]}
-    assert len(prints) == 7
+    assert len(prints) == 8
     assert all(len(each) == len("sha256:") + 64 for each in prints)
 
 
@@ -131,3 +132,15 @@ def test_fingerprint_ignores_the_layout() -> None:
     split = make_split()
     assert replace(split, inputs=split.inputs.contiguous()).fingerprint() == split.fingerprint()
     assert replace(split, targets=split.targets.clone()).fingerprint() == split.fingerprint()
+
+
+def test_vectors_are_taken_as_they_are() -> None:
+    inputs, targets = torch.randn(2, 9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    split = Split(inputs, targets, column((0.5,)), column((2.0,)))
+    chosen = split.choose(5, "stratified", 3)  # there are no classes
+    assert torch.equal(chosen.inputs, inputs[:5])
+    assert torch.equal(chosen.targets, targets[:5])
+    ((given, wanted),) = chosen.to(torch.device("cpu"), torch.float32).batches(5)
+    assert torch.equal(given, inputs[:5].float())
+    assert torch.equal(wanted, targets[:5].float())
+    assert split.fingerprint() != replace(split, targets=targets + 1e-9).fingerprint()

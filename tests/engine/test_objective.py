@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lossviz.data.minibatches import Minibatch
-from lossviz.engine.objective import Evaluation, Objective, PerExample, cross_entropy
+from lossviz.engine.objective import Evaluation, Objective, cross_entropy, squared_error
 
 EXAMPLES, CLASSES = 23, 4
 
@@ -37,9 +37,9 @@ def losses_by_hand(model: nn.Linear, inputs: Tensor, targets: Tensor) -> tuple[n
     return -np.log(shares[np.arange(len(logits)), targets.numpy()]), logits
 
 
-def evaluate_losses(values: list[float]) -> Evaluation:
+def evaluate_losses(values: list[float], dtype: torch.dtype = torch.float64) -> Evaluation:
     """The evaluation of given losses: they are the targets."""
-    targets = torch.tensor(values, dtype=torch.float64)
+    targets = torch.tensor(values, dtype=dtype)
     objective = Objective(nn.Linear(3, 1).double(), lambda _, targets: targets)
     return objective.evaluate([(torch.zeros(len(values), 3, dtype=torch.float64), targets)])
 
@@ -57,11 +57,9 @@ def test_evaluate_is_the_mean_over_examples_for_any_batch_size(size: int, exampl
 
 
 def test_evaluate_sums_float32_losses_in_float64() -> None:
-    model = linear()
-    inputs, targets = data(20_000)
-    losses = losses_by_hand(model, inputs, targets)[0]
-    found = Objective(model.float()).evaluate(ragged(1000, inputs.float(), targets))
-    assert found.loss == pytest.approx(losses.mean(), rel=1e-8)
+    assert evaluate_losses([2.0**24, 1.0, 1.0, 1.0], torch.float32).loss == (2**24 + 3) / 4
+    large = evaluate_losses([1e30, 3e30], torch.float32)  # whose squares float32 cannot hold
+    assert large.loss_stderr == pytest.approx(1e30, rel=1e-6)
 
 
 def test_one_example_has_no_standard_error() -> None:
@@ -73,12 +71,11 @@ def test_one_example_has_no_standard_error() -> None:
 def test_regression_has_no_error_rate() -> None:
     model, (inputs, _) = linear(), data()
     targets = torch.zeros(EXAMPLES, CLASSES, dtype=torch.float64)
-    square: PerExample = lambda outputs, targets: (outputs - targets).square().sum(dim=1)  # noqa: E731
-    found = Objective(model, square).evaluate(ragged(10, inputs, targets))
+    found = Objective(model, squared_error).evaluate(ragged(10, inputs, targets))
     logits = losses_by_hand(model, inputs, torch.zeros(EXAMPLES, dtype=torch.int64))[1]
     assert found.loss == pytest.approx((logits**2).sum(axis=1).mean(), rel=1e-12)
     assert math.isnan(found.error)
-    differential = Objective(model, square).differentiate(Minibatch(inputs, targets, noise=0))
+    differential = Objective(model, squared_error).differentiate(Minibatch(inputs, targets, noise=0))
     assert math.isnan(differential.correct.item())
 
 
@@ -87,6 +84,13 @@ def test_losses_that_are_not_finite_are_kept(strange: float, mean: float) -> Non
     found = evaluate_losses([1.0, strange, 2.0])
     assert found.loss == mean or (math.isnan(found.loss) and math.isnan(mean))
     assert math.isnan(found.loss_stderr)
+
+
+def test_an_answer_that_is_not_a_number_is_wrong() -> None:
+    model, (inputs, targets) = linear(), data()
+    nn.init.constant_(model.bias[:1], math.nan)
+    assert Objective(model).evaluate([(inputs, torch.zeros_like(targets))]).error == 100
+    assert Objective(model).differentiate(Minibatch(inputs, torch.zeros_like(targets), 0)).correct.item() == 0
 
 
 def test_zero_and_negative_losses_are_results() -> None:
@@ -168,6 +172,18 @@ def test_frozen_parameters_have_no_gradient_and_unused_ones_zeros() -> None:
     for name, tensor in found.items():
         assert tensor.shape == model.get_parameter(name).shape
         assert bool(tensor.any()) != name.startswith("unused")
+
+
+def test_gradient_with_respect_to_some_parameters() -> None:
+    model, (inputs, targets) = moody().eval(), data()
+    objective, batch = Objective(model), Minibatch(inputs, targets, 0)
+    whole = dict(zip(dict(model.named_parameters()), objective.differentiate(batch).gradient, strict=True))
+    some = objective.differentiate(batch, [model.second.bias, model.first.weight]).gradient
+    assert torch.equal(some[0], whole["second.bias"])
+    torch.testing.assert_close(some[1], whole["first.weight"], rtol=1e-13, atol=0)
+    outputs, loss = objective.apply(batch)
+    assert torch.equal(outputs, model(inputs))
+    assert torch.equal(torch.autograd.grad(loss, model.second.bias)[0], some[0])
 
 
 def test_passes_over_one_minibatch_see_the_same_dropout() -> None:

@@ -41,6 +41,10 @@ def test_moves_never_accumulate(walk: list[tuple[float, float]]) -> None:
     assert same(origin, vectors(0))
 
 
+def test_a_point_without_coordinates_can_be_moved() -> None:
+    move([], [], (1.0, []))
+
+
 def test_move_by_hand() -> None:
     origin, x, y = (vectors(seed, torch.float64) for seed in range(3))
     places = [tensor.clone() for tensor in origin]

@@ -65,7 +65,7 @@ def test_he_on_a_layer_whose_fans_differ() -> None:
 
 
 @pytest.mark.parametrize("init", ["glorot", "he"])
-@pytest.mark.parametrize("norm", ["none", "batch", "noisy-batch"])
+@pytest.mark.parametrize("norm", ["none", "batch", "noisy-batch", "noise", "l2"])
 def test_biases_are_zero_and_normalisations_the_identity(init: str, norm: str) -> None:
     model = make(name="resnet", depth=8, norm=norm, init=init)
     for name, tensor in model.state_dict().items():
@@ -79,7 +79,7 @@ def test_biases_are_zero_and_normalisations_the_identity(init: str, norm: str) -
 def test_weights_are_the_same_across_normalisations_and_global_states(config: dict[str, Any]) -> None:
     torch.manual_seed(0)
     reference = dict(weight_layers(make(seed=4, norm="none", **config)))
-    for history, norm in enumerate(("none", "batch", "noisy-batch")):
+    for history, norm in enumerate(("none", "batch", "noisy-batch", "noise", "l1")):
         torch.manual_seed(history)
         before = torch.get_rng_state()
         model = make(seed=4, norm=norm, **config)

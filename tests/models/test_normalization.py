@@ -118,6 +118,17 @@ def test_layers_are_batchnorm_then_noise_after_the_affine(shape: tuple[int, ...]
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("make", [norm1d, norm2d])
+def test_noise_without_batchnorm(make: Callable[[Norm, int, Noise], nn.Module]) -> None:
+    layer, inputs = make("noise", 5, PAPER), draw((16, 5, 6, 7) if make is norm2d else (16, 5))
+    assert not list(layer.parameters())
+    with seeded(CPU, 0):
+        outputs = layer(inputs)
+    with seeded(CPU, 0):
+        assert torch.equal(outputs, noisy(inputs, PAPER))
+    assert torch.equal(layer.eval()(inputs), inputs)
+
+
 @pytest.mark.parametrize("shape", [(16, 5), (16, 5, 6, 7)])
 def test_silent_noise_is_batchnorm(shape: tuple[int, ...]) -> None:
     plain = (norm1d if len(shape) == 2 else norm2d)("batch", 5, SILENT)

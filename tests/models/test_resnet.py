@@ -148,7 +148,7 @@ def test_only_a_plain_network_is_cut_by_dead_blocks(shortcut: str) -> None:
 
 
 def test_biases_are_there_only_without_batchnorm() -> None:
-    for norm, expected in (("none", True), ("batch", False), ("noisy-batch", False)):
+    for norm, expected in (("none", True), ("noise", True), ("batch", False), ("noisy-batch", False), ("l2", False)):
         model = make(depth=8, norm=norm, shortcut="B")
         convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
         assert {module.bias is not None for module in convolutions} == {expected}

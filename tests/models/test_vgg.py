@@ -63,16 +63,16 @@ def test_vgg_9_is_li_s() -> None:
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("norm", ["none", "batch", "noisy-batch"])
+@pytest.mark.parametrize("norm", ["none", "noise", "batch", "noisy-batch", "l1", "linf"])
 def test_depth_counts_the_weight_layers(depth: int, norm: str) -> None:
     model = make(depth=depth, norm=norm, width=0.1)
     layers = weight_layers(model)
     assert len(layers) == depth
     normalisations = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
-    assert len(normalisations) == (0 if norm == "none" else depth - 1)
+    assert len(normalisations) == (depth - 1 if "batch" in norm else 0)
     assert sum(isinstance(module, nn.ReLU) for module in model.modules()) == depth - 1
-    # A bias exactly where no BatchNorm subtracts it.
-    assert [layer.bias is not None for layer in layers] == [norm == "none"] * (depth - 1) + [True]
+    # A bias exactly where no normalisation subtracts it.
+    assert [layer.bias is not None for layer in layers] == [norm in ("none", "noise")] * (depth - 1) + [True]
 
 
 @pytest.mark.parametrize(("width", "expected"), [(0.5, [32, 64, 256]), (2.0, [128, 256, 1024]), (0.001, [1, 1, 1])])
