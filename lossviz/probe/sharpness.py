@@ -1,25 +1,27 @@
 """The largest eigenvalues of the Hessian of the loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.errors import WorkError
 
-# Relative accuracy of an eigenvalue; a Hessian-vector product in float32 carries about 1e-5.
+# Residual of an eigenvalue, relative to the largest in size: the noise of a float32 Hessian-vector product.
+# (Relative to the eigenvalue itself, as ARPACK asks, a small one beside a large one never converges.)
 TOLERANCE = 1e-4
+MOST_STEPS = 100
 
 
 def sharpness(objective: Objective, batches: Sequence[Minibatch], count: int) -> Tensor:
     """The largest eigenvalues of H = grad^2 L, the Hessian of the mean loss over some batches.
 
-    Lanczos (ARPACK, implicitly restarted) on Hessian-vector products H v = grad <grad L, v>, from a fixed
-    start vector. Gradient descent with step eta is stable on a quadratic while the largest is below 2 / eta.
+    Lanczos with full reorthogonalisation on Hessian-vector products H v = grad <grad L, v>, from a fixed start
+    vector; keeps one vector of the size of the network a step, mostly 10 to 20 of them. Gradient descent with step eta
+    is stable on a quadratic while the largest eigenvalue is below 2 / eta.
 
     Args:
         objective: in the mode in which the loss is meant.
@@ -27,38 +29,64 @@ def sharpness(objective: Objective, batches: Sequence[Minibatch], count: int) ->
         count: how many eigenvalues.
 
     Returns:
-        float64 (count,), descending; NaN where the gradient is not finite.
+        float64 (count,), descending; NaN where the gradient is not finite, where an eigenvalue has not
+        converged after 100 products, and beyond the number of parameters.
 
     Raises:
-        WorkError: the network has no second derivatives, or Lanczos does not converge.
+        WorkError: the network has no second derivatives.
     """
     sizes = [parameter.numel() for parameter in objective.parameters]
-    dimension = sum(sizes)
+    dtype = objective.parameters[0].dtype
 
-    def product(vector: np.ndarray) -> np.ndarray:
-        flat = torch.from_numpy(np.ascontiguousarray(vector.ravel()))
-        parts = [
-            part.view(parameter.shape).to(parameter)
-            for part, parameter in zip(torch.split(flat, sizes), objective.parameters, strict=True)
-        ]
-        return hessian_vector_product(objective, batches, parts).cpu().numpy()
+    def product(vector: Tensor) -> Tensor:
+        pieces = torch.split(vector, sizes)
+        parts = [piece.view(parameter.shape) for piece, parameter in zip(pieces, objective.parameters, strict=True)]
+        return hessian_vector_product(objective, batches, parts).to(dtype)
 
-    start = np.random.default_rng(0).standard_normal(dimension)
-    first = product(start)
-    if not np.isfinite(first).all():
-        return torch.full((count,), float("nan"), dtype=torch.float64)
-    if not first.any():  # a random vector lies in no null space but the whole one, where ARPACK cannot start
-        return torch.zeros(count, dtype=torch.float64)
-    if dimension <= count + 1:
-        matrix = np.stack([product(column) for column in np.eye(dimension)])
-        values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
-    else:
-        operator = LinearOperator((dimension, dimension), matvec=product, dtype=np.float64)
-        try:
-            values = eigsh(operator, k=count, which="LA", v0=start, tol=TOLERANCE, return_eigenvectors=False)
-        except ArpackNoConvergence as error:
-            raise WorkError("sharpness: Lanczos did not converge; measure on more examples") from error
-    return torch.from_numpy(np.sort(values)[::-1][:count].copy())
+    start = torch.randn(sum(sizes), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return lanczos(product, start.to(objective.device, dtype), count)
+
+
+def lanczos(product: Callable[[Tensor], Tensor], start: Tensor, count: int) -> Tensor:
+    """The largest eigenvalues (algebraically) of a symmetric operator, float64 (count,), descending.
+
+    Args:
+        product: from a vector (n,) to the operator applied to it.
+        start: a vector (n,), not orthogonal to the eigenvectors wanted.
+        count: how many; NaN where one has not converged, or n is smaller.
+    """
+    basis = [start / start.norm()]
+    diagonal: list[float] = []
+    beside: list[float] = []
+    found = torch.full((count,), float("nan"), dtype=torch.float64)
+    while True:
+        image = product(basis[-1])
+        diagonal.append(float(image.double() @ basis[-1].double()))
+        image = _orthogonal(image, basis)
+        length = float(image.double().norm())
+        if not torch.isfinite(torch.tensor([diagonal[-1], length])).all():
+            return found
+        values, vectors = eigh_tridiagonal(diagonal, beside)
+        scale = max(abs(values[0]), abs(values[-1]))
+        residuals = torch.from_numpy(length * abs(vectors[-1])[::-1])[:count]
+        if len(basis) == len(start):
+            residuals = residuals * 0
+        good = residuals <= TOLERANCE * scale
+        if (len(good) == count and good.all()) or len(basis) in (len(start), MOST_STEPS):
+            break
+        if length <= 1e-6 * scale:  # the space is exhausted: go on in one that it has not seen
+            image, length = _orthogonal(torch.roll(start, len(basis)), basis), 0.0
+        beside.append(length)
+        basis.append(image / image.norm())
+    found[: len(good)][good] = torch.from_numpy(values[::-1][:count].copy())[good]
+    return found
+
+
+def _orthogonal(vector: Tensor, basis: Sequence[Tensor]) -> Tensor:
+    for _ in range(2):  # twice is enough (Parlett 1998, section 6.9)
+        for each in basis:
+            vector = vector - (vector @ each) * each
+    return vector
 
 
 def hessian_vector_product(objective: Objective, batches: Sequence[Minibatch], vector: Sequence[Tensor]) -> Tensor:

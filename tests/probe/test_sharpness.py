@@ -11,7 +11,7 @@ from torch.nn import functional
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.errors import WorkError
-from lossviz.probe.sharpness import hessian_vector_product, sharpness
+from lossviz.probe.sharpness import hessian_vector_product, lanczos, sharpness
 from tests.closed_forms import Quadratic, TwoLayers
 
 
@@ -108,3 +108,18 @@ def test_without_second_derivatives() -> None:
     quadratic.objective.loss = lambda outputs, targets: loss(Once.apply(outputs), targets)
     with pytest.raises(WorkError, match="second derivatives"):
         sharpness(quadratic.objective, [quadratic.batch], 1)
+
+
+def test_a_small_eigenvalue_beside_a_large_negative_one() -> None:
+    """Accuracy is relative to the size of the operator: asked for relative to 0.001 it would not end in float32."""
+    spectrum = torch.linspace(-50, 0.001, 400)
+    products = 0
+
+    def product(vector: torch.Tensor) -> torch.Tensor:
+        nonlocal products
+        products += 1
+        return spectrum * vector * (1 + 1e-6 * torch.randn(400))
+
+    found = lanczos(product, torch.ones(400), 2)
+    assert products <= 100
+    np.testing.assert_allclose(found, [0.001, 0.001 - 50.001 / 399], atol=50 * 1e-3)
