@@ -8,7 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from lossviz.plot.series import Series
@@ -56,19 +56,37 @@ def scale_axis(ax: Axes, values: Floats, log: bool) -> None:
     ax.set_ylim(*((10**low, 10**high) if log else (low, high)))
 
 
+def step_axis(axes: Sequence[Axes], steps: Sequence[NDArray[Any]], ticks: int = 5) -> None:
+    """Fix the horizontal axes to hold all steps, with about so many whole numbers along them."""
+    every = np.unique(np.concatenate(steps))
+    margin = 0.02 * (every[-1] - every[0]) or 1
+    for ax in axes:
+        round_numbers = MaxNLocator(ticks, integer=True, steps=[1, 2, 5, 10])
+        ax.xaxis.set_major_locator(round_numbers if len(every) > 1 else FixedLocator([every[0]]))
+        ax.set_xlim(every[0] - margin, every[-1] + margin)
+
+
 def mark_not_finite(ax: Axes, x: NDArray[Any], look: Look) -> None:
     """Mark places whose values no axis can show, on its upper edge; further runs above the first."""
     if len(x):
         others = {line.get_color() for line in _marks(ax)} - {look.colour}
-        style: dict[str, Any] = {
-            "marker": "x",
-            "markersize": 3,
-            "markeredgewidth": 0.7,
-            "linestyle": "none",
-            "color": look.colour,
-        }
         height = np.full(len(x), 1 + 0.04 * len(others))
-        ax.plot(x, height, **style, transform=ax.get_xaxis_transform(), clip_on=False, zorder=5, label=_NOT_FINITE)
+        ax.plot(x, height, **_mark(look.colour), transform=ax.get_xaxis_transform(), label=_NOT_FINITE)
+
+
+def mark_beside(ax: Axes, y: float, look: Look) -> None:
+    """Mark a height at which not all values are finite, on the right edge."""
+    ax.plot([1], [y], **_mark(look.colour), transform=ax.get_yaxis_transform(), label=_NOT_FINITE)
+
+
+def mark_rows(figure: Figure) -> int:
+    """How many rows of marks the panels have above them, at most."""
+    return max((len({line.get_color() for line in _marks(ax)}) for ax in figure.axes), default=0)
+
+
+def _mark(colour: str) -> dict[str, Any]:
+    style: dict[str, Any] = {"marker": "x", "markersize": 3, "markeredgewidth": 0.7, "linestyle": "none"}
+    return {**style, "color": colour, "clip_on": False, "zorder": 5}
 
 
 def not_finite_key(figure: Figure) -> dict[str, Artist]:
@@ -80,6 +98,11 @@ def not_finite_key(figure: Figure) -> dict[str, Artist]:
 
 def _marks(ax: Axes) -> list[Line2D]:
     return [line for line in ax.lines if line.get_label() == _NOT_FINITE]
+
+
+def handle(each: Series) -> Line2D:
+    """A run in a legend, as a curve."""
+    return Line2D([], [], color=each.look.colour, linestyle=each.look.line)
 
 
 def legend_above(figure: Figure, series: Sequence[Series], handles: Sequence[Artist]) -> None:
@@ -111,6 +134,6 @@ def _legend(
 
 def panel_titles(figure: Figure, *titles: str) -> None:
     """Letters and titles of all panels, above the marks of what is not finite."""
-    rows = max(len({line.get_color() for line in _marks(ax)}) for ax in figure.axes)
+    rows = mark_rows(figure)
     for ax, letter, title in zip(figure.axes, "abcdef", titles, strict=False):
         ax.set_title(f"({letter}) {title}", loc="left", pad=4 + 4 * rows)

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 from numpy.typing import NDArray
 
@@ -24,7 +23,9 @@ from lossviz.plot.axes import (
     not_finite_key,
     panel_titles,
     scale_axis,
+    step_axis,
 )
+from lossviz.plot.overlay import draw_published, published_key, published_values
 from lossviz.plot.series import Series
 from lossviz.plot.style import KEY, TEXT_WIDTH
 
@@ -58,20 +59,6 @@ def band_of(values: xr.DataArray) -> Band:
     return Band(values.step.values, low, high, ~np.isfinite(table).all(axis=1))
 
 
-def is_empty(results: xr.Dataset) -> bool:
-    """Whether there is nothing to draw yet."""
-    return results.sizes["step"] == 0 or results.sizes["length"] == 0
-
-
-def note(results: xr.Dataset, diverged_at: int) -> str:
-    """What a reader must know: where the training diverged, and whether steps are still to be measured."""
-    measured, planned = results.sizes["step"], int(results.attrs["planned"])
-    notes = [f"diverged at step {diverged_at}"] if diverged_at >= 0 else []
-    if measured < planned:
-        notes.append(f"partial: {measured} of {planned} steps")
-    return ", ".join(notes)
-
-
 def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
     """Draw loss, gradient distance and smoothness of all runs.
 
@@ -83,26 +70,23 @@ def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
     loss, gradient, smoothness = drawn.subplots(1, 3, sharex=True)
     totals = [each.results.path_loss + each.results.path_penalty for each in series]
     penalised = any(bool((each.results.path_penalty != 0).any()) for each in series)
-    _draw_bands(loss, series, [band_of(each) for each in totals], log is not False)
+    _draw_bands(loss, "loss", series, [band_of(each) for each in totals], log is not False)
     distances = [each.results.grad_distance for each in series]
-    _draw_bands(gradient, series, [band_of(each) for each in distances], None)
+    _draw_bands(gradient, "grad_distance", series, [band_of(each) for each in distances], None)
     _draw_maxima(smoothness, series, [band_of(each.results.smoothness) for each in series])
     name = "loss + L2 penalty" if penalised else "loss"
     panel_titles(drawn, name, "gradient distance", "effective β-smoothness")
     for ax, label in ((loss, f"{name} (nats)"), (gradient, "‖∇L(θ) − ∇L(θ−ηg)‖₂"), (smoothness, "β")):
         ax.set(xlabel="step", ylabel=label)
-    steps = np.concatenate([each.results.step.values for each in series])
-    for ax in drawn.axes:
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True) if len(set(steps)) > 1 else FixedLocator([steps[0]]))
-    margin = 0.02 * (steps.max() - steps.min()) or 1
-    loss.set_xlim(steps.min() - margin, steps.max() + margin)
+    step_axis(drawn.axes, [each.results.step.values for each in series])
     legend_above(drawn, series, [_handle(each) for each in series])
-    key_below(drawn, _key(series) | not_finite_key(drawn))
+    key_below(drawn, _key(series) | published_key(drawn) | not_finite_key(drawn))
     return drawn
 
 
-def _draw_bands(ax: Axes, series: Sequence[Series], bands: Sequence[Band], log: bool | None) -> None:
-    values = finite([edge for band in bands for edge in (band.low, band.high)])
+def _draw_bands(ax: Axes, quantity: str, series: Sequence[Series], bands: Sequence[Band], log: bool | None) -> None:
+    own = [edge for band in bands for edge in (band.low, band.high)]
+    values = finite([*own, *published_values(series, quantity)])
     scale_axis(ax, values, log if log is not None else _has_outliers(values))
     widest_first = sorted(range(len(bands)), key=lambda index: -bands[index].width(ax.get_yscale() == "log"))
     for order, index in enumerate(widest_first):
@@ -110,6 +94,7 @@ def _draw_bands(ax: Axes, series: Sequence[Series], bands: Sequence[Band], log: 
         _draw_bars(ax, series[index], bands[index], _place(ax, bands, index))
     for each, band in zip(series, bands, strict=True):
         mark_not_finite(ax, band.step[band.not_finite], each.look)
+        draw_published(ax, each.look, each.published.get(quantity))
 
 
 def _draw_band(ax: Axes, each: Series, band: Band, order: int) -> None:
@@ -134,7 +119,7 @@ def _draw_bars(ax: Axes, each: Series, band: Band, place: Transform) -> None:
 
 
 def _draw_maxima(ax: Axes, series: Sequence[Series], bands: Sequence[Band]) -> None:
-    values = finite([band.high for band in bands])
+    values = finite([*(band.high for band in bands), *published_values(series, "smoothness")])
     scale_axis(ax, values, _has_outliers(values))
     for index, (each, band) in enumerate(zip(series, bands, strict=True)):
         high = np.where(np.isposinf(band.high), _beyond(ax), band.high)
@@ -142,6 +127,7 @@ def _draw_maxima(ax: Axes, series: Sequence[Series], bands: Sequence[Band]) -> N
         style["marker"] = each.look.marker if len(high) == 1 else ""
         ax.plot(band.step, high, **style, transform=_place(ax, bands, index), label=each.label)
         mark_not_finite(ax, band.step[band.not_finite], each.look)
+        draw_published(ax, each.look, each.published.get("smoothness"))
 
 
 def _place(ax: Axes, bands: Sequence[Band], index: int) -> Transform:

@@ -115,5 +115,5 @@ def surface_key(drawn: Figure, series: Sequence[Series]) -> None:
     key_below(drawn, key)
 
 
-def _extent(results: xr.Dataset) -> tuple[float, float, float, float]:
-    return tuple(float(edge) for axis in (results.x, results.y) for edge in (axis.min(), axis.max()))  # type: ignore[return-value]
+def _extent(results: xr.Dataset) -> tuple[float, ...]:
+    return tuple(float(edge) for axis in (results.x, results.y) for edge in (axis.min(), axis.max()))

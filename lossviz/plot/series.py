@@ -1,11 +1,12 @@
 """The runs of a figure: each with its name, its look, its results and what is to be said of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 
 import xarray as xr
 
+from lossviz.plot.reference import Published
 from lossviz.plot.style import Look, look
 from lossviz.run import Run
 
@@ -27,6 +28,7 @@ class Series:
     look: Look
     results: xr.Dataset
     note: str = ""
+    published: Mapping[str, Published] = field(default_factory=dict)
 
     @property
     def legend(self) -> str:

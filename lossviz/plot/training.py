@@ -20,11 +20,11 @@ from lossviz.plot.axes import (
     panel_titles,
     scale_axis,
 )
+from lossviz.plot.overlay import draw_published, published_key
+from lossviz.plot.reference import Published
 from lossviz.plot.series import Series
+from lossviz.plot.smooth import running_mean, window_of
 from lossviz.plot.style import BOLD, KEY, TEXT_WIDTH, THIN
-
-# From this many minibatches on, single accuracies are noise and their running mean is the curve.
-MANY = 100
 
 
 def is_empty(results: xr.Dataset) -> bool:
@@ -50,11 +50,13 @@ def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
     drawn = Figure(figsize=(TEXT_WIDTH, 2.5), layout="constrained")
     accuracy, error, loss = drawn.subplots(1, 3)
     steps = max(int(each.results.attrs["steps"]) for each in series)
-    window = max(1, steps // 25) if steps >= MANY else 1
+    window = window_of(steps)
     for each in series:
         _draw_minibatches(accuracy, each, window)
         _draw_splits(error, each, "error")
         _draw_splits(loss, each, "loss")
+        draw_published(accuracy, each.look, _averaged(each.published.get("accuracy"), window))
+        draw_published(error, each.look, each.published.get("val_error"))
     losses = [each.results[name].values for each in series for name in ("train_loss", "val_loss")]
     scale_axis(loss, finite(losses), log is not False)
     for ax, label in ((accuracy, "accuracy (%)"), (error, "error (%)"), (loss, "loss (nats)")):
@@ -64,17 +66,19 @@ def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
     error.set_ylim(bottom=0)
     panel_titles(drawn, "minibatch accuracy", "error", "loss")
     legend_above(drawn, series, [_handle(each) for each in series])
-    key_below(drawn, _key(window) | not_finite_key(drawn))
+    key_below(drawn, _key(window) | published_key(drawn, " (b: test set)") | not_finite_key(drawn))
     return drawn
 
 
-def running_mean(values: Floats, window: int) -> Floats:
-    """The mean of the finite ones among `window` values around each; shorter at the ends."""
-    known = np.isfinite(values)
-    ones = np.ones(min(window, len(values)))
-    total = np.convolve(np.where(known, values, 0.0), ones, "same")
-    count = np.convolve(known.astype(float), ones, "same")
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+def _averaged(curve: Published | None, window: int) -> Published | None:
+    """The mean of a published curve over as many steps as that of the runs."""
+    if curve is None:
+        return None
+    first, last = curve.step[0], curve.step[-1]
+    points = round((last - first) / np.median(np.diff(curve.step))) + 1
+    even = np.linspace(first, last, points)
+    per_window = max(1, round(window * (points - 1) / (last - first)))
+    return Published(even, tuple(running_mean(np.interp(even, curve.step, edge), per_window) for edge in curve.edges))
 
 
 def _draw_minibatches(ax: Axes, each: Series, window: int) -> None:
@@ -116,7 +120,7 @@ def _key(window: int) -> dict[str, Artist]:
     key: dict[str, Artist] = {}
     if window > 1:
         key["(a) each minibatch"] = Line2D([], [], color=KEY, linewidth=0.5, alpha=0.5)
-        key[f"(a) mean of {window}"] = Line2D([], [], color=KEY, linewidth=1.2)
+        key[f"(a) mean over {window} steps"] = Line2D([], [], color=KEY, linewidth=1.2)
     key["(b, c) training set"] = Line2D([], [], color=KEY, linewidth=THIN)
     key["(b, c) validation set"] = Line2D([], [], color=KEY, linewidth=BOLD)
     return key

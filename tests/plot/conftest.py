@@ -9,7 +9,7 @@ import xarray as xr
 
 from lossviz.config import read
 from lossviz.config.reading import dump
-from lossviz.plot import landscape, scan, training
+from lossviz.plot import probed, scan, training
 from lossviz.plot.series import Series
 from lossviz.plot.style import look
 from lossviz.results import save_results, variable
@@ -22,11 +22,17 @@ class Build:
     def __init__(self, out: Path) -> None:
         self.out = out
 
-    def run(self, variant: str = "standard", experiment: str = "quickstart", **files: xr.Dataset) -> Run:
+    def run(
+        self,
+        variant: str = "standard",
+        experiment: str = "quickstart",
+        settings: Sequence[str] = (),
+        **files: xr.Dataset,
+    ) -> Run:
         """A run folder; train and probe are train.nc and probe.nc, any other name is a surface."""
         run = Run(self.out / experiment / variant)
         run.folder.mkdir(parents=True)
-        run.config_file.write_text(dump(read("quickstart", [f"name={experiment}"], [variant])[0]))
+        run.config_file.write_text(dump(read("quickstart", [f"name={experiment}", *settings], [variant])[0]))
         for name, results in files.items():
             file = {"train": run.train_file, "probe": run.probe_file}.get(name, run.surface_file(name))
             save_results(file, results)
@@ -67,6 +73,30 @@ class Build:
             attrs={"planned": planned, "lr": 0.1},
         )
 
+    def layered(
+        self, steps: Sequence[int] = range(0, 201, 5), layers: Sequence[int] = (2, 9), width: float = 1.0
+    ) -> xr.Dataset:
+        """A probe of all measures but landscape: triangular histograms from -width to 3 width, in 64 bins."""
+        step, layer = np.array(steps, dtype=int), np.array(layers)
+        triangle = np.minimum(np.arange(64) + 1, 64 - np.arange(64)).astype(float)
+        grid = np.ones((len(step), len(layer)))
+        values = {
+            "shift_l2": (("layer",), layer / (1.0 + step[:, None])),
+            "shift_cosine": (("layer",), np.cos(step[:, None] / 50) / layer),
+            "activation_mean": (("layer",), layer * step[:, None] / 100),
+            "activation_variance": (("layer",), layer * grid),
+            "activation_histogram": (("layer", "bin"), grid[..., None] * triangle),
+            "activation_edge": (("layer", "edge"), grid[..., None] * np.linspace(-width, 3 * width, 65)),
+            "hessian_eigenvalue": (("rank",), np.outer(1.0 + step, [1.0, 0.5])),
+        }
+        coords = {"layer": layer, "bin": np.arange(64), "edge": np.arange(65), "rank": np.array([1, 2])}
+        return xr.Dataset(
+            {name: variable(("step", *dims), array, name, "1") for name, (dims, array) in values.items()},
+            coords={"step": variable("step", step, "step", "1")}
+            | {name: variable(name, array, name, "1") for name, array in coords.items()},
+            attrs={"planned": len(step), "lr": 0.1},
+        )
+
     def surface(
         self, loss_at: Callable[[np.ndarray, np.ndarray], np.ndarray], x: int = 7, y: int = 5, done: int | None = None
     ) -> xr.Dataset:
@@ -94,7 +124,7 @@ class Build:
 def _note(results: xr.Dataset) -> str:
     if "status" in results:
         return scan.note(results)
-    return training.note(results) if "eval_step" in results.dims else landscape.note(results, -1)
+    return training.note(results) if "eval_step" in results.dims else probed.note(results, -1)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from lossviz.errors import RequestError, WorkError
 from lossviz.plot.draw import draw
+from lossviz.plot.options import Options
+from lossviz.results import save_results
 from lossviz.run import Run
 from tests.plot.conftest import VARIANTS, Build
 
@@ -20,7 +23,14 @@ def complete(build: Build) -> list[Run]:
 
 def test_everything_there_is_beside_the_runs(complete: list[Run]) -> None:
     paths = draw(complete)
-    names = {"training", "landscape", "surface-main-contour", "surface-main-heatmap", "surface-main-3d", "surface-cut"}
+    names = {
+        "training",
+        "landscape",
+        "surface-main-contour",
+        "surface-main-heatmap",
+        "surface-main-3d",
+        "surface-cut-line",
+    }
     assert {path.name for path in paths} == {f"{name}.png" for name in names}
     assert {path.parent for path in paths} == {complete[0].folder.parent / "figures"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
@@ -56,21 +66,24 @@ def test_the_style_does_not_leak_nor_give_way(complete: list[Run], tmp_path: Pat
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"figures": ["training", "paths"]}, "no figure paths\n  figures: training, landscape, surface"),
+        (
+            {"figures": ["training", "paths"]},
+            "no figure paths\n  figures: training, landscape, activations, moments, shift, sharpness, surface",
+        ),
         ({"formats": ["jpg"]}, "no format jpg\n  formats: png, pdf, svg"),
-        ({"clip": (2.0, 1.0)}, r"clip = \[2, 1\]"),
+        ({"options": Options(clip=(2.0, 1.0))}, r"clip = \[2, 1\]"),
     ],
 )
-def test_wrong_requests_are_refused_by_name(complete: list[Run], options: dict[str, list[str]], said: str) -> None:
+def test_wrong_requests_are_refused_by_name(complete: list[Run], options: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError, match=said):
-        draw(complete, **options)  # type: ignore[arg-type]
+        draw(complete, **options)
     assert not (complete[0].folder.parent / "figures").exists()
 
 
 def test_a_refused_request_writes_nothing(build: Build) -> None:
     run = build.run(train=build.train(), main=build.surface(lambda x, _: 0 * x))
     with pytest.raises(RequestError, match="cannot show the loss 0"):
-        draw([run], log=True)
+        draw([run], options=Options(log=True))
     assert not (run.folder.parent / "figures").exists()
 
 
@@ -114,13 +127,48 @@ def test_several_experiments_share_a_figure(build: Build) -> None:
     assert all(f">{name}/standard</text>" in path.read_text() for name in ("one", "two"))
 
 
+def test_names_of_a_line_and_of_a_plane_do_not_collide(build: Build) -> None:
+    plane, line = build.surface(lambda x, y: 1 + x + y), build.surface(lambda x, _: 1 + x, y=0)
+    run = build.run(main=plane)
+    save_results(run.surface_file("main-contour"), line)
+    assert len(set(draw([run]))) == 4
+
+
+def test_only_runs_with_a_measure_are_in_its_figure(build: Build) -> None:
+    runs = [build.run("standard", probe=build.probe()), build.run("batchnorm", probe=build.layered())]
+    shown = {}
+    for path in draw(runs, formats=["svg"]):
+        text = path.read_text()
+        shown[path.stem] = [name for name in ("standard", "batchnorm") if f">{name}</text>" in text]
+    later = ("activations", "moments", "shift", "sharpness")
+    assert shown == {"landscape": ["standard"], **{name: ["batchnorm"] for name in later}}
+
+
+def test_a_missing_measure_is_named_with_the_command_that_adds_it(build: Build) -> None:
+    run = build.run(probe=build.probe())
+    with pytest.raises(RequestError) as error:
+        draw([run], figures=["moments", "activations", "sharpness"])
+    command = f"lossviz probe {run.config_file} --out {build.out} --set 'probe.measures=[landscape, "
+    lack = "moments, activations: no activations in probe.nc, or nothing in it yet; made by: "
+    assert f"{lack}{command}activations]' --set 'probe.layers=[2, 9]' --fresh" in str(error.value)
+    assert f"{command}sharpness]' --fresh" in str(error.value)
+
+
+def test_without_a_probe_nothing_needs_to_be_discarded(build: Build) -> None:
+    run = build.run(train=build.train())
+    with pytest.raises(RequestError) as error:
+        draw([run], figures=["shift"])
+    assert "--fresh" not in str(error.value)
+    assert f"lossviz probe {run.folder} --set 'probe.measures=[landscape, shift]'" in str(error.value)
+
+
 def test_a_name_may_be_a_plane_in_one_run_and_a_line_in_another(build: Build) -> None:
     runs = [
         build.run("standard", main=build.surface(lambda x, y: 1 + x + y)),
         build.run("noisy", main=build.surface(lambda x, _: 1 + x, y=0)),
     ]
     kinds = {path.stem.removeprefix("surface-main") for path in draw(runs)}
-    assert kinds == {"-contour", "-heatmap", "-3d", ""}
+    assert kinds == {"-contour", "-heatmap", "-3d", "-line"}
 
 
 def test_what_the_training_knows_of_a_divergence_is_said_of_the_probe(build: Build) -> None:
@@ -134,7 +182,7 @@ def test_steep_partial_and_infinite_results_become_files(build: Build) -> None:
     train, probe = build.train(recorded=120), build.probe(steps=range(0, 50, 5))
     train.val_loss[-1], probe.path_loss[3:5, 2:] = np.inf, np.nan
     steep = build.surface(lambda x, y: np.where(x > 0.9, np.inf, np.exp(8 * x + y)), done=30)
-    paths = draw([build.run(train=train, probe=probe, main=steep)], clip=(0.1, 50), formats=["pdf"])
+    paths = draw([build.run(train=train, probe=probe, main=steep)], options=Options(clip=(0.1, 50)), formats=["pdf"])
     assert len(paths) == 5
 
 

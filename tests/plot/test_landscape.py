@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.container import ErrorbarContainer
 
-from lossviz.plot import landscape
+from lossviz.plot import landscape, probed
 from tests.plot.artists import labelled, legend, xs
 from tests.plot.conftest import Build
 
@@ -113,9 +113,9 @@ def test_different_lengths_are_not_passed_off_as_the_same(build: Build) -> None:
 
 def test_a_diverged_training_is_named(build: Build) -> None:
     results = build.probe(steps=range(0, 90, 5), planned=18)
-    assert landscape.note(results, 87) == "diverged at step 87"
+    assert probed.note(results, 87) == "diverged at step 87"
     results.attrs["planned"] = 20
-    assert landscape.note(results, 87) == "diverged at step 87, partial: 18 of 20 steps"
+    assert probed.note(results, 87) == "diverged at step 87, partial: 18 of 20 steps"
 
 
 def test_an_outlier_in_the_gradient_turns_the_axis_logarithmic(build: Build) -> None:

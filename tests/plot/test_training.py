@@ -68,8 +68,3 @@ def test_a_training_that_was_evaluated_only(build: Build) -> None:
     drawn.draw_without_rendering()
     # A single point shows by its marker only.
     assert labelled(drawn.axes[1].lines, "standard val")[0].get_marker() == "o"
-
-
-def test_running_mean_passes_over_what_is_not_finite() -> None:
-    values = np.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0])
-    np.testing.assert_allclose(training.running_mean(values, 3), [1.5, 1.5, 3.0, 4.5, 5.0, 5.5])

@@ -1,0 +1,65 @@
+"""Which command makes the results that a figure lacks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lossviz.results import load_results
+from lossviz.run import Run
+
+_MEASURES = {
+    "landscape": "landscape",
+    "activations": "activations",
+    "moments": "activations",
+    "shift": "shift",
+    "sharpness": "sharpness",
+}
+
+
+def missing_results(figures: Sequence[str], runs: Sequence[Run]) -> str:
+    """What the runs lack for some figures, and the commands that make it."""
+    places = list(dict.fromkeys(str(run.folder.parent) for run in runs)) if len(runs) > 1 else [str(runs[0].folder)]
+    found: dict[str, list[str]] = {}
+    for name in figures:
+        if name == "training":
+            lack = _lack("train.nc", [f"train {run.config_file}{_out(run)}" for run in runs])
+        elif name == "surface":
+            lack = _lack("surface-*.nc", [f"surface {place}" for place in places])
+        else:
+            lack = _lack_of_measure(_MEASURES[name], runs, places)
+        found.setdefault(lack, []).append(name)
+    lines = [f"{', '.join(places)}: nothing to draw"]
+    return "\n".join([*lines, *(f"  {', '.join(names)}: {lack}" for lack, names in found.items())])
+
+
+def _lack_of_measure(measure: str, runs: Sequence[Run], places: Sequence[str]) -> str:
+    if not any(_is_probed(run) for run in runs):
+        return _lack("probe.nc", [f"probe {place}{_settings(measure, runs[0])}" for place in places])
+    # At every step as before: a probe of the folder would measure at its checkpoints only.
+    commands = [f"probe {run.config_file}{_out(run)}{_settings(measure, run)} --fresh" for run in runs]
+    return _lack(f"{measure} in probe.nc", commands)
+
+
+def _lack(what: str, commands: Sequence[str]) -> str:
+    further = [command.split()[1] for command in commands[1:]]
+    likewise = f" (and the same for {', '.join(further)})" if further else ""
+    return f"no {what}, or nothing in it yet; made by: lossviz {commands[0]}{likewise}"
+
+
+def _settings(measure: str, run: Run) -> str:
+    """Options that add a measure to those that a run has."""
+    config = run.config().probe
+    text = ""
+    if measure not in config.measures:
+        text = f" --set 'probe.measures=[{', '.join([*config.measures, measure])}]'"
+    if measure in ("shift", "activations") and not config.layers:
+        text += " --set 'probe.layers=[2, 9]'"
+    return text
+
+
+def _is_probed(run: Run) -> bool:
+    return run.probe_file.exists() and load_results(run.probe_file).sizes["step"] > 0
+
+
+def _out(run: Run) -> str:
+    out = run.folder.parent.parent
+    return "" if out == Path("runs") else f" --out {out}"

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+from lossviz.plot import sharpness
+from lossviz.plot.style import KEY, look
+from tests.plot.artists import labelled, legend, xs, ys
+from tests.plot.conftest import Build
+
+
+def test_the_largest_is_bold_and_the_others_are_thin(build: Build) -> None:
+    results = build.layered()
+    drawn = sharpness.figure(build.series(results))
+    bold, thin = labelled(drawn.axes[0].lines, "standard")
+    np.testing.assert_array_equal(bold.get_ydata(), results.hessian_eigenvalue.sel(rank=1))
+    np.testing.assert_array_equal(thin.get_ydata(), results.hessian_eigenvalue.sel(rank=2))
+    assert bold.get_linewidth() > 2 * thin.get_linewidth()
+    assert legend(drawn) == ["standard", "largest", "second"]
+
+
+def test_the_edge_of_stability_is_drawn_once_for_each_learning_rate(build: Build) -> None:
+    series = build.series(build.layered(), build.layered(), build.layered())
+    ax = sharpness.figure(series).axes[0]
+    (edge,) = labelled(ax.lines, "2/η")
+    assert (ys(edge), edge.get_color(), edge.get_linestyle()) == ([20, 20], KEY, "--")
+    assert [text.get_text() for text in ax.texts] == ["2/η = 20"]
+    series[2].results.attrs["lr"] = 0.001
+    ax = sharpness.figure(series).axes[0]
+    edges = {ys(line)[0]: line.get_color() for line in labelled(ax.lines, "2/η")}
+    assert edges == {2000: look(2).colour, 20: KEY}
+    assert ax.get_ylim()[1] > 2000
+
+
+@pytest.mark.parametrize(("steps", "scale"), [(range(0, 10), "linear"), (range(0, 200), "log")])
+def test_a_wide_range_is_logarithmic(build: Build, steps: range, scale: str) -> None:
+    results = build.layered(steps=steps).isel(rank=[0])
+    results["hessian_eigenvalue"] = 4 + results.hessian_eigenvalue
+    assert sharpness.figure(build.series(results)).axes[0].get_yscale() == scale
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
+def test_no_value_breaks_the_axes(build: Build, bad: float) -> None:
+    drawn = sharpness.figure(build.series(xr.full_like(build.layered(steps=[0, 5]), bad)))
+    drawn.draw_without_rendering()
+    ax = drawn.axes[0]
+    assert np.isfinite(ax.get_ylim()).all()
+    if not np.isfinite(bad):
+        assert xs(labelled(ax.lines, "not finite")[0]) == [0, 5]
