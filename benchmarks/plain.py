@@ -59,13 +59,13 @@ def train(model: nn.Module, batches: DataLoader[Example], steps: int, lr: float,
     losses: list[float] = []
     while True:
         for inputs, targets in batches:
-            if len(losses) == steps:
-                return losses
             optimizer.zero_grad()
             loss = functional.cross_entropy(model(inputs), targets)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.item())
+            if len(losses) == steps:
+                return losses
 
 
 def scan(

@@ -18,7 +18,7 @@ def train(setup: Setup) -> list[str]:
     config, model = setup.train, setup.model()
     evaluations = math.ceil(config.steps / config.eval_every) + 1
     checkpoints = math.ceil(config.steps / config.checkpoint_every) + 1
-    sample = setup.data.train.choose(config.eval_examples, "first", setup.config.seed)
+    sample = setup.data.train.choose(config.eval_examples, "first", setup.config.seed, "train.eval_examples")
     examples = evaluations * (len(sample) + len(setup.data.test))
     return [
         f"{setup.config.model.name} with {count_parameters(model):,} parameters",
@@ -50,7 +50,7 @@ def surface(setup: Setup) -> list[str]:
     config = setup.config.surface
     points = config.x[2] * (config.y[2] if config.y else 1)
     split = setup.data.train if config.data.split == "train" else setup.data.test
-    examples = len(split.choose(config.data.examples, config.data.choose, setup.config.seed))
+    examples = len(split.choose(config.data.examples, config.data.choose, setup.config.seed, "surface.data.examples"))
     return [
         f"around {checkpoint_file(setup)}",
         f"{points:,} points of {examples:,} examples: {points * examples:,} forward",

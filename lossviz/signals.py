@@ -53,5 +53,5 @@ def deferred() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def _raise(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+def _raise(number: int, _: FrameType | None) -> None:
     raise Stopped(number)

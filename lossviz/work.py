@@ -9,6 +9,7 @@ import torch
 
 from lossviz import plan
 from lossviz.config import Config
+from lossviz.config.data import Cifar10
 from lossviz.engine.setup import Setup, prepare
 from lossviz.engine.train import train as train_variant
 from lossviz.errors import WorkError
@@ -74,7 +75,7 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
     said = None
     for run, config in jobs:
         with _memory(run):
-            setup = prepare(config, run, options.device)
+            setup = prepare(_offline(config) if options.dry_run else config, run, options.device)
             lines = command.planned(setup)  # refuses before anything is touched
             if said != setup.backend:
                 report.say(setup.backend.line())
@@ -87,6 +88,13 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
             with deferred() as stop, run.writing(config, fresh=command.files(run, config) if options.fresh else []):
                 command.action(setup, report, stop)
             stop.obey()
+
+
+def _offline(config: Config) -> Config:
+    """The same without downloads."""
+    if not isinstance(config.data, Cifar10):
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"download": False})})
 
 
 @contextmanager

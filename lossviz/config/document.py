@@ -26,11 +26,6 @@ class Loader(yaml.SafeLoader):
     Keys are text as it was written, so a variant may be called 1e-3.
     """
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - so PyYAML declares it
-    yaml_constructors = {  # noqa: RUF012
-        f"tag:yaml.org,2002:{name}": yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{name}"] for name in PLAIN
-    }
-
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Merge `<<`, then take every key as text."""
         self.flatten_mapping(node)
@@ -48,6 +43,11 @@ def _refuse_tag(_: Loader, node: yaml.Node) -> None:
     )
 
 
+# Declared here, and not inherited: tables of PyYAML that hold more than plain values.
+Loader.yaml_implicit_resolvers = {}
+Loader.yaml_constructors = {
+    f"tag:yaml.org,2002:{name}": yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{name}"] for name in PLAIN
+}
 Loader.add_constructor(None, _refuse_tag)
 for _name, _pattern, _first in (
     ("null", r"|~|null|Null|NULL", ["", "~", "n", "N"]),

@@ -30,9 +30,24 @@ class Config(Section):
         examples = self.data.examples
         if self.train and isinstance(examples, int) and self.train.batch_size > examples:
             raise ValueError(f"train.batch_size = {self.train.batch_size} is larger than data.examples = {examples}")
+        if self.train:
+            self._fits_training(self.train)
         if (self.model.name == "linear") != (self.data.name == "gaussian"):
             raise ValueError(
                 f"model.name = {self.model.name} does not fit data.name = {self.data.name}; linear goes with gaussian, "
                 "the others with images"
             )
         return self
+
+    def _fits_training(self, train: Train) -> None:
+        hooked = [measure for measure in ("activations", "sharpness") if measure in self.probe.measures]
+        if train.compile is True and hooked:
+            raise ValueError(f"train.compile = true hides the inside of the network, which {hooked[0]} needs; use auto")
+        if train.batch_size == 1 and self.model.norm not in ("none", "noise"):
+            raise ValueError(f"train.batch_size = 1 with model.norm = {self.model.norm}: statistics need two examples")
+        examples = self.probe.sharpness.examples
+        if isinstance(examples, int) and examples % train.batch_size:
+            raise ValueError(
+                f"probe.sharpness.examples = {examples} is not a multiple of train.batch_size = {train.batch_size}: "
+                "statistics of BatchNorm belong to whole minibatches"
+            )

@@ -25,15 +25,20 @@ class Probe(Section):
     every: Count = Field(100, description="Measure before the first step, every so many steps, and after the last.")
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = Field(
         ("landscape",),
-        description="landscape: loss and gradient at theta - eta * g for every length eta. shift: how a layer's gradient "
-        "changes when the layers before it take their step. activations: distribution of a layer's output before the "
-        "non-linearity. sharpness: largest eigenvalues of the Hessian.",
+        description="landscape: loss and gradient at theta - eta * g for every length eta. shift: how a layer's "
+        "gradient changes when the layers before it take their step. activations: distribution of a layer's output "
+        "before the non-linearity. sharpness: largest eigenvalues of the Hessian.",
     )
     lengths: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
         (0.05, 0.1, 0.2, 0.4), description="Step lengths eta along the negative gradient g."
     )
     layers: tuple[Count, ...] = Field(
         (), description="Weight layers of shift and activations, counted from 1 in the order of the network."
+    )
+    channel: Literal["drawn", "all"] = Field(
+        "drawn",
+        description="Which activations are described: those of one channel (unit) of each layer, drawn with the "
+        "seed, as in the paper; or all together, in which the jumps of single ones average out.",
     )
     sharpness: Sharpness = Field(default_factory=Sharpness, description="What sharpness is measured of.")
 

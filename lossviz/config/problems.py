@@ -136,7 +136,7 @@ def _guess(wrong: str, section: Sequence[str | int]) -> str:
     parts = {
         key: [part for part in alternatives(field) if is_model(part)] for key, field in Config.model_fields.items()
     }
-    homes = [key for key, models in parts.items() if any(name in model.model_fields for model in models)]  # type: ignore[attr-defined]
+    homes = [key for key, models in parts.items() if any(name in model.model_fields for model in models)]
     return f"{homes[0]}.{name}" if homes and not section else ""
 
 
@@ -149,7 +149,7 @@ def _keys_of(model: type[BaseModel]) -> list[str]:
 
 def _section(location: Sequence[str | int]) -> type[BaseModel]:
     model, _ = unwrap(_follow(location)[1])
-    return model  # type: ignore[return-value]
+    return model if is_model(model) else Config
 
 
 def _follow(location: Sequence[str | int]) -> tuple[Keys, object]:
@@ -163,7 +163,7 @@ def _follow(location: Sequence[str | int]) -> tuple[Keys, object]:
             items = next(get_args(part) for part in alternatives(base) if get_origin(part) is tuple)
             kind = items[0] if items[1:] == (...,) else items[piece]
         elif is_model(base):
-            kind = base.model_fields.get(piece, object)  # type: ignore[attr-defined]
+            kind = base.model_fields.get(piece, object)
         else:
             kind = next((model for model in members if (tag_of(model) or ())[1:] == (piece,)), kind)
             continue

@@ -109,8 +109,8 @@ def _merge_at(at: tuple[str, ...], base: Mapping[str, Any], changes: Mapping[str
     merged = dict(base)
     for key, value in changes.items():
         mine = merged.get(key)
-        both = isinstance(mine, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge_at((*at, key), mine, value) if both else value  # type: ignore[arg-type]
+        nested = isinstance(mine, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge_at((*at, key), mine or {}, value) if nested else value
     return merged
 
 

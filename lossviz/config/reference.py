@@ -103,7 +103,7 @@ def _default(field: FieldInfo) -> str:
 
 def _models(field: FieldInfo) -> list[type[BaseModel]]:
     kind, _ = unwrap(field)
-    return [model for model in alternatives(kind) if is_model(model)]  # type: ignore[misc]
+    return [model for model in alternatives(kind) if is_model(model)]
 
 
 def _escape(text: str) -> str:

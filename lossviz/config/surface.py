@@ -54,4 +54,7 @@ class Surface(Section):
         "frozen", description="BatchNorm at a moved point. frozen: the checkpoint's running statistics (Li et al.)."
     )
     data: SurfaceData = Field(default_factory=SurfaceData, description="The examples of the scan.")
-    batch_size: Count = Field(250, description="Examples per forward pass; changes the cost, not the meaning.")
+    batch_size: Literal["auto"] | Count = Field(
+        "auto",
+        description="Examples per forward pass; changes the cost, not the meaning. auto: 64 on a CPU, 1000 on a GPU.",
+    )

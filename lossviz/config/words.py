@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, TypeGuard, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -28,7 +28,7 @@ def describe(kind: object, tick: str = "", *, many: bool = False) -> str:
     if base in NOUNS:
         return _limited(NOUNS[base][many], notes, many)
     if is_model(base):
-        return f"a mapping with the keys {', '.join(f'{tick}{key}{tick}' for key in base.model_fields)}"  # type: ignore[attr-defined]
+        return f"a mapping with the keys {', '.join(f'{tick}{key}{tick}' for key in base.model_fields)}"
     choices = list(alternatives(kind))
     if any(is_model(choice) for choice in choices):
         key, _ = tag_of(choices[0]) or ("", "")
@@ -78,7 +78,7 @@ def alternatives(kind: object) -> Iterator[object]:
         yield plain
 
 
-def is_model(kind: object) -> bool:
+def is_model(kind: object) -> TypeGuard[type[BaseModel]]:
     """Whether a type is a section of the schema."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
@@ -86,7 +86,7 @@ def is_model(kind: object) -> bool:
 def tag_of(model: object) -> tuple[str, str] | None:
     """The key and value that choose a section among alternatives: `("name", "vgg")`."""
     for key in ("name", "kind"):
-        field = model.model_fields.get(key)  # type: ignore[attr-defined]
+        field = model.model_fields.get(key) if is_model(model) else None
         if field and get_origin(field.annotation) is Literal:
             return key, str(get_args(field.annotation)[0])
     return None

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossviz.data.minibatches import Minibatch
+from lossviz.engine.folding import Folded
 from lossviz.seeding import seeded
 
 PerExample = Callable[[Tensor, Tensor], Tensor]
@@ -51,6 +52,7 @@ class Objective:
         self.loss = loss
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.device = self.parameters[0].device
+        self._folded: Folded | None = None
 
     def differentiate(self, batch: Minibatch, parameters: Sequence[Tensor] | None = None) -> Differential:
         """Loss and gradient on a minibatch, with the network in the mode it is in; `.grad` is not touched.
@@ -71,25 +73,23 @@ class Objective:
                 outputs = self.model(batch.inputs)
             return outputs, self.loss(outputs, batch.targets).mean()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
         """Mean over all examples in eval mode, exact with a ragged last batch.
 
-        Sums are kept in float64 on the device, and read once at the end.
+        BatchNorm is folded into the weights, on a copy. Sums are kept in float64 on the device, and read once
+        at the end.
         """
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        try:
-            count, sums = 0, torch.zeros(3, dtype=torch.float64, device=self.device)
-            for inputs, targets in batches:
-                outputs = self.model(inputs)
-                losses = self.loss(outputs, targets).double()
-                sums += torch.stack([losses.sum(), losses.square().sum(), _correct(outputs, targets)])
-                count += len(targets)
-            total, squares, correct = sums.tolist()
-        finally:
-            for module, training in modes:
-                module.training = training
+        if self._folded is None:
+            self._folded = Folded(self.model)
+        model = self._folded.refresh()
+        count, sums = 0, torch.zeros(3, dtype=torch.float64, device=self.device)
+        for inputs, targets in batches:
+            outputs = model(inputs)
+            losses = self.loss(outputs, targets).double()
+            sums += torch.stack([losses.sum(), losses.square().sum(), _correct(outputs, targets)])
+            count += len(targets)
+        total, squares, correct = sums.tolist()
         mean = total / count
         variance = max(squares / count - mean * mean, 0.0) if squares < float("inf") else float("nan")
         # The variance of the mean of a sample: s^2 / N with s^2 = N / (N - 1) * variance.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.checkpoint import load_resume, load_tensors, save_resume, save_tensors
@@ -23,7 +24,6 @@ from lossviz.signals import StopRequest
 STEPS_BETWEEN_CHECKS = 16
 # A kill -9 costs at most about this much work; saving the largest network (VGG-19, momentum) takes 0.3 s.
 SECONDS_BETWEEN_SAVES = 60.0
-EVALUATION_BATCH = 250
 
 
 class Observer(Protocol):
@@ -127,17 +127,14 @@ class Training:
     def _update(self) -> None:
         """One step of the optimiser; step t's numbers belong to the point before it."""
         batch = self.minibatches(self.step)
-        self.objective.model.train()
-        decay = penalty(self.objective.parameters, penalty_decay(self.config))
-        here = self.objective.differentiate(batch)
-        self.stepper.take(here.gradient, self.step)
-        accuracy = here.correct * (100 / len(batch.targets))
-        self.curves.add(here.loss, accuracy, decay, learning_rate(self.config, self.step))
+        loss, accuracy, decay = update(self.objective, self.stepper, batch, self.step)
+        self.curves.add(loss, accuracy, decay, learning_rate(self.config, self.step))
         self.step += 1
 
     def _evaluate(self) -> None:
-        train = self.objective.evaluate(self.train_sample.batches(EVALUATION_BATCH))
-        test = self.objective.evaluate(self.setup.data.test.batches(EVALUATION_BATCH))
+        size = self.setup.backend.evaluation_batch
+        train = self.objective.evaluate(self.train_sample.batches(size))
+        test = self.objective.evaluate(self.setup.data.test.batches(size))
         values = {"train_loss": train.loss, "train_error": train.error, "val_loss": test.loss, "val_error": test.error}
         self.curves.add_evaluation(self.step, values)
 
@@ -166,6 +163,15 @@ class Training:
         self._write_results()
         save_resume(self._resume_file, self.step, self.objective.model, self.stepper.optimizer)
         self._saved_at = time.monotonic()
+
+
+def update(objective: Objective, stepper: Stepper, batch: Minibatch, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Train on one minibatch; loss, accuracy (%) and penalty at the point before, on the device."""
+    objective.model.train()
+    decay = penalty(objective.parameters, penalty_decay(stepper.config))
+    here = objective.differentiate(batch)
+    stepper.take(here.gradient, step)
+    return here.loss, here.correct * (100 / len(batch.targets)), decay
 
 
 def _due(step: int, every: int, last: bool) -> bool:

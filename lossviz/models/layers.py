@@ -15,20 +15,24 @@ class WeightLayer:
     Attributes:
         number: from 1.
         module: the convolution or linear layer.
-        output: the module whose output the non-linearity sees: the normalisation or noise that follows, or
-            the layer itself.
+        output: the module whose output goes on to the non-linearity (in a residual block through the sum with
+            the shortcut): the normalisation or noise that follows, or the layer itself.
         parameters: trainable tensors of the layer and of its normalisation.
     """
 
     number: int
-    module: nn.Module
+    module: nn.Conv2d | nn.Linear
     output: nn.Module
     parameters: list[nn.Parameter]
 
 
 def weight_layers(model: nn.Module) -> list[WeightLayer]:
-    """All convolutions and linear layers in the order in which the network defines them."""
-    leaves = [module for module in model.modules() if not list(module.children())]
+    """All convolutions and linear layers in the order of the network; those of shortcuts do not count (6n + 2)."""
+    leaves = [
+        module
+        for name, module in model.named_modules()
+        if not list(module.children()) and "shortcut" not in name.split(".")
+    ]
     layers: list[WeightLayer] = []
     for i, module in enumerate(leaves):
         if isinstance(module, nn.Conv2d | nn.Linear):

@@ -51,4 +51,6 @@ class LpNorm(nn.Module):
             return inputs.mean(others), size.amax(others)
         if self.p == 1:
             return inputs.mean(others), size.mean(others)
-        return inputs.mean(others), size.pow(self.p).mean(others).pow(1 / self.p)
+        # The root of zero, on a channel that is dead in this minibatch, has no finite derivative.
+        powers = size.pow(self.p).mean(others).clamp_min(torch.finfo(inputs.dtype).tiny)
+        return inputs.mean(others), powers.pow(1 / self.p)

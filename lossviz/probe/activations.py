@@ -7,16 +7,21 @@ import torch
 from torch import Tensor, nn
 
 from lossviz.models.layers import WeightLayer
+from lossviz.seeding import generator
 
 BINS = 64
 
 
 @contextmanager
-def listening(layers: Sequence[WeightLayer]) -> Iterator[dict[str, Tensor]]:
+def listening(layers: Sequence[WeightLayer], seed: int | None) -> Iterator[dict[str, Tensor]]:
     """Describe the outputs of some layers during the one forward pass inside the block.
 
     An output is a weight layer's after normalisation and noise and before the non-linearity, over batch and
     space. Histograms have 64 bins of equal width from the smallest to the largest finite value.
+
+    Args:
+        layers: the layers.
+        seed: draws one channel (or unit) of each layer, the same at every step; None takes all together.
 
     Yields:
         A mapping that is filled when the block ends, float64: activation_mean, activation_variance
@@ -30,7 +35,8 @@ def listening(layers: Sequence[WeightLayer]) -> Iterator[dict[str, Tensor]]:
     def listen(number: int) -> Callable[..., None]:
         def hook(_: nn.Module, __: object, output: Tensor) -> None:
             # Now and not later: the ReLU that follows works in place.
-            heard.setdefault(number, describe(output.detach()))
+            values = output.detach() if seed is None else output.detach()[:, channel(seed, number, output.shape[1])]
+            heard.setdefault(number, describe(values))
 
         return hook
 
@@ -43,6 +49,11 @@ def listening(layers: Sequence[WeightLayer]) -> Iterator[dict[str, Tensor]]:
             handle.remove()
     for name in heard[layers[0].number] if layers else ():
         found[name] = torch.stack([heard[layer.number][name] for layer in layers])
+
+
+def channel(seed: int, number: int, channels: int) -> int:
+    """The channel of a layer that stands for it."""
+    return int(torch.randint(channels, (), generator=generator(seed, "activation", number)))
 
 
 def describe(values: Tensor) -> dict[str, Tensor]:

@@ -22,6 +22,8 @@ def measure(
     weight_decay: float = 0.0,
     preview: Callable[[Vector], Vector] | None = None,
     subset: Sequence[Minibatch] = (),
+    *,
+    seed: int = 0,
 ) -> dict[str, Tensor]:
     """Measure what the configuration names, on one minibatch, with the network in training mode.
 
@@ -34,6 +36,7 @@ def measure(
         weight_decay: of the penalty.
         preview: from a gradient to the parameters after the optimiser's step; needed for `shift`.
         subset: what `sharpness` is measured on; the minibatch unless given.
+        seed: draws the channels of `activations`.
 
     Returns:
         float64 tensors: loss, grad_norm and penalty, each (), and those of the measures.
@@ -41,7 +44,8 @@ def measure(
     layers = pick(objective.model, config.layers) if {"shift", "activations"} & set(config.measures) else []
     with undisturbed(objective.model) as origin:
         objective.model.train()
-        with listening(layers if "activations" in config.measures else []) as heard:
+        heard_layers = layers if "activations" in config.measures else []
+        with listening(heard_layers, seed if config.channel == "drawn" else None) as heard:
             base = objective.differentiate(batch)
         found = {
             "loss": base.loss.double(),

@@ -71,7 +71,9 @@ class Prober:
         """Measure at the present point, on the minibatch of this step, before the step is taken."""
         preview = partial(stepper.preview, step=step)
         decay = penalty_decay(stepper.config)
-        self.rows[step] = _at_home(measure(objective, batch, self.config, decay, preview, self.subset))
+        self.rows[step] = _at_home(
+            measure(objective, batch, self.config, decay, preview, self.subset, seed=self.setup.config.seed)
+        )
 
     def save(self) -> None:
         """Write probe.nc."""

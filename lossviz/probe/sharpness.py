@@ -1,5 +1,6 @@
 """The largest eigenvalues of the Hessian of the loss."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,8 +21,8 @@ def sharpness(objective: Objective, batches: Sequence[Minibatch], count: int) ->
     """The largest eigenvalues of H = grad^2 L, the Hessian of the mean loss over some batches.
 
     Lanczos with full reorthogonalisation on Hessian-vector products H v = grad <grad L, v>, from a fixed start
-    vector; keeps one vector of the size of the network a step, mostly 10 to 20 of them. Gradient descent with step eta
-    is stable on a quadratic while the largest eigenvalue is below 2 / eta.
+    vector; keeps one float64 vector of the size of the network a product, mostly 10 to 20 of them an eigenvalue.
+    Gradient descent with step eta is stable on a quadratic while the largest eigenvalue is below 2 / eta.
 
     Args:
         objective: in the mode in which the loss is meant.
@@ -30,56 +31,71 @@ def sharpness(objective: Objective, batches: Sequence[Minibatch], count: int) ->
 
     Returns:
         float64 (count,), descending; NaN where the gradient is not finite, where an eigenvalue has not
-        converged after 100 products, and beyond the number of parameters.
+        converged within 100 products, and beyond the number of parameters.
 
     Raises:
         WorkError: the network has no second derivatives.
     """
     sizes = [parameter.numel() for parameter in objective.parameters]
-    dtype = objective.parameters[0].dtype
 
     def product(vector: Tensor) -> Tensor:
-        pieces = torch.split(vector, sizes)
-        parts = [piece.view(parameter.shape) for piece, parameter in zip(pieces, objective.parameters, strict=True)]
-        return hessian_vector_product(objective, batches, parts).to(dtype)
+        parts = [
+            piece.view(parameter.shape).to(parameter.dtype)
+            for piece, parameter in zip(torch.split(vector, sizes), objective.parameters, strict=True)
+        ]
+        return hessian_vector_product(objective, batches, parts)
 
     start = torch.randn(sum(sizes), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return lanczos(product, start.to(objective.device, dtype), count)
+    return lanczos(product, start.to(objective.device), count)
 
 
 def lanczos(product: Callable[[Tensor], Tensor], start: Tensor, count: int) -> Tensor:
     """The largest eigenvalues (algebraically) of a symmetric operator, float64 (count,), descending.
 
+    One at a time, each in the complement of the eigenvectors before it: so repeated eigenvalues are found as
+    often as they are there, which one Krylov space never shows.
+
     Args:
-        product: from a vector (n,) to the operator applied to it.
-        start: a vector (n,), not orthogonal to the eigenvectors wanted.
+        product: from a float64 vector (n,) to the operator applied to it.
+        start: a random float64 vector (n,).
         count: how many; NaN where one has not converged, or n is smaller.
     """
+    values: list[float] = []
+    vectors: list[Tensor] = []
+    while len(values) < min(count, len(start)):
+        value, vector = _largest(product, torch.roll(start, len(values)), vectors)
+        values.append(value)
+        if vector is None:
+            break
+        vectors.append(vector)
+    return torch.tensor(values + [math.nan] * (count - len(values)), dtype=torch.float64)
+
+
+def _largest(
+    product: Callable[[Tensor], Tensor], start: Tensor, known: Sequence[Tensor]
+) -> tuple[float, Tensor | None]:
+    """The largest eigenvalue in the complement of known eigenvectors, with its vector where it has converged."""
+    start = _orthogonal(start, known)
     basis = [start / start.norm()]
     diagonal: list[float] = []
     beside: list[float] = []
-    found = torch.full((count,), float("nan"), dtype=torch.float64)
     while True:
         image = product(basis[-1])
-        diagonal.append(float(image.double() @ basis[-1].double()))
-        image = _orthogonal(image, basis)
-        length = float(image.double().norm())
-        if not torch.isfinite(torch.tensor([diagonal[-1], length])).all():
-            return found
+        diagonal.append(float(image @ basis[-1]))
+        image = _orthogonal(image, [*known, *basis])
+        length = float(image.norm())
+        if not math.isfinite(diagonal[-1] + length):
+            return math.nan, None
         values, vectors = eigh_tridiagonal(diagonal, beside)
         scale = max(abs(values[0]), abs(values[-1]))
-        residuals = torch.from_numpy(length * abs(vectors[-1])[::-1])[:count]
-        if len(basis) == len(start):
-            residuals = residuals * 0
-        good = residuals <= TOLERANCE * scale
-        if (len(good) == count and good.all()) or len(basis) in (len(start), MOST_STEPS):
-            break
-        if length <= 1e-6 * scale:  # the space is exhausted: go on in one that it has not seen
-            image, length = _orthogonal(torch.roll(start, len(basis)), basis), 0.0
+        if length * abs(vectors[-1, -1]) <= TOLERANCE * scale or len(basis) + len(known) == len(start):
+            weights = torch.from_numpy(vectors[:, -1].copy()).to(start)
+            vector = torch.stack(basis, dim=1) @ weights
+            return float(values[-1]), vector / vector.norm()
+        if len(basis) == MOST_STEPS:
+            return math.nan, None
         beside.append(length)
-        basis.append(image / image.norm())
-    found[: len(good)][good] = torch.from_numpy(values[::-1][:count].copy())[good]
-    return found
+        basis.append(image / length)
 
 
 def _orthogonal(vector: Tensor, basis: Sequence[Tensor]) -> Tensor:
@@ -114,9 +130,11 @@ def _differentiate_all(value: Tensor, parameters: Sequence[Tensor]) -> list[Tens
     try:
         for parameter in parameters:
             parameter.grad = None
-        value.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(value)
         return [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
     except RuntimeError as error:
+        if "differentiat" not in str(error) and "derivative" not in str(error):
+            raise  # out of memory, say
         raise WorkError(f"sharpness: this network has no second derivatives: {error}") from error
     finally:
         for parameter, grad in zip(parameters, kept, strict=True):

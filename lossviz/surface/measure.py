@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossviz.config.reading import shipped_configurations
 from lossviz.data.split import Split
@@ -48,15 +48,17 @@ def surface(setup: Setup, report: Report, stop: StopRequest) -> None:
         saved = load_results(file)
         _refuse_another(file, saved.attrs, attributes)
         grid.restore(saved)
+        vectors = _saved_directions(run.directions_file(config.name), model, vectors)
     else:
         save_tensors(run.directions_file(config.name), named(model, **vectors))
+    size = setup.backend.evaluation_batch if config.batch_size == "auto" else config.batch_size
     total, saved_at = grid.status.size, time.monotonic()
     if grid.done == total:
         report.say(f"{file}: nothing left to scan ({total:,} points)")
         return
     with run.stage(f"surface-{config.name}", **setup.facts()) as outcome:
         with report.track(f"scanning {run.variant}", total, "points", grid.done) as track:
-            for _ in scan(objective, vectors, grid, partial(examples.batches, config.batch_size)):
+            for _ in scan(objective, vectors, grid, partial(examples.batches, size)):
                 track.advance()
                 if stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
                     save_results(file, grid.dataset(attributes))
@@ -65,6 +67,15 @@ def surface(setup: Setup, report: Report, stop: StopRequest) -> None:
         save_results(file, grid.dataset(attributes))
         outcome["points"] = total
     report.say(f"{file}: {total:,} points, each the mean over {len(examples):,} examples")
+
+
+def _saved_directions(file: Path, model: nn.Module, drawn: dict[str, list[Tensor]]) -> dict[str, list[Tensor]]:
+    """The directions that a scan began with: another release of torch may draw others."""
+    saved = load_tensors(file)
+    return {
+        axis: [saved[name].to(part) for name, part in named(model, **{axis: vector}).items()]
+        for axis, vector in drawn.items()
+    }
 
 
 def checkpoint_file(setup: Setup) -> Path:
@@ -104,6 +115,8 @@ def _attributes(
     facts = setup.backend.facts()
     found: dict[str, str | int | float] = {
         "checkpoint": str(path),
+        "checkpoint_step": int(path.stem.removeprefix("step-")) if path.parent == setup.run.resume_file.parent else "",
+        "data_sha256": setup.facts()["data"][setup.config.surface.data.split],
         "checkpoint_sha256": hashlib.sha256(read(path)).hexdigest(),
         "examples": len(examples),
         "split": setup.config.surface.data.split,
@@ -137,4 +150,4 @@ def _protocol(attributes: Mapping[str, object]) -> dict[str, object]:
     # `last` may have become another checkpoint: its checksum tells.
     left_out = ("checkpoint", "batch_size")
     found["surface"] = {name: value for name, value in tree["surface"].items() if name not in left_out}
-    return {**found, "checkpoint_sha256": attributes["checkpoint_sha256"]}
+    return {**found, **{name: attributes[name] for name in ("checkpoint_sha256", "data_sha256", "precision")}}

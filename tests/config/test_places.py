@@ -101,8 +101,14 @@ def test_the_line_of_a_merged_key_is_where_it_was_written(tmp_path: Path) -> Non
         (("train.lr=abc",), "--set train.lr=abc: train.lr = abc\n  accepted: a number above 0"),
         (("seed=1", "seed=-2"), "--set seed=-2: seed = -2\n  accepted: a whole number from 0 to 4294967295"),
         (("train=1",), f"--set train=1: train = 1\n  accepted: a mapping with the keys {TRAIN_KEYS}"),
-        (("data=null",), "--set data=null: data has no value\n  accepted: a mapping with name: digits, cifar10 or gaussian"),
-        (("model=resnet",), "--set model=resnet: model = resnet\n  accepted: a mapping with name: vgg, resnet or linear"),
+        (
+            ("data=null",),
+            "--set data=null: data has no value\n  accepted: a mapping with name: digits, cifar10 or gaussian",
+        ),
+        (
+            ("model=resnet",),
+            "--set model=resnet: model = resnet\n  accepted: a mapping with name: vgg, resnet or linear",
+        ),
         (
             ("probe.lengths.0=3",),
             "--set probe.lengths.0=3: probe.lengths = {'0': 3}\n  accepted: a list of one or more numbers above 0",

@@ -90,8 +90,16 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "{steps: 1, schedule: {kind: step}}",
             "4: train.schedule.milestones is missing\n  accepted: a list of one or more whole numbers of at least 1",
         ),
-        ("probe", "", "5: probe has no value\n  accepted: a mapping with the keys every, measures, lengths, layers, sharpness"),
-        ("probe", "[1]", "5: probe = [1]\n  accepted: a mapping with the keys every, measures, lengths, layers, sharpness"),
+        (
+            "probe",
+            "",
+            "5: probe has no value\n  accepted: a mapping with the keys every, measures, lengths, layers, sharpness",
+        ),
+        (
+            "probe",
+            "[1]",
+            "5: probe = [1]\n  accepted: a mapping with the keys every, measures, lengths, layers, sharpness",
+        ),
         # names
         ("name", "absent", f": name is missing\n  accepted: {NAME}"),
         ("name", "", f"1: name has no value\n  accepted: {NAME}"),
@@ -128,8 +136,16 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("model", "{name: vgg, depth: 12}", "3: model.depth = 12\n  accepted: 9, 11, 13, 16 or 19"),
         ("model", "{name: vgg, depth: '11'}", "3: model.depth = '11'\n  accepted: 9, 11, 13, 16 or 19"),
-        ("model", "{name: vgg, norm: no}", "3: model.norm = 'no'\n  accepted: none, batch, noisy-batch, noise, l1, l2 or linf"),
-        ("model", "{name: vgg, norm: }", "3: model.norm has no value\n  accepted: none, batch, noisy-batch, noise, l1, l2 or linf"),
+        (
+            "model",
+            "{name: vgg, norm: no}",
+            "3: model.norm = 'no'\n  accepted: none, batch, noisy-batch, noise, l1, l2 or linf",
+        ),
+        (
+            "model",
+            "{name: vgg, norm: }",
+            "3: model.norm has no value\n  accepted: none, batch, noisy-batch, noise, l1, l2 or linf",
+        ),
         (
             "surface",
             "{checkpoint: -1}",
@@ -139,7 +155,11 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("probe", "{lengths: 1}", "5: probe.lengths = 1\n  accepted: a list of one or more numbers above 0"),
         ("probe", "{lengths: []}", "5: probe.lengths = []\n  accepted: a list of one or more numbers above 0"),
         ("probe", "{lengths: [0, 1]}", "5: probe.lengths[0] = 0\n  accepted: a number above 0"),
-        ("probe", "{measures: [sharp]}", "5: probe.measures[0] = sharp\n  accepted: landscape, shift, activations or sharpness"),
+        (
+            "probe",
+            "{measures: [sharp]}",
+            "5: probe.measures[0] = sharp\n  accepted: landscape, shift, activations or sharpness",
+        ),
         ("data", "{name: digits, std: [0]}", "2: data.std[0] = 0\n  accepted: a number above 0"),
         (
             "surface",

@@ -96,7 +96,7 @@ def test_a_changed_tag_replaces_its_mapping(write: Write, variants: str, overrid
 def test_a_repeated_tag_replaces_nothing(write: Write) -> None:
     text = BASE + "surface: {directions: {seed: 7}}\nvariants: {a: {model: {name: vgg, depth: 9}}}\n"
     (config,) = read(write(text), ["surface.directions.kind=random", "train.schedule.kind=step"])
-    assert config.model.width == 0.5
+    assert config.model.model_dump()["width"] == 0.5
     assert config.surface.directions.seed == 7
     assert config.train is not None
     assert config.train.schedule == Step(kind="step", milestones=(10, 20), gamma=0.5)

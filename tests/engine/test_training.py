@@ -187,7 +187,7 @@ def test_a_replay_that_departs_says_where(tmp_path: Path) -> None:
     tensors = load_tensors(file)
     name = next(iter(tensors))
     tensors[name] = torch.nextafter(tensors[name], torch.tensor(2.0))
-    save_tensors(file, tensors, step="4")
+    save_tensors(file, tensors)
     with pytest.raises(WorkError, match=f"step-00000004.*departs from the training before step 4 .*{name}"):
         probe_training(setup, QUIET, StopRequest())
     assert tiny.checkpoints(setup.run)[file.name] == file.read_bytes()

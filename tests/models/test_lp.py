@@ -47,3 +47,11 @@ def test_gradient(p: float) -> None:
     layer = LpNorm(2, p).double()
     x = torch.randn(5, 2, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(layer, (x,))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, math.inf])
+def test_a_dead_channel_has_a_finite_gradient(p: float) -> None:
+    x = torch.zeros(4, 2, requires_grad=True)
+    LpNorm(2, p)(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()

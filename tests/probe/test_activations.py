@@ -10,27 +10,31 @@ from lossviz.config.probe import Probe
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.models.build import build
-from lossviz.probe.activations import BINS, describe
+from lossviz.probe.activations import BINS, channel, describe
 from lossviz.probe.measures import measure
 from lossviz.seeding import seeded
 
-PROBE = Probe(measures=("activations",), layers=(1, 4, 8, 9))
+PROBE = Probe(measures=("activations",), layers=(1, 4, 8, 9), channel="all")
+DRAWN = Probe(measures=("activations",), layers=(1, 4, 8, 9))
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "noisy-batch", "l1"])
-def test_what_the_next_layer_sees_before_the_non_linearity(norm: str) -> None:
+@pytest.mark.parametrize("config", [PROBE, DRAWN], ids=lambda config: config.channel)
+def test_what_the_next_layer_sees_before_the_non_linearity(norm: str, config: Probe) -> None:
     """Inputs of the ReLUs (and the output of the last layer), copied before the ReLU works in place."""
     model = build(Vgg(name="vgg", depth=9, width=0.0625, norm=norm), 1, 10).double().train()  # type: ignore[arg-type]
     batch = Minibatch(torch.rand(6, 1, 32, 32, dtype=torch.float64), torch.arange(6), 3)
-    found = measure(Objective(model), batch, PROBE)
+    found = measure(Objective(model), batch, config, seed=7)
     seen: list[Tensor] = []
     for module in model.modules():
         if isinstance(module, nn.ReLU):
             module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
     with seeded(torch.device("cpu"), 3), torch.no_grad():
         seen.append(model(batch.inputs))
-    for i, number in enumerate(PROBE.layers):
+    for i, number in enumerate(config.layers):
         values = seen[number - 1].numpy()
+        if config is DRAWN:
+            values = values[:, channel(7, number, values.shape[1])]
         np.testing.assert_allclose(found["activation_mean"][i], values.mean(), rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(found["activation_variance"][i], values.var(), rtol=1e-10)
         edges = found["activation_edge"][i].numpy()
@@ -53,3 +57,10 @@ def test_listening_leaves_no_hooks() -> None:
     model = build(Vgg(name="vgg", depth=9, width=0.0625), 1, 10)
     measure(Objective(model), Minibatch(torch.rand(2, 1, 32, 32), torch.arange(2), 0), PROBE)
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_drawn_channels() -> None:
+    """The same at every step, different between layers and seeds, and every channel can be drawn."""
+    assert channel(0, 2, 64) == channel(0, 2, 64)
+    assert len({channel(0, number, 512) for number in range(1, 17)}) > 8
+    assert {channel(seed, 2, 4) for seed in range(60)} == {0, 1, 2, 3}
