@@ -33,7 +33,11 @@ app = typer.Typer(
 )
 
 ConfigSource = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one that ships with lossviz: quickstart.")
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A YAML file, or the name of one that ships with lossviz: quickstart, batchnorm-small, ...",
+    ),
 ]
 AnySource = Annotated[
     str,

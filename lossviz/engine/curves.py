@@ -86,6 +86,6 @@ class Curves:
             attrs={
                 **protocol(self.config, "training curves"),
                 "steps": self.config.train.steps,
-                "diverged_at": -1 if self.diverged_at is None else self.diverged_at,
+                **({} if self.diverged_at is None else {"diverged_at": self.diverged_at}),
             },
         )

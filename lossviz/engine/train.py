@@ -1,5 +1,7 @@
 """`lossviz train`: train a variant, or go on where it stopped."""
 
+import math
+
 from lossviz.engine.setup import Setup
 from lossviz.engine.training import Observer, Training
 from lossviz.errors import RequestError
@@ -47,7 +49,7 @@ def _over(run: Run) -> tuple[str, int] | None:
     if run.record().get("train", {}).get("status") not in OVER or not run.train_file.exists():
         return None
     protocol = load_results(run.train_file).attrs
-    if protocol["diverged_at"] >= 0:
+    if "diverged_at" in protocol:
         return "diverged", int(protocol["diverged_at"])
     last = int(protocol["steps"])
     return ("done", last) if run.checkpoint_file(last).exists() else None
@@ -71,5 +73,7 @@ def _how(status: str, last_step: int) -> str:
 def _errors(training: Training) -> str:
     if training.curves.diverged_at is not None or not training.curves.evaluations:
         return ""
-    _, train_error, _, val_error = training.curves.evaluations[max(training.curves.evaluations)]
+    train_loss, train_error, val_loss, val_error = training.curves.evaluations[max(training.curves.evaluations)]
+    if math.isnan(train_error):  # regression
+        return f", loss {train_loss:.4g} on the training and {val_loss:.4g} on the test set"
     return f", error {train_error:.2f} % on the training and {val_error:.2f} % on the test set"

@@ -91,7 +91,7 @@ def _probed(runs: Sequence[Shown], quantity: str, options: Options) -> list[Seri
     for each in runs:
         results, trained = _load(each.run.probe_file), _load(each.run.train_file)
         if results is not None and probed.has(results, quantity):
-            diverged_at = -1 if trained is None else int(trained.attrs["diverged_at"])
+            diverged_at = None if trained is None else trained.attrs.get("diverged_at")
             curves = published("landscape", each.run.config()) if options.reference else {}
             series.append(Series(each.label, each.look, results, probed.note(results, diverged_at), curves))
     return series

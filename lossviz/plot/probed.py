@@ -8,10 +8,10 @@ def has(results: xr.Dataset, quantity: str) -> bool:
     return quantity in results and results[quantity].size > 0
 
 
-def note(results: xr.Dataset, diverged_at: int) -> str:
+def note(results: xr.Dataset, diverged_at: int | None) -> str:
     """What a reader must know: where the training diverged, and whether steps are still to be measured."""
     measured, planned = results.sizes["step"], int(results.attrs["planned"])
-    notes = [f"diverged at step {diverged_at}"] if diverged_at >= 0 else []
+    notes = [f"diverged at step {diverged_at}"] if diverged_at is not None else []
     if measured < planned:
         notes.append(f"partial: {measured} of {planned} steps")
     return ", ".join(notes)

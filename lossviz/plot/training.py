@@ -34,7 +34,7 @@ def is_empty(results: xr.Dataset) -> bool:
 
 def note(results: xr.Dataset) -> str:
     """What a reader must know: that the training diverged, or is not over."""
-    if results.attrs["diverged_at"] >= 0:
+    if "diverged_at" in results.attrs:
         return f"diverged at step {results.attrs['diverged_at']}"
     recorded, planned = results.sizes["step"], results.attrs["steps"]
     return f"partial: {recorded} of {planned} steps" if recorded < planned else ""
@@ -106,13 +106,13 @@ def _draw_splits(ax: Axes, each: Series, quantity: str) -> None:
 
 def _mark_divergence(ax: Axes, each: Series, step: Floats, values: Floats) -> None:
     last = np.flatnonzero(np.isfinite(values))[-1:]
-    if each.results.attrs["diverged_at"] >= 0 and len(last):
+    if "diverged_at" in each.results.attrs and len(last):
         style: dict[str, Any] = {"marker": "X", "markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.5}
         ax.plot(step[last], values[last], **style, color=each.look.colour, zorder=5, label="diverged")
 
 
 def _handle(each: Series) -> Artist:
-    marker = "X" if each.results.attrs["diverged_at"] >= 0 else each.look.marker
+    marker = "X" if "diverged_at" in each.results.attrs else each.look.marker
     return Line2D([], [], color=each.look.colour, linestyle=each.look.line, marker=marker, markersize=4)
 
 

@@ -38,7 +38,7 @@ class Build:
             save_results(file, results)
         return run
 
-    def train(self, steps: int = 200, recorded: int = 200, diverged_at: int = -1) -> xr.Dataset:
+    def train(self, steps: int = 200, recorded: int = 200, diverged_at: int | None = None) -> xr.Dataset:
         step = np.arange(recorded)
         at = np.arange(0, recorded + 1, 25) if recorded else np.empty(0, int)
         by_step = {"loss": 2.0 / (1 + step), "accuracy": 90.0 * step / 200, "penalty": 0 * step, "lr": 0.1 + 0 * step}
@@ -52,7 +52,7 @@ class Build:
             {name: variable("step", values, name, "1") for name, values in by_step.items()}
             | {name: variable("eval_step", values, name, "1") for name, values in by_eval.items()},
             coords={"step": variable("step", step, "step", "1"), "eval_step": variable("eval_step", at, "step", "1")},
-            attrs={"steps": steps, "diverged_at": diverged_at},
+            attrs={"steps": steps, **({} if diverged_at is None else {"diverged_at": diverged_at})},
         )
 
     def probe(
