@@ -78,7 +78,7 @@ def test_every_wrong_key_is_told_once(tmp_path: Path) -> None:
         "c.yaml, line 5: seed = x\n"
         "  accepted: a whole number from 0 to 4294967295\n"
         "c.yaml, line 6: surface.batch_size = 0\n"
-        "  accepted: a whole number of at least 1\n"
+        "  accepted: auto or a whole number of at least 1\n"
         "c.yaml, line 7 (variant c): probe.every = 0\n"
         "  accepted: a whole number of at least 1"
     )

@@ -93,12 +93,12 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "probe",
             "",
-            "5: probe has no value\n  accepted: a mapping with the keys every, measures, lengths, layers, sharpness",
+            "5: probe has no value\n  accepted: a mapping with the keys every, measures, lengths, layers, channel, sharpness",
         ),
         (
             "probe",
             "[1]",
-            "5: probe = [1]\n  accepted: a mapping with the keys every, measures, lengths, layers, sharpness",
+            "5: probe = [1]\n  accepted: a mapping with the keys every, measures, lengths, layers, channel, sharpness",
         ),
         # names
         ("name", "absent", f": name is missing\n  accepted: {NAME}"),

@@ -45,6 +45,7 @@ def test_what_is_left_out() -> None:
         "measures": ["landscape"],
         "lengths": [0.05, 0.1, 0.2, 0.4],
         "layers": [],
+        "channel": "drawn",
         "sharpness": {"eigenvalues": 1, "examples": "minibatch"},
     }
     assert (made["surface"]["x"], made["surface"]["y"]) == ([-1.0, 1.0, 51], None)

@@ -124,7 +124,7 @@ class Build:
 def _note(results: xr.Dataset) -> str:
     if "status" in results:
         return scan.note(results)
-    return training.note(results) if "eval_step" in results.dims else probed.note(results, -1)
+    return training.note(results) if "eval_step" in results.dims else probed.note(results, None)
 
 
 @pytest.fixture
