@@ -93,7 +93,8 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "probe",
             "",
-            "5: probe has no value\n  accepted: a mapping with the keys every, measures, lengths, layers, channel, sharpness",
+            "5: probe has no value\n"
+            "  accepted: a mapping with the keys every, measures, lengths, layers, channel, sharpness",
         ),
         (
             "probe",
