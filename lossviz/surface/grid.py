@@ -9,7 +9,7 @@ import xarray as xr
 from lossviz.config.surface import Axis
 from lossviz.results import variable
 
-TODO, DONE, NOT_FINITE = 0, 1, 2
+TO_DO, DONE, NOT_FINITE = 0, 1, 2
 Index = tuple[int, ...]
 
 
@@ -27,7 +27,7 @@ class Grid:
     Attributes:
         axes: coordinates by axis, in the order of the arrays' dimensions: ("y", "x") or ("x",).
         values: loss, loss_stderr, error and seconds, float64; NaN where nothing is known.
-        status: int8; TODO, DONE or NOT_FINITE.
+        status: int8; TO_DO, DONE or NOT_FINITE.
     """
 
     axes: dict[str, np.ndarray]
@@ -49,7 +49,7 @@ class Grid:
 
     def todo(self) -> Iterator[tuple[Index, dict[str, float]]]:
         """Index and coordinates of every point that is still to do."""
-        for index in zip(*np.nonzero(self.status == TODO), strict=True):
+        for index in zip(*np.nonzero(self.status == TO_DO), strict=True):
             where = {name: float(axis[i]) for (name, axis), i in zip(self.axes.items(), index, strict=True)}
             yield tuple(int(i) for i in index), where
 
@@ -62,7 +62,7 @@ class Grid:
     @property
     def done(self) -> int:
         """Number of points that are known."""
-        return int((self.status != TODO).sum())
+        return int((self.status != TO_DO).sum())
 
     def dataset(self, attributes: dict[str, str | int | float]) -> xr.Dataset:
         """As in docs/results.md."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lossviz.surface.grid import DONE, NOT_FINITE, TODO, Grid, coordinates
+from lossviz.surface.grid import DONE, NOT_FINITE, TO_DO, Grid, coordinates
 
 
 @pytest.mark.parametrize("count", [3, 5, 21, 51, 101, 401])
@@ -35,7 +35,7 @@ def test_every_value_is_a_result() -> None:
     grid = Grid.empty((0, 1, 6), None)
     for i, loss in enumerate((0.0, -1.0, np.nan, np.inf, -np.inf)):
         grid.put((i,), loss, 0, 0, 0)
-    assert grid.status.tolist() == [DONE, DONE, NOT_FINITE, NOT_FINITE, NOT_FINITE, TODO]
+    assert grid.status.tolist() == [DONE, DONE, NOT_FINITE, NOT_FINITE, NOT_FINITE, TO_DO]
     assert [index for index, _ in grid.todo()] == [(5,)]
     again = Grid.empty((0, 1, 6), None)
     again.restore(grid.dataset({}))
