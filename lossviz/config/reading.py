@@ -76,12 +76,12 @@ def read(source: str, overrides: Sequence[str] = (), only: Sequence[str] = ()) -
         raise RequestError(
             f"{shown(document.path)}: there is no variant {', '.join(unknown)}\n  variants: {', '.join(named)}"
         )
-    base = {key: value for key, value in tree.items() if key != "variants"}
+    base = _tagged({key: value for key, value in tree.items() if key != "variants"})
     configs, problems = [], []
     for name, changes in named.items():
         if only and name not in only:
             continue
-        merged = {"variant": name, "siblings": list(named), **_merge(base, changes, *outer)}
+        merged = {"variant": name, "siblings": list(named), **_tagged(_merge(base, changes, *outer))}
         try:
             configs.append(Config.model_validate_json(json.dumps(merged)))
         except ValidationError as error:
@@ -112,6 +112,25 @@ def _merge_at(at: tuple[str, ...], base: Mapping[str, Any], changes: Mapping[str
         nested = isinstance(mine, Mapping) and isinstance(value, Mapping)
         merged[key] = _merge_at((*at, key), mine or {}, value) if nested else value
     return merged
+
+
+def _tagged(tree: dict[str, Any]) -> dict[str, Any]:
+    """The same with the tags that people may leave out or write shorter: one place, so that the schema has one form.
+
+    `directions` without a kind are random; `model` and `data` with a target are a person's own;
+    `torchvision/resnet18` is the network of that name of torchvision.
+    """
+    tree = dict(tree)
+    for section in ("model", "data", "loss"):
+        mapping = tree.get(section)
+        if isinstance(mapping, Mapping) and "target" in mapping:
+            tree[section] = {"name": "own", **mapping}
+    model, surface = tree.get("model"), tree.get("surface")
+    if isinstance(model, Mapping) and str(model.get("name", "")).startswith("torchvision/"):
+        tree["model"] = {**model, "name": "torchvision", "network": model["name"].partition("/")[2]}
+    if isinstance(surface, Mapping) and isinstance(surface.get("directions"), Mapping):
+        tree["surface"] = {**surface, "directions": {"kind": "random", **surface["directions"]}}
+    return tree
 
 
 def _variants(tree: Mapping[str, Any], sources: Sources) -> dict[str, Mapping[str, Any]]:

@@ -2,59 +2,98 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from lossviz.config.section import AllOrCount, Count, Name, Section, Seed
+from lossviz.config.directions import Checkpoint, Directions, Hessian, Random, Toward
+from lossviz.config.section import AllOrCount, AutoOrBool, Count, Name, Section
+
+Bound = Literal["auto"] | float
+Metric = Literal["gradient", "hessian"]
 
 
-def _grows(axis: tuple[float, float, int]) -> tuple[float, float, int]:
+def _grows(axis: tuple[Bound, Bound, int]) -> tuple[Bound, Bound, int]:
     low, high, _ = axis
-    if low >= high:
+    if low != "auto" and high != "auto" and low >= high:
         raise ValueError(f"the range must grow: min = {low:g} is not below max = {high:g}")
     return axis
 
 
-Axis = Annotated[tuple[float, float, Annotated[int, Field(ge=2)]], AfterValidator(_grows)]
-
-
-class Directions(Section):
-    """Gaussian directions, one number per parameter, rescaled to the weights (Li et al. 2018, section 4)."""
-
-    kind: Literal["random"] = Field("random", description="How the directions are found. random: drawn.")
-    normalize: Literal["filter", "layer", "none"] = Field(
-        "filter",
-        description="Give every filter (output channel or row), or every tensor, of the direction "
-        "the norm of the weights' own.",
-    )
-    ignore: tuple[Literal["bias", "norm"], ...] = Field(
-        ("bias", "norm"), description="Kinds of parameters that stay at the checkpoint's values."
-    )
-    seed: Seed = Field(123, description="Of the draw; independent of the experiment's seed.")
+Axis = Annotated[tuple[Bound, Bound, Annotated[int, Field(ge=2)]], AfterValidator(_grows)]
 
 
 class SurfaceData(Section):
     """The examples over which the loss of every point is averaged; never augmented."""
 
-    split: Literal["train", "test"] = Field("train", description="Which split of the data set.")
-    examples: AllOrCount = Field("all", description="How many examples.")
+    split: Literal["train", "test", "both"] = Field("train", description="Which split of the data set, or each of them.")
+    examples: AllOrCount = Field("all", description="How many examples (of each split).")
     choose: Literal["first", "stratified"] = Field("first", description="Which ones, when fewer than all.")
+
+
+class Statistics(Section):
+    """The minibatches whose statistics BatchNorm takes in the modes batch and recalibrate."""
+
+    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="Examples in each.")
+    batches: Count = Field(20, description="recalibrate: how many, of training examples.")
 
 
 class Surface(Section):
     """A scan of the loss around a checkpoint theta: L(theta + x * d1 + y * d2)."""
 
     name: Name = Field("main", description="Several scans of one run live side by side under their names.")
-    checkpoint: Literal["last"] | Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)] = Field(
+    checkpoint: Checkpoint = Field(
         "last", description="last, a step, or the path of a safetensors file or a PyTorch state_dict."
     )
-    x: Axis = Field((-1.0, 1.0, 51), description="min, max and number of points along the first direction.")
+    x: Axis = Field(
+        ("auto", "auto", 51),
+        description="min, max and number of points along the first direction. auto: -1 and 1; toward -0.5 and 1.5; pca "
+        "the path and a fifth of it on either side; gradient minus one and four learning rates.",
+    )
     y: Axis | None = Field(None, description="The same along the second direction; without it the scan is a line.")
-    directions: Directions = Field(default_factory=Directions, description="The directions d1 and d2.")
-    batch_norm: Literal["frozen"] = Field(
-        "frozen", description="BatchNorm at a moved point. frozen: the checkpoint's running statistics (Li et al.)."
+    directions: Directions = Field(default_factory=Random, description="The directions d1 and d2.")
+    trajectory: AutoOrBool = Field(
+        "auto",
+        description="Also measure the run's checkpoints: their own loss, their place in the plane, their distance from "
+        "it and the loss there. auto: where directions are pca.",
+    )
+    batch_norm: Literal["frozen", "batch", "recalibrate", "interpolate"] = Field(
+        "frozen",
+        description="BatchNorm at a moved point. frozen: the checkpoint's running statistics (Li et al.). batch: "
+        "those of each minibatch. recalibrate: re-estimated at every point. interpolate: running statistics move with "
+        "the directions (kinds toward, pca and file).",
+    )
+    statistics: Statistics = Field(default_factory=Statistics, description="Minibatches of batch and recalibrate.")
+    metrics: tuple[Metric, ...] = Field(
+        (),
+        description="Beside loss and error, of the parameters that directions may move: gradient, its norm; hessian, "
+        "the extreme eigenvalues of the Hessian and |smallest / largest|, the convexity map. Both cost many passes.",
     )
     data: SurfaceData = Field(default_factory=SurfaceData, description="The examples of the scan.")
     batch_size: Literal["auto"] | Count = Field(
         "auto",
-        description="Examples per forward pass; changes the cost, not the meaning. auto: 64 on a CPU, 1000 on a GPU.",
+        description="Examples per forward pass; changes the cost, not the meaning. auto: the fastest of a few, measured.",
     )
+    compile: AutoOrBool = Field(
+        "auto", description="torch.compile the forward pass. auto: when the scan is long enough to pay for it."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Surface":
+        plane, directions = self.y is not None, self.directions
+        if isinstance(directions, Toward) and plane != (len(directions.checkpoints) == 2):
+            needed = "a plane needs two checkpoints" if plane else "two checkpoints make a plane, which needs y"
+            raise ValueError(f"directions.checkpoints = {list(directions.checkpoints)}: {needed}")
+        if isinstance(directions, Hessian):
+            ranks = directions.eigenvectors
+            if len(set(ranks)) < len(ranks) or 0 in ranks or (plane and len(ranks) < 2):
+                raise ValueError(
+                    f"directions.eigenvectors = {list(ranks)}: one for x and another for y; 1, 2, ... from the largest "
+                    "eigenvalue, -1, -2, ... from the smallest"
+                )
+        if self.batch_norm == "interpolate" and directions.kind not in ("toward", "pca", "file"):
+            raise ValueError(
+                f"batch_norm = interpolate does not fit directions.kind = {directions.kind}, which has no running "
+                "statistics; toward, pca and file have"
+            )
+        if self.batch_norm == "batch" and self.batch_size != "auto":
+            raise ValueError("batch_size = auto is what batch_norm = batch needs: statistics.batch_size decides there")
+        return self

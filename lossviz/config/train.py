@@ -68,10 +68,10 @@ class Train(Section):
     checkpoint_every: Count = Field(
         1000, description="Save before the first step, every so many steps, and after the last."
     )
-    precision: Literal["auto", "float32", "float64", "tf32"] = Field(
+    precision: Literal["auto", "float32", "float64", "tf32", "bfloat16"] = Field(
         "auto",
-        description="Arithmetic; auto is float32. tf32: CUDA matrix products with 10-bit mantissas. "
-        "Probes and scans use the same.",
+        description="Arithmetic; auto is float32. tf32: CUDA matrix products with 10-bit mantissas. bfloat16: automatic "
+        "mixed precision, weights and sums in float32. Probes and scans use the same.",
     )
     compile: AutoOrBool = Field(
         "auto",
