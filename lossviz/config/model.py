@@ -4,10 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lossviz.config.section import Count, NonNegative, Positive, Section
+from lossviz.config.own import Own
+from lossviz.config.section import Arguments, Count, NonNegative, Positive, Section
 
 Norm = Literal["none", "batch", "noisy-batch", "noise", "l1", "l2", "linf"]
 Init = Literal["glorot", "he"]
+_NOISE = "Scales of the noise of norm: noisy-batch and noise."
+_INIT = "glorot: uniform (Glorot & Bengio 2010); he: normal, fan-in (He 2015)."
 
 
 class Noise(Section):
@@ -26,8 +29,8 @@ class Vgg(Section):
     depth: Literal[9, 11, 13, 16, 19] = Field(11, description="Number of weight layers.")
     width: Positive = Field(1.0, description="Factor on every number of channels, 64 to 512 at width 1.")
     norm: Norm = Field("none", description="Normalisation after every weight layer but the last.")
-    noise: Noise = Field(default_factory=Noise, description="Scales of the noise of norm: noisy-batch and noise.")
-    init: Init = Field("glorot", description="glorot: uniform (Glorot & Bengio 2010); he: normal, fan-in (He 2015).")
+    noise: Noise = Field(default_factory=Noise, description=_NOISE)
+    init: Init = Field("glorot", description=_INIT)
     classifier: tuple[Count, ...] | None = Field(
         None, description="Hidden widths of the classifier. Default: 512, 512 (depth 9: 256), times width."
     )
@@ -45,8 +48,8 @@ class Resnet(Section):
         "none: a plain network.",
     )
     norm: Norm = Field("batch", description="Normalisation after every convolution.")
-    noise: Noise = Field(default_factory=Noise, description="Scales of the noise of norm: noisy-batch and noise.")
-    init: Init = Field("he", description="glorot: uniform (Glorot & Bengio 2010); he: normal, fan-in (He 2015).")
+    noise: Noise = Field(default_factory=Noise, description=_NOISE)
+    init: Init = Field("he", description=_INIT)
 
     @model_validator(mode="after")
     def _six_n_plus_two(self) -> "Resnet":
@@ -56,14 +59,78 @@ class Resnet(Section):
         return self
 
 
+class ImagenetResnet(Section):
+    """Residual networks for ImageNet, stages of 64 to 512 channels (He et al. 2015, Table 1); images of any size."""
+
+    name: Literal["resnet-imagenet"]
+    depth: Literal[18, 34, 50, 101, 152] = Field(
+        18, description="Number of weight layers; from 50 in blocks of 1x1, 3x3 and 1x1 convolutions."
+    )
+    width: Positive = Field(1.0, description="Factor on every number of channels.")
+    shortcut: Literal["A", "B", "C", "none"] = Field(
+        "B",
+        description="Where the shape changes: A zero-padded, without parameters (He, 18 and 34), B a 1x1 convolution "
+        "(torchvision; He, from 50). C: a 1x1 convolution around every block. none: a plain network.",
+    )
+    stride_in: Literal["3x3", "1x1"] = Field(
+        "3x3", description="Convolution of a 1x1, 3x3, 1x1 block that halves the image: 3x3 (torchvision), 1x1 (He)."
+    )
+    norm: Norm = Field("batch", description="Normalisation after every convolution.")
+    noise: Noise = Field(default_factory=Noise, description=_NOISE)
+    init: Init = Field("he", description=_INIT)
+
+
+class Densenet(Section):
+    """DenseNets for 32x32 images, with bottlenecks and compression 1/2 (Huang et al. 2017), as in Li et al. 2018."""
+
+    name: Literal["densenet"]
+    depth: Literal[121, 161, 169, 201] = Field(121, description="Number of weight layers.")
+    growth: Count = Field(32, description="Channels that a layer adds; 161 is published with 48.")
+    norm: Norm = Field("batch", description="Normalisation before every convolution but the first.")
+    noise: Noise = Field(default_factory=Noise, description=_NOISE)
+    init: Init = Field("he", description=_INIT)
+
+
 class Linear(Section):
     """A deep linear network, matrices of the data's size without biases (Santurkar et al. 2018, appendix A.1)."""
 
     name: Literal["linear"]
     depth: Annotated[int, Field(ge=1)] = Field(25, description="Number of matrices.")
     norm: Norm = Field("none", description="Normalisation after every matrix but the last.")
-    noise: Noise = Field(default_factory=Noise, description="Scales of the noise of norm: noisy-batch and noise.")
-    init: Init = Field("glorot", description="glorot: uniform (Glorot & Bengio 2010); he: normal, fan-in (He 2015).")
+    noise: Noise = Field(default_factory=Noise, description=_NOISE)
+    init: Init = Field("glorot", description=_INIT)
 
 
-Model = Annotated[Vgg | Resnet | Linear, Field(discriminator="name")]
+class Torchvision(Section):
+    """A classifier of torchvision, `name: torchvision/resnet18` for short, initialised its own way from the seed."""
+
+    name: Literal["torchvision"]
+    network: Annotated[str, Field(min_length=1)] = Field(
+        description="Its name in torchvision.models, such as resnet18."
+    )
+    args: Arguments = Field(
+        default_factory=dict, description="Arguments of its function there, such as {dropout: 0.5}."
+    )
+
+    @model_validator(mode="after")
+    def _neither_outputs_nor_weights(self) -> "Torchvision":
+        for key, instead in (
+            ("num_classes", "the data say how many classes there are"),
+            ("weights", "load weights from a file, surface.checkpoint"),
+            ("pretrained", "load weights from a file, surface.checkpoint"),
+        ):
+            if key in self.args:
+                raise ValueError(f"args.{key} = {self.args[key]} is not yours to give; {instead}")
+        return self
+
+
+class OwnModel(Own):
+    """Your own: `target(**args)` returns a torch.nn.Module, whose weights are drawn under the experiment's seed.
+
+    Parameters without a default that are called `channels` or `classes` get those of the data.
+    """
+
+
+Model = Annotated[
+    Vgg | Resnet | ImagenetResnet | Densenet | Linear | Torchvision | OwnModel, Field(discriminator="name")
+]

@@ -1,30 +1,74 @@
 """From the `model` section to an initialised network."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
-from lossviz.config.model import Init, Model
+from lossviz.allowed import NOBODY, Allowed
+from lossviz.config.model import Densenet as DensenetConfig
+from lossviz.config.model import ImagenetResnet as ImagenetResnetConfig
+from lossviz.config.model import Init, Model, OwnModel
 from lossviz.config.model import Linear as LinearConfig
 from lossviz.config.model import Resnet as ResnetConfig
+from lossviz.config.model import Torchvision as TorchvisionConfig
+from lossviz.config.model import Vgg as VggConfig
+from lossviz.errors import RequestError
+from lossviz.models.densenet import Densenet
+from lossviz.models.imagenet_resnet import ImagenetResnet
 from lossviz.models.linear import DeepLinear
+from lossviz.models.own import own_network
 from lossviz.models.resnet import Resnet
+from lossviz.models.torchvision_classifier import torchvision_classifier
 from lossviz.models.vgg import Vgg
 from lossviz.seeding import generator, seeded
 
+NETWORKS: dict[type, Callable[..., nn.Module]] = {
+    VggConfig: Vgg,
+    ResnetConfig: Resnet,
+    ImagenetResnetConfig: ImagenetResnet,
+    DensenetConfig: Densenet,
+    LinearConfig: DeepLinear,
+}
 
-def build(config: Model, channels: int, classes: int, seed: int = 0) -> nn.Module:
+
+def build(
+    config: Model,
+    channels: int,
+    classes: int,
+    seed: int = 0,
+    image_size: tuple[int, ...] = (32, 32),
+    allowed: Allowed = NOBODY,
+) -> nn.Module:
     """A network on the CPU in float32, its weights a pure function of the seed.
 
     Variants that differ only in their normalisation start from the same weights.
+
+    Args:
+        config: the network.
+        channels: of the input images, or size of the input vectors.
+        classes: of the output.
+        seed: of the experiment.
+        image_size: height and width of the input images.
+        allowed: whose code may run.
+
+    Raises:
+        RequestError: the network does not take such images; or it is torchvision's, and is not there; or it is a
+            person's own, and is not allowed or not a network.
+        WorkError: a person's own code fails.
     """
-    # torch's constructors draw weights of their own, which initialise() replaces.
+    # torch's constructors draw weights of their own; initialise() replaces those of our networks.
     with seeded(torch.device("cpu"), seed, "constructor"):
-        if isinstance(config, LinearConfig):
-            model: nn.Module = DeepLinear(config, channels, classes)
-        elif isinstance(config, ResnetConfig):
-            model = Resnet(config, channels, classes)
-        else:
-            model = Vgg(config, channels, classes)
+        if isinstance(config, OwnModel):
+            return own_network(config, channels, classes, allowed)
+        if isinstance(config, TorchvisionConfig):
+            return torchvision_classifier(config, channels, classes, image_size)
+        if isinstance(config, VggConfig) and image_size != (32, 32):
+            raise RequestError(
+                f"model.name = vgg: takes images of 32x32, and those of the data are {'x'.join(map(str, image_size))}\n"
+                "  accepted for others: resnet-imagenet, or torchvision's, such as torchvision/vgg16"
+            )
+        model = NETWORKS[type(config)](config, channels, classes)
     initialise(model, config.init, generator(seed, "init"))
     return model
 

@@ -1,6 +1,7 @@
 """The weight layers of a network, counted from 1 as the papers count them."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import nn
 
@@ -26,19 +27,27 @@ class WeightLayer:
     parameters: list[nn.Parameter]
 
 
+# Modules on the way around a block: in networks named as Li et al.'s, and in those named as torchvision's.
+SHORTCUTS = {"shortcut", "downsample"}
+
+
 def weight_layers(model: nn.Module) -> list[WeightLayer]:
-    """All convolutions and linear layers in the order of the network; those of shortcuts do not count (6n + 2)."""
+    """All convolutions and linear layers in the order of the network; those of shortcuts do not count (6n + 2).
+
+    The normalisation that belongs to a layer is the one defined right after it by the same module. One that another
+    module defines next may see other data: the next block's of a DenseNet sees the block's input as well.
+    """
     leaves = [
-        module
+        (name.rpartition(".")[0], module)
         for name, module in model.named_modules()
-        if not list(module.children()) and "shortcut" not in name.split(".")
+        if not list(module.children()) and SHORTCUTS.isdisjoint(name.split("."))
     ]
     layers: list[WeightLayer] = []
-    for i, module in enumerate(leaves):
+    for (parent, module), (next_parent, follower) in pairwise([*leaves, ("", None)]):
         if isinstance(module, nn.Conv2d | nn.Linear):
-            follower = leaves[i + 1] if i + 1 < len(leaves) else module
-            output = follower if isinstance(follower, NORMALISATIONS) else module
-            own = [module] if output is module else [module, output]
+            normalised = isinstance(follower, NORMALISATIONS) and parent == next_parent
+            output = follower if normalised else module
+            own = [module, output] if normalised else [module]
             parameters = [tensor for each in own for tensor in each.parameters() if tensor.requires_grad]
             layers.append(WeightLayer(len(layers) + 1, module, output, parameters))
     return layers

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lossviz.config.model import Noise, Norm
 from lossviz.models.draws import uniform_and_normal
@@ -34,8 +35,8 @@ def noisy(inputs: Tensor, noise: Noise) -> Tensor:
     return torch.addcmul(shift.add_(mu), scale.add_(sigma), inputs)
 
 
-class NoisyBatchNorm1d(nn.BatchNorm1d):
-    """BatchNorm over (N, C), followed by noise in training mode; see `noisy`."""
+class NoisyBatchNorm(_BatchNorm):
+    """BatchNorm followed by noise in training mode; see `noisy`."""
 
     def __init__(self, channels: int, noise: Noise) -> None:
         super().__init__(channels)
@@ -46,16 +47,12 @@ class NoisyBatchNorm1d(nn.BatchNorm1d):
         return noisy(outputs, self.noise) if self.training else outputs
 
 
-class NoisyBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over (N, C, H, W), followed by noise in training mode; see `noisy`."""
+class NoisyBatchNorm1d(NoisyBatchNorm, nn.BatchNorm1d):
+    """Over (N, C)."""
 
-    def __init__(self, channels: int, noise: Noise) -> None:
-        super().__init__(channels)
-        self.noise = noise
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs = super().forward(inputs)
-        return noisy(outputs, self.noise) if self.training else outputs
+class NoisyBatchNorm2d(NoisyBatchNorm, nn.BatchNorm2d):
+    """Over (N, C, H, W)."""
 
 
 class NoiseLayer(nn.Module):
@@ -70,7 +67,7 @@ class NoiseLayer(nn.Module):
 
 
 # What may stand between a weight layer and its non-linearity.
-NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, LpNorm, NoiseLayer, nn.Identity)
+NORMALISATIONS = (_BatchNorm, LpNorm, NoiseLayer, nn.Identity)
 
 
 def norm1d(norm: Norm, channels: int, noise: Noise) -> nn.Module:

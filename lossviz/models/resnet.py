@@ -5,19 +5,8 @@ from torch.nn import functional
 
 from lossviz.config.model import Resnet as ResnetConfig
 from lossviz.models.normalization import centres, norm2d
-from lossviz.models.vgg import scaled
-
-
-class PadShortcut(nn.Module):
-    """Option A: every second pixel, and zeros for the channels that are new; no parameters (He et al. 2015)."""
-
-    def __init__(self, new_channels: int, stride: int) -> None:
-        super().__init__()
-        self.new_channels = new_channels
-        self.stride = stride
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return functional.pad(inputs[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+from lossviz.models.shortcuts import shortcut
+from lossviz.models.width import scaled
 
 
 class Block(nn.Module):
@@ -30,14 +19,7 @@ class Block(nn.Module):
         self.bn1 = norm2d(config.norm, wide, config.noise)
         self.conv2 = nn.Conv2d(wide, wide, 3, padding=1, bias=bias)
         self.bn2 = norm2d(config.norm, wide, config.noise)
-        self.shortcut: nn.Module | None = nn.Identity()
-        if config.shortcut == "none":
-            self.shortcut = None
-        elif stride != 1 or channels != wide:
-            self.shortcut = PadShortcut(wide - channels, stride)
-            if config.shortcut == "B":
-                projection = nn.Conv2d(channels, wide, 1, stride, bias=bias)
-                self.shortcut = nn.Sequential(projection, norm2d(config.norm, wide, config.noise))
+        self.shortcut = shortcut(config.shortcut, channels, wide, stride, config.norm, config.noise)
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs = functional.relu(self.bn1(self.conv1(inputs)))

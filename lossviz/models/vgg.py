@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from lossviz.config.model import Vgg as VggConfig
 from lossviz.models.normalization import centres, norm1d, norm2d
+from lossviz.models.width import scaled
 
 # Channels of the convolutions between max-pools, at width 1: Simonyan & Zisserman 2014, Table 1 (A, B, D, E);
 # 9 as in Li et al. 2018.
@@ -60,8 +61,3 @@ def hidden_widths(config: VggConfig) -> tuple[int, ...]:
         return config.classifier
     default = (256,) if config.depth == 9 else (512, 512)
     return tuple(scaled(full, config.width) for full in default)
-
-
-def scaled(channels: int, width: float) -> int:
-    """Number of channels at a width factor, at least one."""
-    return max(1, round(channels * width))

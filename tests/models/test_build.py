@@ -8,11 +8,14 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from lossviz.config.model import Model
+from lossviz.errors import RequestError
 from lossviz.models.build import build, count_parameters
 
 NETWORKS: list[dict[str, Any]] = [
     {"name": "vgg", "depth": 11, "width": 0.5},
     {"name": "resnet", "depth": 20, "width": 2.0, "shortcut": "B"},
+    {"name": "resnet-imagenet", "depth": 18, "width": 0.25, "shortcut": "B"},
+    {"name": "densenet", "depth": 121, "growth": 4},
 ]
 
 
@@ -111,8 +114,20 @@ def test_count_parameters_skips_frozen_ones() -> None:
     assert count_parameters(layer) == 12
 
 
-@pytest.mark.parametrize("name", ["vgg", "resnet"])
+@pytest.mark.parametrize("name", ["vgg", "resnet", "resnet-imagenet"])
 @pytest.mark.parametrize(("channels", "classes"), [(1, 10), (3, 7)])
 def test_images_in_logits_out(name: str, channels: int, classes: int) -> None:
     model = make(name=name, width=0.05, channels=channels, classes=classes)
     assert model(torch.zeros(2, channels, 32, 32)).shape == (2, classes)
+
+
+def test_only_vgg_minds_the_size_of_the_images() -> None:
+    adapter: TypeAdapter[Model] = TypeAdapter(Model)
+    with pytest.raises(RequestError) as caught:
+        build(adapter.validate_python({"name": "vgg"}), 3, 10, image_size=(64, 48))
+    assert str(caught.value).startswith("model.name = vgg: takes images of 32x32, and those of the data are 64x48\n")
+    for config in NETWORKS[1:]:
+        assert build(adapter.validate_python(config), 3, 10, image_size=(64, 48))(torch.zeros(2, 3, 64, 48)).shape == (
+            2,
+            10,
+        )

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lossviz.config.model import Resnet as ResnetConfig
 from lossviz.models.build import build, count_parameters
-from lossviz.models.resnet import PadShortcut, Resnet
+from lossviz.models.resnet import Resnet
 
 DEPTHS = [8, 14, 20, 32, 44, 56, 110]
 # A few names and shapes of Li et al.'s resnet56.t7, whose shortcuts are option B.
@@ -86,16 +86,6 @@ def test_names_and_shapes_are_those_of_the_published_checkpoint() -> None:
     assert not [name for name in make(depth=56, shortcut="none").state_dict() if "shortcut" in name]
 
 
-def test_option_a_by_hand() -> None:
-    inputs = torch.randn(2, 3, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    outputs = PadShortcut(new_channels=2, stride=2)(inputs)
-    assert outputs.shape == (2, 5, 4, 3)
-    for row in range(4):
-        for column in range(3):
-            assert torch.equal(outputs[:, :3, row, column], inputs[:, :, 2 * row, 2 * column])
-    assert not outputs[:, 3:].any()
-
-
 def state_of(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
     """Random numbers for all that is trained, so that nothing is hidden by ones and zeros."""
     draws = torch.Generator().manual_seed(seed)
@@ -159,6 +149,32 @@ def test_width_scales_the_three_stages() -> None:
     assert [model.get_parameter(f"layer{layer}.0.conv2.weight").shape[0] for layer in (1, 2, 3)] == [12, 24, 48]
     wide = count_parameters(make(depth=56, width=2.0))
     assert 3.9 * 855_770 < wide < 4 * 855_770
+
+
+def wide_count(k: int, shortcut: str) -> int:
+    """WRN-56-k by hand: stages of 16k, 32k and 64k channels (Li et al. 2018), 9 blocks each."""
+    count = 3 * 9 * 16 * k + 2 * 16 * k
+    before = 16 * k
+    for wide in (16 * k, 32 * k, 64 * k):
+        count += 9 * before * wide + 17 * 9 * wide**2 + 18 * 2 * wide
+        if shortcut == "B" and before != wide:
+            count += before * wide + 2 * wide
+        before = wide
+    return count + 64 * k * 10 + 10
+
+
+@pytest.mark.parametrize("shortcut", ["B", "none"])
+@pytest.mark.parametrize("k", [1, 2, 4, 8])
+def test_wide_networks_of_li(k: int, shortcut: str) -> None:
+    with torch.device("meta"):
+        model = Resnet(ResnetConfig(name="resnet", depth=56, width=float(k), shortcut=shortcut), 3, 10)  # type: ignore[arg-type]
+    assert count_parameters(model) == wide_count(k, shortcut)
+    assert wide_count(1, shortcut) == {"B": 855_770, "none": 853_018}[shortcut]
+    assert model.conv1.weight.shape[0] == 16 * k
+    for number in (1, 2, 3):
+        stage = model.get_submodule(f"layer{number}")
+        convolutions = [each for each in stage.modules() if isinstance(each, nn.Conv2d)]
+        assert {each.out_channels for each in convolutions} == {2 ** (number - 1) * 16 * k}
 
 
 def test_other_depths_are_refused_with_their_neighbours() -> None:

@@ -1,0 +1,38 @@
+"""A person's own network."""
+
+import copy
+from typing import NoReturn
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from lossviz.allowed import Allowed
+from lossviz.config.model import OwnModel
+from lossviz.errors import RequestError
+from lossviz.loading import explained
+from lossviz.own import own_function
+
+
+def own_network(config: OwnModel, channels: int, classes: int, allowed: Allowed) -> nn.Module:
+    """What the target returns, with the weights that it drew.
+
+    Raises:
+        RequestError: it is not allowed, or returns no network with something to train.
+        WorkError: it fails.
+    """
+    make = own_function(config, allowed, channels=channels, classes=classes)
+    with explained(f"while {config.target} makes the network"):
+        # A copy: a function that returns the same network twice would hand on a trained one.
+        model = copy.deepcopy(make())
+    if not isinstance(model, nn.Module):
+        _refuse(config, f"returned {type(model).__name__}", "a torch.nn.Module")
+    parameters = list(model.parameters())
+    if any(is_lazy(each) for each in parameters):
+        _refuse(config, "returned a network with lazy layers, which have no weights yet", "layers with all their sizes")
+    if not any(each.requires_grad for each in parameters):
+        _refuse(config, "returned a network without trainable parameters", "one parameter or more")
+    return model
+
+
+def _refuse(config: OwnModel, problem: str, accepted: str) -> NoReturn:
+    raise RequestError(f"model.target = {config.target}: {problem}\n  accepted: {accepted}")
