@@ -1,4 +1,4 @@
-"""The figure of a plane through a trained network as contour lines."""
+"""The figure of a plane through a trained network as contour lines over filled contours."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
-from lossviz.plot.panels import colour_bar, draw_unknown, mark_checkpoint, square_panels, surface_key
+from lossviz.plot.cells import draw_not_finite, draw_to_do
+from lossviz.plot.checkpoints import mark_checkpoints
+from lossviz.plot.labels import keep_apart
+from lossviz.plot.panels import colour_bar, square_panels, surface_key
 from lossviz.plot.scale import Scale, common_scale
-from lossviz.plot.scan import losses
+from lossviz.plot.scan import lattice, layers, losses
 from lossviz.plot.series import Series
 from lossviz.plot.style import COLOUR_MAP, TINY
 
@@ -31,26 +33,19 @@ def contour(series: Sequence[Series], *, log: bool | None = None, clip: tuple[fl
         clip: losses beyond are drawn at these limits.
     """
     scale = common_scale([losses(each.results) for each in series], log, clip)
-    colours = _colours(scale)
+    colours = pale_colours(scale)
     drawn, axes = square_panels(series)
-    lines = []
+    lines, names = [], []
     for ax, each in zip(axes, series, strict=True):
-        draw_unknown(ax, each.results)
-        lines.append(_draw_levels(ax, each.results, scale, colours))
-        mark_checkpoint(ax, each.results)
-        x, y = each.results.x.values, each.results.y.values
-        ax.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
+        lines.append(draw_levels(ax, each.results, scale, colours))
+        names.append(mark_checkpoints(ax, each.results))
     colour_bar(drawn, ScalarMappable(BoundaryNorm(scale.bounds, colours.N), colours), scale, axes)
     surface_key(drawn, series)
-    # Only in their final places can the labels be kept apart.
-    drawn.draw_without_rendering()
-    for ax, contours in zip(axes, lines, strict=True):
-        if contours is not None:
-            _label_levels(ax, contours)
+    keep_apart(drawn, axes, names, lines)
     return drawn
 
 
-def _colours(scale: Scale) -> ListedColormap:
+def pale_colours(scale: Scale) -> ListedColormap:
     """One colour between two levels, that of the middle."""
     bounds = scale.bounds
     middle = np.sqrt(bounds[:-1] * bounds[1:]) if scale.log else (bounds[:-1] + bounds[1:]) / 2
@@ -58,13 +53,19 @@ def _colours(scale: Scale) -> ListedColormap:
     return ListedColormap(1 - PALE * (1 - full))
 
 
-def _draw_levels(ax: Axes, results: xr.Dataset, scale: Scale, colours: ListedColormap) -> QuadContourSet | None:
-    grid = np.ma.masked_invalid(scale.clipped(losses(results)))
-    x, y, levels = results.x.values, results.y.values, scale.levels
+def draw_levels(ax: Axes, results: xr.Dataset, scale: Scale, colours: ListedColormap) -> QuadContourSet | None:
+    """Fill between the levels and draw them as lines, which are returned; of a partial scan, its finest lattice."""
+    draw_to_do(ax, results)
+    known = lattice(results)
+    grid = np.ma.masked_invalid(scale.clipped(losses(known)))
+    x, y, levels = known.x.values, known.y.values, scale.levels
+    ax.set(xlim=results.x.values[[0, -1]], ylim=results.y.values[[0, -1]])
+    for part in layers(results):
+        draw_not_finite(ax, part)
     if not grid.count():
         return None
     norm = BoundaryNorm(scale.bounds, colours.N)
-    if grid.count() < grid.size:
+    if grid.count() < results.loss.size:
         # Contours end at the last point that is known; its cell goes on to where the unknown ones begin.
         ax.pcolormesh(x, y, grid, cmap=colours, norm=norm, shading="nearest", rasterized=True, zorder=0)
     ax.contourf(x, y, grid, levels=scale.bounds, cmap=colours, norm=norm)
@@ -74,18 +75,3 @@ def _draw_levels(ax: Axes, results: xr.Dataset, scale: Scale, colours: ListedCol
         ax.text(0.5, 0.7, text, transform=ax.transAxes, ha="center", fontsize=TINY)
         return None
     return ax.contour(x, y, grid, levels=levels, colors="black", linewidths=0.4)
-
-
-def _label_levels(ax: Axes, lines: QuadContourSet) -> None:
-    """Label the lines where there is room: inside the panel, and neither on each other nor on the checkpoint."""
-    ax.clabel(lines, fontsize=TINY, fmt="%g", inline=False, colors="black")
-    panel = ax.get_window_extent()
-    taken = [line.get_window_extent() for line in ax.lines]
-    # From the outside in: near the minimum the lines crowd.
-    for label in reversed(lines.labelTexts):
-        label.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
-        box = label.get_window_extent()
-        if box.count_overlaps(taken) or not panel.contains(*box.min) or not panel.contains(*box.max):
-            label.remove()
-        else:
-            taken.append(box)

@@ -1,4 +1,4 @@
-"""From runs on disk to image files."""
+"""From runs on disk to files of images and other formats."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -10,16 +10,19 @@ from matplotlib.figure import Figure
 from lossviz.errors import RequestError
 from lossviz.files import atomic_write
 from lossviz.plot import style
-from lossviz.plot.drawings import FIGURES
+from lossviz.plot.drawings import FIGURES, default_figures
+from lossviz.plot.exports import EXPORTS, exported
 from lossviz.plot.missing import missing_results
 from lossviz.plot.options import DEFAULT, Options
 from lossviz.plot.overlay import shows_published
 from lossviz.plot.reference import NEEDED
-from lossviz.plot.series import appearing
+from lossviz.plot.series import Shown, appearing
+from lossviz.plot.surfaces import SURFACE_FIGURES
 from lossviz.run import Run
 
 # No dates: the same results give the same bytes.
-FORMATS: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+IMAGES: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+FORMATS = (*IMAGES, *EXPORTS)
 
 
 def draw(
@@ -34,9 +37,9 @@ def draw(
 
     Args:
         runs: variants, of one experiment or of several.
-        figures: names among those of `FIGURES`; all that there is when empty.
-        formats: names among png, pdf and svg.
-        folder: where the images go; by default `figures` beside the first run.
+        figures: names among those of `FIGURES`; all that there is but `difference` when empty.
+        formats: names among png, pdf and svg, which hold figures, and html, vtk and h5, which hold scans.
+        folder: where the files go; by default `figures` beside the first run.
         options: what the figures show.
 
     Raises:
@@ -48,26 +51,46 @@ def draw(
     if clip is not None and not clip[0] < clip[1]:
         raise RequestError(f"clip = [{clip[0]:g}, {clip[1]:g}]: the first must be below the second")
     folder = folder or runs[0].folder.parent / "figures"
-    there = {name: FIGURES[name](appearing(runs), options) for name in figures or FIGURES}
+    shown = appearing(runs, options.scans)
+    images, exports = ([each for each in dict.fromkeys(formats) if each in kind] for kind in (IMAGES, EXPORTS))
+    # All before the first is written: a request that one of them refuses leaves nothing behind.
+    contents = _exports(shown, figures, exports, options) if exports else {}
+    if images:
+        contents = _images(shown, figures, images, options) | contents
+    for name, content in contents.items():
+        atomic_write(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def _images(shown: Sequence[Shown], figures: Sequence[str], kinds: Sequence[str], options: Options) -> dict[str, bytes]:
+    there = {name: FIGURES[name](shown, options) for name in figures or default_figures(options)}
     missing = [name for name, drawings in there.items() if not drawings]
     if missing and (figures or len(missing) == len(there)):
-        raise RequestError(missing_results(missing, runs))
-    paths = []
+        raise RequestError(missing_results(missing, [each.run for each in shown]))
     with style.applied():
-        # All before the first is written: a request that one of them refuses leaves nothing behind.
         drawn = {stem: make() for drawings in there.values() for stem, make in drawings.items()}
         if options.reference and not any(map(shows_published, drawn.values())):
             raise RequestError(f"no published curve is the counterpart of what is drawn; there are\n  {NEEDED}")
-        for stem, figure in drawn.items():
-            for each in dict.fromkeys(formats):
-                paths.append(folder / f"{stem}.{each}")
-                atomic_write(paths[-1], _rendered(figure, each))
-    return paths
+        return {f"{stem}.{kind}": _rendered(figure, kind) for stem, figure in drawn.items() for kind in kinds}
+
+
+def _exports(
+    shown: Sequence[Shown], figures: Sequence[str], kinds: Sequence[str], options: Options
+) -> dict[str, bytes]:
+    if figures and not any(name in SURFACE_FIGURES for name in figures):
+        raise RequestError(
+            f"format {', '.join(kinds)}: holds scans, not the figure {', '.join(figures)}\n"
+            "  leave --figure out, or add --figure surface"
+        )
+    contents = exported(shown, kinds, options)
+    if not contents:
+        raise RequestError(missing_results(["surface"], [each.run for each in shown]))
+    return contents
 
 
 def _rendered(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=FORMATS[kind])
+    figure.savefig(buffer, format=kind, metadata=IMAGES[kind])
     return buffer.getvalue()
 
 

@@ -5,20 +5,13 @@ from functools import partial
 from pathlib import Path
 
 import xarray as xr
-from matplotlib.figure import Figure
 
-from lossviz.plot import activations, landscape, moments, probed, scan, sharpness, shift, training
-from lossviz.plot.contour import contour
-from lossviz.plot.heatmap import heatmap
-from lossviz.plot.line import line
+from lossviz.plot import activations, landscape, moments, probed, sharpness, shift, training
 from lossviz.plot.options import Options
 from lossviz.plot.reference import published
-from lossviz.plot.relief import relief
 from lossviz.plot.series import Series, Shown
+from lossviz.plot.surfaces import ON_REQUEST, SURFACE_FIGURES, Drawings
 from lossviz.results import load_results
-
-# File name without its ending, and how to draw it.
-Drawings = dict[str, Callable[[], Figure]]
 
 
 def _training(runs: Sequence[Shown], options: Options) -> Drawings:
@@ -56,24 +49,6 @@ def _sharpness(runs: Sequence[Shown], options: Options) -> Drawings:
     return {"sharpness": partial(sharpness.figure, series)} if series else {}
 
 
-def _surfaces(runs: Sequence[Shown], options: Options) -> Drawings:
-    planes: dict[str, list[Series]] = {}
-    lines: dict[str, list[Series]] = {}
-    for each in runs:
-        for path in each.run.surface_files:
-            results = load_results(path)
-            if not scan.is_empty(results):
-                scans = planes if "y" in results.dims else lines
-                scans.setdefault(path.stem, []).append(Series(each.label, each.look, results, scan.note(results)))
-    drawings: Drawings = {}
-    for stem, series in planes.items():
-        for kind, plane in {"contour": contour, "heatmap": heatmap, "3d": relief}.items():
-            drawings[f"{stem}-{kind}"] = partial(plane, series, log=options.log, clip=options.clip)
-    for stem, series in lines.items():
-        drawings[f"{stem}-line"] = partial(line, series, log=options.log, clip=options.clip)
-    return drawings
-
-
 FIGURES: dict[str, Callable[[Sequence[Shown], Options], Drawings]] = {
     "training": _training,
     "landscape": _landscape,
@@ -81,8 +56,13 @@ FIGURES: dict[str, Callable[[Sequence[Shown], Options], Drawings]] = {
     "moments": _moments,
     "shift": _shift,
     "sharpness": _sharpness,
-    "surface": _surfaces,
+    **SURFACE_FIGURES,
 }
+
+
+def default_figures(options: Options) -> list[str]:
+    """What is drawn when no figure is named: all there is, or what named scans make."""
+    return [name for name in (SURFACE_FIGURES if options.scans else FIGURES) if name not in ON_REQUEST]
 
 
 def _probed(runs: Sequence[Shown], quantity: str, options: Options) -> list[Series]:

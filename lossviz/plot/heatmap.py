@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from lossviz.plot.panels import colour_bar, draw_unknown, mark_checkpoint, square_panels, surface_key
+from lossviz.plot.cells import draw_cells
+from lossviz.plot.checkpoints import mark_checkpoints
+from lossviz.plot.labels import keep_apart
+from lossviz.plot.panels import colour_bar, square_panels, surface_key
 from lossviz.plot.scale import common_scale
 from lossviz.plot.scan import losses
 from lossviz.plot.series import Series
@@ -21,14 +23,12 @@ def heatmap(series: Sequence[Series], *, log: bool | None = None, clip: tuple[fl
         log: whether the colours are logarithmic; None: when the losses span more than a factor 20.
         clip: losses beyond are drawn in the colours of these limits.
     """
-    grids = [losses(each.results) for each in series]
-    scale = common_scale(grids, log, clip)
+    scale = common_scale([losses(each.results) for each in series], log, clip)
     drawn, axes = square_panels(series)
-    for ax, each, grid in zip(axes, series, grids, strict=True):
-        draw_unknown(ax, each.results)
-        cells, x, y = np.ma.masked_invalid(grid), each.results.x.values, each.results.y.values
-        ax.pcolormesh(x, y, cells, cmap=COLOUR_MAP, norm=scale.norm, shading="nearest", label="loss", rasterized=True)
-        mark_checkpoint(ax, each.results)
+    for ax, each in zip(axes, series, strict=True):
+        draw_cells(ax, each.results, "loss", COLOUR_MAP, scale.norm)
+    names = [mark_checkpoints(ax, each.results) for ax, each in zip(axes, series, strict=True)]
     colour_bar(drawn, ScalarMappable(scale.norm, COLOUR_MAP), scale, axes)
     surface_key(drawn, series)
+    keep_apart(drawn, axes, names)
     return drawn

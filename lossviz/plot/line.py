@@ -1,53 +1,133 @@
-"""The figure of a line through a trained network: loss and error of all runs along it."""
+"""The figure of a line through a trained network: loss and error along it (Li et al. 2018, figures 2 and 3)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
-from lossviz.plot.axes import key_below, legend_above, mark_not_finite, not_finite_key, panel_titles, scale_axis
-from lossviz.plot.panels import axis_name
-from lossviz.plot.scale import common_scale
-from lossviz.plot.scan import losses, not_finite
+from lossviz.plot.axes import Floats, finite, key_below, mark_not_finite, mark_rows, not_finite_key, scale_axis
+from lossviz.plot.checkpoints import circle, has_checkpoints, has_path, names
+from lossviz.plot.labels import name_beside
+from lossviz.plot.panels import axis_name, rows_and_columns, title
+from lossviz.plot.scale import Scale, common_scale
+from lossviz.plot.scan import to_do, values
 from lossviz.plot.series import Series
-from lossviz.plot.style import KEY, TEXT_WIDTH
+from lossviz.plot.style import COLUMN_WIDTH, KEY, SMALL, TEXT_WIDTH, Look
+from lossviz.plot.twin import LEFT, RIGHT, twin
+
+PER_ROW = 3
+# Of the height of the panel: a narrower band is hidden by its curve.
+_VISIBLE = 0.02
+_LINES: dict[str, Any] = {"training set": "-", "test set": (0, (3, 1.5))}
+_STDERR = "± standard error"
+_ITSELF = "loss of a checkpoint itself"
 
 
 def line(series: Sequence[Series], *, log: bool | None = None, clip: tuple[float, float] | None = None) -> Figure:
-    """Draw loss and error along the direction.
+    """Draw loss (left) and error (right) along the direction, a panel for each run, on the same scales.
 
     Args:
         series: runs with the contents of their surface-<name>.nc, which have x only.
         log: whether the axis of the loss is logarithmic; None: when the losses span more than a factor 20.
         clip: losses beyond are drawn at these limits.
     """
-    scale = common_scale([losses(each.results) for each in series], log, clip)
-    drawn = Figure(figsize=(TEXT_WIDTH, 2.6), layout="constrained")
-    loss, error = drawn.subplots(1, 2, sharex=True)
-    for each in series:
-        bad = each.results.x.values[not_finite(each.results)]
-        _draw_curve(loss, each, scale.clipped(losses(each.results)))
-        mark_not_finite(loss, bad, each.look)
-        _draw_curve(error, each, each.results.error.values)
-    scale_axis(loss, np.array([scale.low, scale.high]), scale.log)
-    panel_titles(drawn, "loss", "error")
-    for ax, label in ((loss, scale.label.replace(", clipped", "\nclipped")), (error, "error (%)")):
-        ax.set(xlabel=axis_name(series[0].results.x), ylabel=label)
+    shown = [values(each.results, name) for each in series for name in _of(each.results, "loss")]
+    shown += [each.results.checkpoint_loss.values for each in series if has_checkpoints(each.results)]
+    scale = common_scale(shown, log, clip)
+    errors = finite([values(each.results, name) for each in series for name in _of(each.results, "error")])
+    rows, columns = rows_and_columns(len(series), PER_ROW)
+    lines = max(title(each).count("\n") for each in series) + 1
+    width = COLUMN_WIDTH + 0.5 if columns == 1 else TEXT_WIDTH
+    drawn = Figure(figsize=(width, rows * (1.75 + lines * 0.13) + 0.55), layout="constrained")
+    grid = drawn.add_gridspec(rows, columns)
+    panels = [drawn.add_subplot(grid[divmod(place, columns)]) for place in range(len(series))]
+    label = scale.label.replace(", clipped", "\nclipped")
+    for place, (ax, each) in enumerate(zip(panels, series, strict=True)):
+        _draw_losses(ax, each.results, scale)
+        ax.set_xlabel(axis_name(each.results, "x", named=place + columns >= len(series)))
         ax.axvline(0, color=KEY, linewidth=0.5, linestyle=":", zorder=0)
-    legend_above(drawn, series, [_handle(each) for each in series])
-    key: dict[str, Artist] = {"checkpoint": Line2D([], [], color=KEY, linewidth=0.5, linestyle=":")}
-    key_below(drawn, key | not_finite_key(drawn))
+        if errors.size:
+            right = twin(ax, columns, place, len(series) - 1, (label, "error (%)"))
+            _draw_errors(right, each.results, errors)
+        elif place % columns == 0:  # a regression has no errors
+            ax.set_ylabel(label)
+    for ax, each in zip(panels, series, strict=True):
+        ax.set_title(title(each), fontsize=SMALL, pad=4 + 4 * mark_rows(drawn))
+    key_below(drawn, _key(drawn) | not_finite_key(drawn))
     return drawn
 
 
-def _draw_curve(ax: Axes, each: Series, values: np.ndarray) -> None:
-    # A point of a partial scan may stand between two that are not there yet; only a marker shows it.
-    style = {"color": each.look.colour, "linestyle": each.look.line, "marker": each.look.marker, "markersize": 2.0}
-    ax.plot(each.results.x.values, values, **style, linewidth=1.2, label=each.label)
+def _of(results: xr.Dataset, quantity: str) -> dict[str, str]:
+    """The variables of a quantity and the split that each is of."""
+    # A scan of both splits has the training split under the plain name.
+    first = "test set" if results.attrs.get("split") == "test" else "training set"
+    found = {quantity: first, f"test_{quantity}": "test set"}
+    return {name: split for name, split in found.items() if name in results}
 
 
-def _handle(each: Series) -> Artist:
-    return Line2D([], [], color=each.look.colour, linestyle=each.look.line, marker=each.look.marker, markersize=3)
+def _draw_losses(ax: Axes, results: xr.Dataset, scale: Scale) -> None:
+    x, known = results.x.values, ~to_do(results)
+    margin = 0.02 * (x[-1] - x[0])
+    ax.set_xlim(x[0] - margin, x[-1] + margin)
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    scale_axis(ax, np.array([scale.low, scale.high]), scale.log)
+    for name, split in _of(results, "loss").items():
+        raw = values(results, name)
+        _draw_curve(ax, results, scale.clipped(raw), LEFT, split)
+        mark_not_finite(ax, x[known & ~np.isfinite(raw)], LEFT)
+        if f"{name}_stderr" in results:
+            _draw_band(ax, x[known], raw[known], values(results, f"{name}_stderr")[known], scale)
+    if has_checkpoints(results):
+        heights = scale.clipped(results.checkpoint_loss.values)
+        for place, height, name in zip(results.checkpoint_x.values, heights, names(results), strict=True):
+            ax.plot([place], [height], **circle("white"), linestyle="none", zorder=6, label=_ITSELF)
+            if np.isfinite(height) and not has_path(results):
+                name_beside(ax, place, height, name)
+
+
+def _draw_errors(ax: Axes, results: xr.Dataset, errors: Floats) -> None:
+    scale_axis(ax, errors, log=False)
+    for name, split in _of(results, "error").items():
+        _draw_curve(ax, results, values(results, name), RIGHT, split)
+
+
+def _draw_curve(ax: Axes, results: xr.Dataset, heights: Floats, look: Look, split: str) -> None:
+    known = ~to_do(results)
+    # Few points are shown: the curve between them is a guess.
+    marker = look.marker if known.sum() <= 30 else ""
+    style: dict[str, Any] = {"color": look.colour, "linestyle": _LINES[split], "linewidth": 1.2}
+    ax.plot(results.x.values[known], heights[known], **style, marker=marker, markersize=1.8, label=split)
+
+
+def _draw_band(ax: Axes, x: Floats, loss: Floats, stderr: Floats, scale: Scale) -> None:
+    known = np.where(np.isfinite(loss), loss, np.nan)
+    low, high = scale.clipped(known - stderr), scale.clipped(known + stderr)
+    if scale.log:
+        low = np.maximum(low, scale.low)
+        share = np.log(high / low) / np.log(scale.high / scale.low)
+    else:
+        share = (high - low) / (scale.high - scale.low)
+    if (share > _VISIBLE).any():
+        ax.fill_between(x, low, high, facecolor=LEFT.fill, linewidth=0, zorder=1, label=_STDERR)
+
+
+def _key(drawn: Figure) -> dict[str, Artist]:
+    labels = {artist.get_label() for ax in drawn.axes for artist in (*ax.lines, *ax.collections)}
+    key: dict[str, Artist] = {
+        split: Line2D([], [], color=KEY, linestyle=style, linewidth=1.2)
+        for split, style in _LINES.items()
+        if split in labels
+    }
+    if _STDERR in labels:
+        key[_STDERR] = Patch(facecolor=LEFT.fill)
+    key["checkpoint"] = Line2D([], [], color=KEY, linewidth=0.5, linestyle=":")
+    if _ITSELF in labels:
+        key[_ITSELF] = Line2D([], [], **circle("white"), linestyle="none")
+    return key

@@ -13,6 +13,25 @@ _MEASURES = {
     "shift": "shift",
     "sharpness": "sharpness",
 }
+_WHOLE_PATH = "--set 'surface.x=[auto, auto, 51]' --set 'surface.y=[auto, auto, 51]'"
+# What a figure needs of the scans, and the settings of one that has it.
+_SCANS = {
+    "difference": ("planes of one name in both runs", "--set surface.name=main"),
+    "seeds": (
+        "lines that differ in surface.directions.seed only",
+        "--set surface.name=seed1 --set surface.y=null --set 'surface.directions={kind: random, seed: 1}', and further "
+        "ones with another name and seed",
+    ),
+    "convexity": (
+        "plane with hessian_min and hessian_max",
+        "--set surface.name=convexity --set 'surface.metrics=[hessian]' --set 'surface.y=[-1, 1, 21]' "
+        "--set 'surface.x=[-1, 1, 21]'",
+    ),
+    "trajectory": (
+        "plane with the path of the checkpoints",
+        f"--set surface.name=trajectory --set 'surface.directions={{kind: pca}}' {_WHOLE_PATH}",
+    ),
+}
 
 
 def missing_results(figures: Sequence[str], runs: Sequence[Run]) -> str:
@@ -22,8 +41,11 @@ def missing_results(figures: Sequence[str], runs: Sequence[Run]) -> str:
     for name in figures:
         if name == "training":
             lack = _lack("train.nc", [f"train {run.config_file}{_out(run)}" for run in runs])
-        elif name == "surface":
+        elif name == "surface" or (name in _SCANS and not any(run.surface_files for run in runs)):
             lack = _lack("surface-*.nc", [f"surface {place}" for place in places])
+        elif name in _SCANS:
+            what, settings = _SCANS[name]
+            lack = _lack(what, [f"surface {place} {settings}" for place in places], doubt="")
         else:
             lack = _lack_of_measure(_MEASURES[name], runs, places)
         found.setdefault(lack, []).append(name)
@@ -39,10 +61,10 @@ def _lack_of_measure(measure: str, runs: Sequence[Run], places: Sequence[str]) -
     return _lack(f"{measure} in probe.nc", commands)
 
 
-def _lack(what: str, commands: Sequence[str]) -> str:
+def _lack(what: str, commands: Sequence[str], doubt: str = ", or nothing in it yet") -> str:
     further = [command.split()[1] for command in commands[1:]]
     likewise = f" (and the same for {', '.join(further)})" if further else ""
-    return f"no {what}, or nothing in it yet; made by: lossviz {commands[0]}{likewise}"
+    return f"no {what}{doubt}; made by: lossviz {commands[0]}{likewise}"
 
 
 def _settings(measure: str, run: Run) -> str:

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
-from lossviz.plot.panels import PER_ROW, colour_bar, title
+from lossviz.plot.panels import PER_ROW, colour_bar, rows_and_columns, title
 from lossviz.plot.scale import Scale, common_scale
-from lossviz.plot.scan import losses, not_finite
+from lossviz.plot.scan import lattice, losses, not_finite
 from lossviz.plot.series import Series
 from lossviz.plot.style import COLOUR_MAP, COLUMN_WIDTH, SMALL, TEXT_WIDTH, TINY
 
@@ -28,8 +28,7 @@ def relief(series: Sequence[Series], *, log: bool | None = None, clip: tuple[flo
         clip: losses beyond are drawn at these limits.
     """
     scale = common_scale([losses(each.results) for each in series], log, clip)
-    columns = min(PER_ROW, len(series))
-    rows = -(-len(series) // columns)
+    rows, columns = rows_and_columns(len(series), PER_ROW)
     width = COLUMN_WIDTH if columns == 1 else TEXT_WIDTH
     side, bar = (width - 0.7) / columns, 0.62
     lines = max(_title(each).count("\n") for each in series) + 1
@@ -48,8 +47,9 @@ def relief(series: Sequence[Series], *, log: bool | None = None, clip: tuple[flo
 
 
 def _draw_surface(ax: Axes3D, each: Series, scale: Scale) -> None:
-    heights = scale.clipped(losses(each.results))
-    x, y = np.meshgrid(each.results.x.values, each.results.y.values)
+    known = lattice(each.results)
+    heights = scale.clipped(losses(known))
+    x, y = np.meshgrid(known.x.values, known.y.values)
     z, (low, high) = (
         (np.log10(heights), np.log10([scale.low, scale.high])) if scale.log else (heights, (scale.low, scale.high))
     )
@@ -58,7 +58,7 @@ def _draw_surface(ax: Axes3D, each: Series, scale: Scale) -> None:
     ax.plot_surface(x, y, z, **style, rstride=1, cstride=1, rasterized=z.size > MANY_FACES)
     # A neighbour's background would cover the labels of the heights.
     ax.patch.set_visible(False)
-    ax.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()), zlim=(low, high))
+    ax.set(xlim=each.results.x.values[[0, -1]], ylim=each.results.y.values[[0, -1]], zlim=(low, high))
     if scale.log:
         levels = scale.levels[:: max(1, len(scale.levels) // 5)]
         ax.zaxis.set_major_locator(FixedLocator(list(np.log10(levels))))

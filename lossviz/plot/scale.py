@@ -23,13 +23,14 @@ _LEVELS = 8
 
 @dataclass(frozen=True)
 class Scale:
-    """The range of the loss that is drawn."""
+    """The range of the loss, or of another quantity, that is drawn."""
 
     low: float
     high: float
     log: bool
     clip: tuple[float, float] | None = None
     extend: str = "neither"
+    quantity: str = "loss (nats)"
 
     @property
     def norm(self) -> Normalize:
@@ -39,7 +40,7 @@ class Scale:
     @property
     def label(self) -> str:
         """What a colour bar or axis says."""
-        return "loss (nats)" + (f", clipped to [{self.clip[0]:g}, {self.clip[1]:g}]" if self.clip else "")
+        return self.quantity + (f", clipped to [{self.clip[0]:g}, {self.clip[1]:g}]" if self.clip else "")
 
     @property
     def levels(self) -> Floats:
@@ -89,7 +90,12 @@ def common_scale(losses: Sequence[Floats], log: bool | None, clip: tuple[float, 
         raise RequestError(f"a logarithmic scale cannot show the loss {low:g}\n  draw it linear, or clip it above zero")
     log = is_steep(values) if log is None else log
     below, above = (bool(raw.min() < clip[0]), bool(raw.max() > clip[1])) if clip else (False, False)
-    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+    extend = extension(below, above)
     if low == high:  # a flat surface still needs a range
         low, high = (low / 1.1, high * 1.1) if log else (low - 0.1 * (abs(low) or 1), high + 0.1 * (abs(high) or 1))
     return Scale(low, high, log, clip, extend)
+
+
+def extension(below: bool, above: bool) -> str:
+    """At which ends of a colour bar values go on."""
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]

@@ -1,23 +1,37 @@
 """The runs of a figure: each with its name, its look, its results and what is to be said of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count
+from pathlib import Path
 
 import xarray as xr
 
+from lossviz.official import SUFFIX, read_official_surface
 from lossviz.plot.reference import Published
 from lossviz.plot.style import Look, look
+from lossviz.results import load_results
 from lossviz.run import Run
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A run as every figure shows it."""
+    """A run as every figure shows it.
+
+    Attributes:
+        scans: those of its surface files that are drawn.
+    """
 
     run: Run
     label: str
     look: Look
+    scans: tuple[Path, ...] = ()
+
+    @cached_property
+    def surfaces(self) -> dict[Path, xr.Dataset]:
+        """The contents of its scans, each read once."""
+        return {path: _load(path) for path in self.scans}
 
 
 @dataclass(frozen=True)
@@ -35,9 +49,13 @@ class Series:
         """The label with what a reader must know about the results."""
         return f"{self.label} ({self.note})" if self.note else self.label
 
+    def of(self, results: xr.Dataset) -> "Series":
+        """The same with what was derived from its results."""
+        return replace(self, results=results)
 
-def appearing(runs: Sequence[Run]) -> list[Shown]:
-    """Give every run its label and look.
+
+def appearing(runs: Sequence[Run], scans: Sequence[Path] = ()) -> list[Shown]:
+    """Give every run its label, its look and its scans: of these files, or of all when there are none.
 
     A variant has the look of its place in the experiment, whether its siblings are drawn or not; the runs of
     several experiments take the looks in the order given.
@@ -51,9 +69,16 @@ def appearing(runs: Sequence[Run]) -> list[Shown]:
     places: list[int] = []
     for place in wanted:
         places.append(next(free for free in count(place) if free not in places))
-    return [Shown(run, label, look(place)) for run, label, place in zip(unique, labels, places, strict=True)]
+    chosen = [[path for path in scans if path.parent.resolve() == run.folder.resolve()] for run in unique]
+    files = [tuple(own) if scans else tuple(run.surface_files) for own, run in zip(chosen, unique, strict=True)]
+    return [Shown(*each) for each in zip(unique, labels, map(look, places), files, strict=True)]
 
 
 def _place(run: Run) -> int:
-    siblings = run.config().siblings
+    # The folder of an official file has no configuration.
+    siblings = run.config().siblings if run.config_file.is_file() else ()
     return siblings.index(run.variant) if run.variant in siblings else len(siblings)
+
+
+def _load(path: Path) -> xr.Dataset:
+    return read_official_surface(path) if path.suffix == SUFFIX else load_results(path)

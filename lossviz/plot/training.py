@@ -57,7 +57,7 @@ def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
         _draw_splits(loss, each, "loss")
         draw_published(accuracy, each.look, _averaged(each.published.get("accuracy"), window))
         draw_published(error, each.look, each.published.get("val_error"))
-    losses = [each.results[name].values for each in series for name in ("train_loss", "val_loss")]
+    losses = [each.results[name].values for each in series for name in ("train_loss", "val_loss") if name in each.results]
     scale_axis(loss, finite(losses), log is not False)
     for ax, label in ((accuracy, "accuracy (%)"), (error, "error (%)"), (loss, "loss (nats)")):
         ax.set(xlabel="step", ylabel=label, xlim=(-0.02 * steps, 1.02 * steps))
@@ -97,6 +97,8 @@ def _draw_splits(ax: Axes, each: Series, quantity: str) -> None:
     # With few evaluations the curve is a guess between points, which are then shown.
     marker = look.marker if len(step) <= 30 else ""
     for split, width, size in (("train", THIN, 1.5), ("val", BOLD, 3.0)):
+        if f"{split}_{quantity}" not in each.results:
+            continue  # eval_examples: none
         values = each.results[f"{split}_{quantity}"].values
         style: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "linewidth": width}
         ax.plot(step, values, **style, marker=marker, markersize=size, label=f"{each.label} {split}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from lossviz.config import read
 from lossviz.config.reading import dump
@@ -112,6 +113,20 @@ class Build:
             {name: variable(tuple(axes), array, name, "1") for name, array in values.items()},
             coords={name: variable(name, axis, f"steps of the {name} direction", "1") for name, axis in axes.items()},
         )
+
+    def with_checkpoints(
+        self, results: xr.Dataset, names: Sequence[str], x: Sequence[float], y: Sequence[float] | None = None
+    ) -> xr.Dataset:
+        """A scan that knows checkpoints: the k-th, from 1, has loss k, k / 2 at its projection, and distance k - 1."""
+        count = 1.0 + np.arange(len(names))
+        values: dict[str, ArrayLike] = {"x": x, "y": [] if y is None else y}
+        values |= {"loss": count, "error": 10 * count, "plane_loss": count / 2, "distance": count - 1}
+        found = {
+            f"checkpoint_{name}": variable("checkpoint", each, name, "1")
+            for name, each in values.items()
+            if name != "y" or y
+        }
+        return results.assign(found).assign_coords(checkpoint=list(names))
 
     def series(self, *contents: xr.Dataset) -> list[Series]:
         """What `draw` makes of the contents of the same file of several runs."""

@@ -50,16 +50,17 @@ def test_steep_losses_have_logarithmic_levels(build: Build) -> None:
     assert ratios.max() / ratios.min() < 2
 
 
-def test_panels_wrap_after_four(build: Build) -> None:
-    series = build.series(build.surface(lambda x, y: 1 + x + y)) * 6
+@pytest.mark.parametrize(("panels", "columns"), [(4, 4), (5, 3), (6, 3), (7, 4), (9, 3)])
+def test_more_than_four_panels_wrap_into_even_rows(build: Build, panels: int, columns: int) -> None:
+    series = build.series(build.surface(lambda x, y: 1 + x + y)) * panels
     drawn = contour(series)
     drawn.draw_without_rendering()
-    tops = [round(ax.get_position().y1, 2) for ax in drawn.axes[:6]]
-    assert len(set(tops[:4])) == len(set(tops[4:])) == 1
-    assert tops[4] < tops[0]
+    tops = [round(ax.get_position().y1, 2) for ax in drawn.axes[:panels]]
+    assert len(set(tops[:columns])) == 1
+    assert tops[columns:] == [] or max(tops[columns:]) < tops[0]
     # A column is numbered below its last panel.
-    numbered = [ax.xaxis.get_tick_params()["labelbottom"] for ax in drawn.axes[:6]]
-    assert numbered == [False, False, True, True, True, True]
+    numbered = [bool(ax.xaxis.get_tick_params()["labelbottom"]) for ax in drawn.axes[:panels]]
+    assert numbered == [place + columns >= panels for place in range(panels)]
 
 
 def test_title_says_name_centre_and_what_is_missing(build: Build) -> None:
@@ -98,6 +99,38 @@ def test_cells_that_are_not_finite_are_marked(build: Build) -> None:
     (marked,) = labelled(drawn.axes[0].collections, "not finite")
     assert cells(marked).count() == 5
     assert marked.get_cmap()(0.0) == to_rgba(NOT_FINITE)
+
+
+def test_a_partial_plane_is_drawn_over_the_whole_range(build: Build) -> None:
+    results = build.surface(lambda x, y: 2 + x + 0 * y, x=9, y=9)
+    fine = np.ones((9, 9), bool)
+    fine[::4, ::4] = fine[1, :5] = False
+    results["status"] = results.status.where(~fine, 0)
+    results["loss"] = results.loss.where(~fine)
+    drawn = contour(build.series(results))
+    paths = [np.asarray(path.vertices) for path in lines(drawn.axes[0]).get_paths()]
+    paths = [path for path in paths if len(path)]
+    assert len(paths) >= 6
+    assert all((path[:, 1].min(), path[:, 1].max()) == (-0.5, 0.5) for path in paths)
+    assert drawn.axes[0].get_title().endswith("partial: 14 of 81 points")
+    # Cells still to be computed lie under the contours: no reader looks for them.
+    assert legend(drawn) == ["checkpoint"]
+
+
+def test_checkpoints_that_the_plane_leads_to_have_names(build: Build) -> None:
+    plane = build.surface(lambda x, y: 1 + x**2 + y**2, x=21, y=21)
+    names = ["step 300", "runs/q/a/checkpoints/step-00000300.safetensors", "other.pt"]
+    ax, _ = contour(build.series(build.with_checkpoints(plane, names, [0, 0.5, 0.2], [0, 0, 0.3]))).axes
+    assert {text.get_text() for text in ax.texts} >= {"step 300", "a step 300", "other"}
+    assert [(*xs(each), *ys(each)) for each in labelled(ax.lines, "other checkpoint")] == [(0.5, 0), (0.2, 0.3)]
+
+
+def test_the_axes_say_what_was_measured_of_the_directions(build: Build) -> None:
+    results = build.surface(lambda x, y: 1 + x + y).assign_attrs(x_explained_variance=0.713, y_eigenvalue=12.5)
+    first, second, _ = contour(build.series(results, results)).axes
+    assert first.get_xlabel() == "steps of the x direction\n71.3% of the variance"
+    assert first.get_ylabel() == "steps of the y direction\neigenvalue 12.5"
+    assert second.get_ylabel() == "eigenvalue 12.5"
 
 
 def test_nothing_finite_is_drawable(build: Build) -> None:

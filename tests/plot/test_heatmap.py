@@ -56,13 +56,41 @@ def test_unknown_and_not_finite_cells_differ(build: Build) -> None:
     results = build.surface(lambda x, y: np.where(y < -0.4, np.nan, 1 + x + y), done=20)
     drawn = heatmap(build.series(results))
     ax = drawn.axes[0]
-    shown = {label: ~np.ma.getmaskarray(cells(mesh(ax, label))) for label in ("loss", "not finite")}
+    shown = {label: ~np.ma.getmaskarray(cells(labelled(ax.collections, label)[-1])) for label in ("loss", "not finite")}
     status = results.status.values
     np.testing.assert_array_equal(shown["loss"].reshape(status.shape), status == 1)
     np.testing.assert_array_equal(shown["not finite"].reshape(status.shape), status == 2)
     assert len(mesh(ax, "not computed yet").get_paths()) == (status == 0).sum()
     assert mesh(ax, "not computed yet").get_hatch()
     assert legend(drawn) == ["checkpoint", "not finite", "not computed yet"]
+
+
+def test_finer_points_lie_on_the_cells_of_a_coarse_lattice(build: Build) -> None:
+    results = build.surface(lambda x, y: 2 + x + y, x=9, y=5)
+    known = np.zeros((5, 9), bool)
+    known[::2, ::4] = known[1, :3] = True
+    results["status"], results["loss"] = results.status.where(known, 0), results.loss.where(known)
+    drawn = heatmap(build.series(results))
+    coarse, fine = labelled(drawn.axes[0].collections, "loss")
+    np.testing.assert_allclose(cells(coarse), results.loss.values[::2, ::4])
+    assert cells(coarse).count() == 9
+    np.testing.assert_array_equal(~np.ma.getmaskarray(cells(fine)), known)
+    # No gap, and no cell beyond the last ones of the grid.
+    corners = np.asarray(coarse.get_coordinates()).reshape(-1, 2)  # type: ignore[attr-defined]
+    assert drawn.axes[0].get_xlim() == pytest.approx((-1.125, 1.125))
+    assert corners[:, 0].min() <= -1.125
+    assert corners[:, 0].max() >= 1.125
+    assert legend(drawn) == ["checkpoint"]
+
+
+def test_names_of_checkpoints_move_apart(build: Build) -> None:
+    plane = build.surface(lambda x, y: 1 + x**2 + y**2)
+    known = build.with_checkpoints(plane, ["step 300", "warm-restart.pt", "wide.pt"], [0, 0.2, 0.95], [0, 0, 0.45])
+    ax = heatmap(build.series(known)).axes[0]
+    assert [text.get_text() for text in ax.texts] == ["step 300", "warm-restart", "wide"]
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert all(not box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+    assert all(ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1 and box.y1 <= ax.bbox.y1 for box in boxes)
 
 
 def test_panels_are_square(build: Build) -> None:

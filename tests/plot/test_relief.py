@@ -1,8 +1,22 @@
 import numpy as np
 import pytest
+from mpl_toolkits.mplot3d.axes3d import Axes3D
+from mpl_toolkits.mplot3d.proj3d import proj_transform
 
 from lossviz.plot.relief import relief
 from tests.plot.conftest import Build
+
+
+def assert_drawn(ax: Axes3D, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> None:
+    """The corners of the faces on paper are the projections of these points, all of them and no others."""
+    ax.figure.draw_without_rendering()
+    (surface,) = ax.collections
+    faces = surface.get_paths()
+    assert len(faces) == (x.shape[0] - 1) * (x.shape[1] - 1)
+    corners = np.concatenate([face.vertices for face in faces])
+    expected = np.stack(proj_transform(x.ravel(), y.ravel(), z.ravel(), ax.get_proj())[:2], axis=1)
+    distance = np.abs(corners[:, None] - expected[None]).max(axis=2)
+    assert max(distance.min(axis=0).max(), distance.min(axis=1).max()) < 1e-9
 
 
 def test_all_runs_have_the_same_heights(build: Build) -> None:
@@ -21,19 +35,17 @@ def test_logarithmic_heights_are_labelled_with_losses(build: Build) -> None:
 
 def test_every_point_is_drawn_where_it_is(build: Build) -> None:
     # More points than matplotlib draws by default, and a loss that tells x from y.
-    drawn = relief(build.series(build.surface(lambda x, y: 5 + 2 * x + y, x=61, y=5)))
-    (surface,) = drawn.axes[0].collections
-    faces = np.asarray(surface._faces)  # type: ignore[attr-defined]
-    assert len(faces) == 60 * 4
-    np.testing.assert_allclose(faces[..., 2], 5 + 2 * faces[..., 0] + faces[..., 1])
+    results = build.surface(lambda x, y: 5 + 2 * x + y, x=61, y=5)
+    x, y = np.meshgrid(results.x, results.y)
+    assert_drawn(relief(build.series(results)).axes[0], x, y, 5 + 2 * x + y)
 
 
 def test_a_clip_flattens_the_drawing_only(build: Build) -> None:
     results = build.surface(lambda x, _: 1 + 9 * x**2)
     ax, bar = relief(build.series(results), clip=(0.0, 4.0)).axes
     assert ax.get_zlim() == (1.0, 4.0)  # type: ignore[attr-defined]
-    (surface,) = ax.collections
-    assert np.asarray(surface._faces)[..., 2].max() == 4  # type: ignore[attr-defined]
+    x, y = np.meshgrid(results.x, results.y)
+    assert_drawn(ax, x, y, np.minimum(1 + 9 * x**2, 4))
     assert float(results.loss.max()) == 10
     assert "clipped to [0, 4]" in bar.get_ylabel()
 

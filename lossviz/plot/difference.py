@@ -1,0 +1,138 @@
+"""The figure `difference`: the loss of one plane minus that of another, point by point."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import yaml
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, SymLogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from lossviz.errors import RequestError
+from lossviz.plot.axes import STEEP, Floats, finite
+from lossviz.plot.cells import draw_cells
+from lossviz.plot.checkpoints import mark_checkpoints
+from lossviz.plot.panels import colour_bar, square_panels, surface_key
+from lossviz.plot.scale import Scale, extension
+from lossviz.plot.scan import DONE, NOT_FINITE, TO_DO, Places, lattice, note, values
+from lossviz.plot.series import Series
+from lossviz.run import differences
+
+COLOURS = "RdBu_r"
+# Of directions that are drawn or computed, the same keys mean the same plane; files lie elsewhere in every run.
+_PLACES = ("checkpoints", "path")
+_DECADES = 3
+_ZERO: dict[str, Any] = {"colors": "black", "linewidths": 0.8}
+
+
+def difference(pair: Sequence[Series], *, log: bool | None = None, clip: tuple[float, float] | None = None) -> Figure:
+    """Draw the loss of the second minus that of the first, in colours symmetric about zero, and the contour of zero.
+
+    Args:
+        pair: two scans with x and y.
+        log: whether colours are logarithmic on both sides of zero; None: when the differences span a wide range.
+        clip: differences beyond are drawn in the colours of the limit that is further from zero, on both sides.
+
+    Raises:
+        RequestError: the planes differ.
+    """
+    first, second = pair
+    results = subtracted(first, second)
+    shown = Series(f"{second.label}\nminus {first.label}", second.look, results, note(results))
+    scale, norm = _scale(finite([values(results, "difference")]), log, clip)
+    drawn, (ax,) = square_panels([shown], "difference")
+    draw_cells(ax, results, "difference", COLOURS, norm)
+    _draw_zero(ax, lattice(results))
+    mark_checkpoints(ax, results)
+    colour_bar(drawn, ScalarMappable(norm, COLOURS), scale, [ax], _ticks(norm, scale.high))
+    surface_key(drawn, [shown], {"equal loss": Line2D([], [], color="black", linewidth=0.8)})
+    return drawn
+
+
+def subtracted(first: Series, second: Series) -> xr.Dataset:
+    """The `difference` of the losses, second minus first, at the points that both planes have, and its status.
+
+    Raises:
+        RequestError: the directions differ, or an axis has less than two common points.
+    """
+    _refuse_other_directions(first, second)
+    places = {axis: _common(first, second, axis) for axis in ("x", "y")}
+    one, two = (
+        each.results[["loss", "status"]].isel({axis: both[which] for axis, both in places.items()})
+        for which, each in enumerate((first, second))
+    )
+    two = two.assign_coords(x=one.x, y=one.y)
+    missing = (one.status == TO_DO) | (two.status == TO_DO)
+    bad = (one.status == NOT_FINITE) | (two.status == NOT_FINITE)
+    apart = (two.loss - one.loss).where(~(missing | bad))
+    status = xr.full_like(one.status, DONE).where(~bad, NOT_FINITE).where(~missing, TO_DO)
+    return xr.Dataset({"difference": apart, "status": status})
+
+
+def _common(first: Series, second: Series, axis: str) -> tuple[Places, Places]:
+    """The places on both axes of coordinates that agree up to rounding."""
+    one, two = first.results[axis].values, second.results[axis].values
+    nearest = abs(one[:, None] - two).argmin(axis=1)
+    agrees = abs(two[nearest] - one) <= 1e-9 * (one[-1] - one[0]) / (len(one) - 1)
+    if agrees.sum() < 2:
+        lines = [
+            f"  {each.label}: {axis} = [{values[0]:g}, {values[-1]:g}, {len(values)}]"
+            for each, values in ((first, one), (second, two))
+        ]
+        raise RequestError(
+            "\n".join([f"a difference needs points that both planes have, and along {axis} they differ", *lines])
+            + f"\n  scan one again with the surface.{axis} of the other, or with a grid that holds it"
+        )
+    return np.flatnonzero(agrees), nearest[agrees]
+
+
+def _refuse_other_directions(first: Series, second: Series) -> None:
+    there, here = _directions(first.results), _directions(second.results)
+    if there is None or here is None:
+        return
+    if first.results.attrs.get("checkpoint_sha256") != second.results.attrs.get("checkpoint_sha256"):
+        there, here = ({key: value for key, value in each.items() if key not in _PLACES} for each in (there, here))
+    for name, before, now in differences(there, here, "surface.directions"):
+        raise RequestError(
+            f"a difference needs the same plane, and {name} = {before} in {first.label}, {now} in {second.label}\n"
+            "  scan one again with the directions of the other"
+        )
+
+
+def _directions(results: xr.Dataset) -> dict[str, Any] | None:
+    if "configuration" not in results.attrs:
+        return None
+    found: dict[str, Any] = yaml.safe_load(results.attrs["configuration"])["surface"]["directions"]
+    return found
+
+
+def _scale(apart: Floats, log: bool | None, clip: tuple[float, float] | None) -> tuple[Scale, Normalize]:
+    size = np.abs(apart)
+    widest = float(size.max(initial=0.0)) or 1.0
+    limit = widest if clip is None else min(widest, max(abs(edge) for edge in clip))
+    extend = extension(bool((apart < -limit).any()), bool((apart > limit).any()))
+    shown_clip = None if clip is None else (-limit, limit)
+    scale = Scale(-limit, limit, False, shown_clip, extend, "difference of the loss (nats)")
+    wide = bool(size.size) and limit > STEEP * float(np.median(size)) > 0
+    if log is True or (log is None and wide):
+        return scale, SymLogNorm(10.0 ** (np.ceil(np.log10(limit)) - _DECADES), vmin=-limit, vmax=limit)
+    return scale, Normalize(-limit, limit)
+
+
+def _ticks(norm: Normalize, limit: float) -> Floats:
+    if not isinstance(norm, SymLogNorm):
+        ticks = np.asarray(MaxNLocator(9, symmetric=True).tick_values(-limit, limit))
+        return np.asarray(ticks[abs(ticks) <= limit])
+    powers = 10.0 ** np.arange(np.log10(norm.linthresh).round(), np.log10(limit) + 1e-9)
+    return np.concatenate([-powers[::-1], [0.0], powers])
+
+
+def _draw_zero(ax: Axes, known: xr.Dataset) -> None:
+    grid = np.ma.masked_invalid(values(known, "difference"))
+    if grid.count() and grid.min() < 0 < grid.max():
+        ax.contour(known.x.values, known.y.values, grid, levels=[0.0], **_ZERO)

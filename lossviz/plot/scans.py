@@ -1,0 +1,65 @@
+"""Which scans share a figure: those of one name, or those whose files were named on the command line."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from lossviz.plot import scan
+from lossviz.plot.series import Series, Shown
+
+# Names of scans that the name of one figure can hold.
+_NAMES = 3
+# Characters; names of ours have no more.
+_LONG = 100
+
+
+def planes(runs: Sequence[Shown], files: Sequence[Path] = ()) -> dict[str, list[Series]]:
+    """The scans with x and y, by the first part of the name of their figure: surface-<name>.
+
+    Args:
+        runs: their scans of one name share a figure.
+        files: when some were named, these share one figure, in this order.
+    """
+    return _grouped(runs, files, lambda results: "y" in results.dims)
+
+
+def lines(runs: Sequence[Shown], files: Sequence[Path] = ()) -> dict[str, list[Series]]:
+    """The scans with x only, like `planes`."""
+    return _grouped(runs, files, lambda results: "y" not in results.dims)
+
+
+def scan_name(path: Path) -> str:
+    """What `surface.name` was; of an official file, whose name can be too long for more to be added, both ends."""
+    name = path.stem.removeprefix("surface-")
+    return name if len(name) <= _LONG else f"{name[: _LONG // 2]}...{name[-_LONG // 2 :]}"
+
+
+def _grouped(
+    runs: Sequence[Shown], files: Sequence[Path], fits: Callable[[xr.Dataset], bool]
+) -> dict[str, list[Series]]:
+    found = [
+        (path, shown)
+        for shown in runs
+        for path, results in shown.surfaces.items()
+        if fits(results) and not scan.is_empty(results)
+    ]
+    if files:
+        found.sort(key=lambda each: files.index(each[0]))
+        names = list(dict.fromkeys(scan_name(path) for path, _ in found))
+        further = f"+{len(names) - _NAMES}" if len(names) > _NAMES else ""
+        stem = f"surface-{'+'.join(names[:_NAMES])}{further}"
+        several = len({shown.run.folder for _, shown in found}) > 1
+        return {stem: [_series(path, shown, len(names) > 1, several) for path, shown in found]} if found else {}
+    grouped: dict[str, list[Series]] = {}
+    for path, shown in found:
+        grouped.setdefault(path.stem, []).append(_series(path, shown, several_names=False, several_runs=True))
+    return grouped
+
+
+def _series(path: Path, shown: Shown, several_names: bool, several_runs: bool) -> Series:
+    """Labelled with what tells it from the others."""
+    results = shown.surfaces[path]
+    parts = [shown.label] if several_runs or not several_names else []
+    parts += [scan_name(path)] if several_names else []
+    return Series("/".join(parts), shown.look, results, scan.note(results))

@@ -1,0 +1,43 @@
+"""What `lossviz plot` was told to draw: folders of runs, or files of scans."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lossviz.errors import RequestError
+from lossviz.files import shown
+from lossviz.official import SUFFIX
+from lossviz.run import Run, find_runs
+
+
+def find_sources(sources: Sequence[str], only: Sequence[str] = ()) -> tuple[list[Run], tuple[Path, ...]]:
+    """The runs to draw, and the scans to which these are limited, if any were named.
+
+    Args:
+        sources: folders runs/<experiment> or runs/<experiment>/<variant>; or files surface-<name>.nc in the latter,
+            or surface files of the official tool (.h5).
+        only: variants of the folders; all when empty.
+
+    Raises:
+        RequestError: a folder or file is not there or not of a run, or folders and files are mixed.
+    """
+    paths = list(dict.fromkeys(map(Path, sources)))
+    files = [path for path in paths if not path.is_dir() and path.suffix in (".nc", SUFFIX)]
+    folders = [path for path in paths if path not in files]
+    if not files:
+        return [run for path in folders for run in find_runs(path, only)], ()
+    if folders or only:
+        mixed = f"folder {shown(folders[0])}" if folders else f"--variant {only[0]}"
+        raise RequestError(f"{shown(files[0])} and {mixed}: name files, or folders and their variants, not both")
+    for path in files:
+        if path.suffix != SUFFIX:
+            _refuse_stranger(path)
+    return [Run(path.parent) for path in files], tuple(files)
+
+
+def _refuse_stranger(path: Path) -> None:
+    run = Run(path.parent)
+    there = run.surface_files
+    if path in there and run.config_file.is_file():
+        return
+    accepted = ", ".join(str(each) for each in there) or "runs/EXPERIMENT/VARIANT/surface-NAME.nc"
+    raise RequestError(f"{shown(path)}: there is no such scan of a run\n  accepted: folders of runs, or {accepted}")

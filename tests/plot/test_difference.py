@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.colors import SymLogNorm
+from matplotlib.contour import QuadContourSet
+
+from lossviz.config import read
+from lossviz.config.reading import dump
+from lossviz.errors import RequestError
+from lossviz.plot.difference import difference, subtracted
+from tests.plot.artists import cells, labelled, legend
+from tests.plot.conftest import Build
+
+
+def with_directions(results: xr.Dataset, *settings: str, checkpoint: str = "") -> xr.Dataset:
+    configuration = dump(read("quickstart", [f"surface.directions{each}" for each in settings], ["standard"])[0])
+    return results.assign_attrs(configuration=configuration, checkpoint_sha256=checkpoint)
+
+
+def test_the_first_is_subtracted_from_the_second(build: Build) -> None:
+    first, second = build.surface(lambda x, y: 1 + x**2 + y), build.surface(lambda x, y: 1.25 + x**2 + x)
+    drawn = difference(build.series(first, second))
+    ax, bar = drawn.axes
+    (mesh,) = labelled(ax.collections, "difference")
+    np.testing.assert_allclose(cells(mesh), 0.25 + first.x.values - first.y.values[:, None], atol=1e-12)
+    assert mesh.get_clim() == pytest.approx((-1.75, 1.75))
+    assert mesh.get_cmap()(0.5)[:3] == pytest.approx((0.97, 0.97, 0.97), abs=0.01)
+    assert ax.get_title() == "batchnorm\nminus standard\ndifference 0.25 at the centre"
+    assert bar.get_ylabel() == "difference of the loss (nats)"
+    assert legend(drawn) == ["checkpoint", "equal loss"]
+
+
+def test_the_contour_of_zero(build: Build) -> None:
+    flat = build.surface(lambda x, y: 1 + 0 * x)
+    drawn = difference(build.series(flat, build.surface(lambda x, y: 1.1 + x + 0 * y)))
+    (zero,) = (each for each in drawn.axes[0].collections if isinstance(each, QuadContourSet))
+    assert np.asarray(zero.get_paths()[0].vertices)[:, 0] == pytest.approx(-0.1)
+    above = difference(build.series(flat, build.surface(lambda x, y: 2.0 + 0 * x)))
+    assert not [each for each in above.axes[0].collections if isinstance(each, QuadContourSet)]
+
+
+def test_grids_meet_in_their_common_points(build: Build) -> None:
+    coarse, fine = build.surface(lambda x, y: x + y, x=5, y=3), build.surface(lambda x, y: 2 * x + 3 * y, x=13, y=5)
+    results = subtracted(*build.series(coarse, fine))
+    np.testing.assert_array_equal(results.x, coarse.x)
+    np.testing.assert_array_equal(results.y, coarse.y)
+    np.testing.assert_allclose(results.difference, (coarse.x + 2 * coarse.y).transpose("y", "x"), atol=1e-12)
+
+
+def test_points_that_one_of_both_lacks(build: Build) -> None:
+    first = build.surface(lambda x, y: np.where(x > 0.9, np.inf, 1 + x + y))
+    second = build.surface(lambda x, y: np.where(y < -0.4, np.nan, 1 + x), done=28)
+    results = subtracted(*build.series(first, second))
+    assert results.status[4].values.tolist() == [0] * 7
+    assert results.status[0].values.tolist() == [2] * 7
+    assert results.status[1].values.tolist() == [1] * 6 + [2]
+    np.testing.assert_array_equal(np.isfinite(results.difference), results.status == 1)
+    difference(build.series(first, second)).draw_without_rendering()
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_other_axes_are_refused_by_name(build: Build, axis: str) -> None:
+    first = build.surface(lambda x, y: x + y)
+    second = first.assign_coords({axis: first[axis] + 0.01})
+    with pytest.raises(RequestError, match=rf"along {axis} they differ\n  standard: {axis} = \[-\d"):
+        difference(build.series(first, second))
+
+
+def test_other_directions_are_refused_by_key(build: Build) -> None:
+    plane = build.surface(lambda x, y: x + y)
+    pair = build.series(with_directions(plane, ".seed=1"), with_directions(plane, ".seed=2"))
+    with pytest.raises(RequestError, match=r"surface\.directions\.seed = 1 in standard, 2 in batchnorm"):
+        difference(pair)
+    same = build.series(with_directions(plane, ".seed=1"), with_directions(plane, ".seed=1", checkpoint="b"))
+    difference(same)
+
+
+def test_other_checkpoints_are_another_plane_of_one_network_only(build: Build) -> None:
+    plane = build.surface(lambda x, y: x + y)
+    one, two = (with_directions(plane, f"={{kind: toward, checkpoints: [a, {name}]}}", checkpoint="n") for name in "bc")
+    with pytest.raises(RequestError, match="checkpoints"):
+        difference(build.series(one, two))
+    difference(build.series(one, two.assign_attrs(checkpoint_sha256="m")))
+
+
+@pytest.mark.parametrize(("log", "kind"), [(None, True), (False, False), (True, True)])
+def test_a_wide_range_is_logarithmic_on_both_sides(build: Build, log: bool | None, kind: bool) -> None:
+    flat, steep = (build.surface(lambda x, _, to=to: 1 + to * np.sinh(10 * x), x=21) for to in (0, 1))  # type: ignore[misc]
+    pair = build.series(flat, steep)
+    ax, bar = difference(pair, log=log).axes
+    (mesh,) = labelled(ax.collections, "difference")
+    assert isinstance(mesh.norm, SymLogNorm) is kind
+    assert mesh.norm(np.zeros(1)) == 0.5
+    ticks = bar.get_yticks()
+    assert 0 in ticks
+    np.testing.assert_allclose(ticks, -ticks[::-1])
+
+
+def test_a_clip_is_symmetric_and_shows_in_the_bar(build: Build) -> None:
+    pair = build.series(build.surface(lambda x, y: 1 + 0 * x), build.surface(lambda x, y: 1.5 + x))
+    ax, bar = difference(pair, clip=(-0.5, 1.0)).axes
+    (mesh,) = labelled(ax.collections, "difference")
+    assert (mesh.norm.vmin, mesh.norm.vmax) == (-1, 1)
+    assert cells(mesh).max() == 1.5
+    assert bar._colorbar.extend == "max"  # type: ignore[attr-defined]
+    assert bar.get_ylabel().endswith("clipped to [-1, 1]")
+
+
+def test_equal_planes_are_drawable(build: Build) -> None:
+    plane = build.surface(lambda x, y: 1 + x)
+    difference(build.series(plane, plane)).draw_without_rendering()
