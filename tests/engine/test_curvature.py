@@ -1,0 +1,289 @@
+"""Gradient and Hessian against dense matrices in float64 and closed forms."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd.functional import hessian
+from torch.func import functional_call
+from torch.nn import functional
+
+from lossviz.data.minibatches import Minibatch
+from lossviz.engine.curvature import Hessian, eigenpairs, extremes, gradient_norm, mean_gradient
+from lossviz.engine.evaluation import PerExample
+from lossviz.engine.objective import Objective
+from lossviz.errors import WorkError
+from tests.closed_forms import Offset, Quadratic, TwoLayers
+
+
+def convolutions(activation: type[nn.Module] = nn.Tanh) -> nn.Module:
+    """Eval mode, float64; running statistics and affine weights as after some training."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, 3, bias=False),
+        nn.BatchNorm2d(3),
+        activation(),
+        nn.Conv2d(3, 2, 2),
+        nn.BatchNorm2d(2),
+        activation(),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    ).double()
+    for _ in range(3):
+        model(2 * torch.randn(9, 2, 5, 5, dtype=torch.float64) + 1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    return model.eval()
+
+
+def images(examples: int = 13) -> Minibatch:
+    draws = torch.Generator().manual_seed(1)
+    inputs = torch.randn(examples, 2, 5, 5, generator=draws, dtype=torch.float64)
+    return Minibatch(inputs, torch.arange(examples) % 3, 0)
+
+
+def cut(batch: Minibatch, *sizes: int) -> list[Minibatch]:
+    parts = zip(torch.split(batch.inputs, list(sizes)), torch.split(batch.targets, list(sizes)), strict=True)
+    return [Minibatch(*part, noise=i) for i, part in enumerate(parts)]
+
+
+def dense(model: nn.Module, batch: Minibatch, parameters: Sequence[Tensor] | None = None) -> np.ndarray:
+    """Every second derivative of the mean cross-entropy, by autograd."""
+    wanted = list(model.parameters()) if parameters is None else parameters
+    named = [(name, each) for name, each in model.named_parameters() if any(each is one for one in wanted)]
+    sizes = [each.numel() for _, each in named]
+
+    def loss(flat: Tensor) -> Tensor:
+        pieces = {name: part.view_as(each) for (name, each), part in zip(named, torch.split(flat, sizes), strict=True)}
+        return functional.cross_entropy(functional_call(model, pieces, (batch.inputs,)), batch.targets)
+
+    point = torch.cat([each.detach().flatten() for _, each in named])
+    return np.asarray(hessian(loss, point))  # type: ignore[no-untyped-call]
+
+
+def flat(vector: Sequence[Tensor]) -> np.ndarray:
+    return np.concatenate([part.double().numpy().ravel() for part in vector])
+
+
+def weights(model: nn.Module) -> list[nn.Parameter]:
+    """As Li et al.: no biases, no BatchNorm."""
+    return [parameter for parameter in model.parameters() if parameter.dim() > 1]
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("sizes", [(13,), (5, 5, 3)])
+def test_products(activation: type[nn.Module], training: bool, sizes: tuple[int, ...]) -> None:
+    model, batch = convolutions(activation).train(training), images()
+    parts = cut(batch, *sizes)
+    # In training mode every batch has statistics of its own.
+    matrix = np.sum([size / 13 * dense(model, part) for size, part in zip(sizes, parts, strict=True)], axis=0)
+    product = Hessian(Objective(model), parts)
+    for seed in range(2):
+        vector = np.random.default_rng(seed).normal(size=len(matrix))
+        found = product(torch.from_numpy(vector))
+        np.testing.assert_allclose(found, matrix @ vector, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("subset", [False, True])
+def test_eigenpairs(subset: bool) -> None:
+    model, batch = convolutions(), images()
+    parameters = weights(model) if subset else None
+    moved = weights(model) if subset else list(model.parameters())
+    matrix = dense(model, batch, parameters)
+    eigenvalues, vectors = np.linalg.eigh(matrix)
+    assert eigenvalues[0] < -1e-3  # else nothing is said about the smallest
+    ranks = (2, 1, -1, -2)
+    for rank, (value, parts) in zip(ranks, eigenpairs(Objective(model), [batch], ranks, parameters), strict=True):
+        place = -rank if rank > 0 else -rank - 1
+        np.testing.assert_allclose(value, eigenvalues[place], rtol=1e-6)
+        assert [part.shape for part in parts] == [parameter.shape for parameter in moved]
+        vector = flat(parts)
+        assert abs(np.linalg.norm(vector) - 1) < 1e-12
+        assert abs(vector @ vectors[:, place]) > 1 - 1e-6
+        assert np.linalg.norm(matrix @ vector - value * vector) < 2e-4 * np.abs(eigenvalues[[-1, 0]]).max()
+
+
+@pytest.mark.parametrize("subset", [False, True])
+@pytest.mark.parametrize("sizes", [(13,), (5, 5, 3)])
+def test_extremes(subset: bool, sizes: tuple[int, ...]) -> None:
+    model, batch = convolutions(nn.ReLU), images()
+    parameters = weights(model) if subset else None
+    eigenvalues = np.linalg.eigvalsh(dense(model, batch, parameters))
+    assert eigenvalues[0] < -1e-3
+    found = extremes(Objective(model), cut(batch, *sizes), parameters)
+    np.testing.assert_allclose(found, eigenvalues[[0, -1]], rtol=1e-3)
+
+
+def test_a_quadratic() -> None:
+    quadratic = Quadratic(size=12)
+    objective, batches = quadratic.objective, [quadratic.batch]
+    np.testing.assert_allclose(extremes(objective, batches), quadratic.eigenvalues[[0, -1]], rtol=1e-4)
+    for rank in (1, 5, -1, -12):
+        ((value, (vector,)),) = eigenpairs(objective, batches, [rank])
+        np.testing.assert_allclose(value, np.sort(quadratic.eigenvalues)[-rank if rank > 0 else -rank - 1], rtol=1e-6)
+        np.testing.assert_allclose(quadratic.hessian @ vector.numpy(), value * vector.numpy(), atol=1e-3)
+
+
+def diagonal(*entries: float, dtype: torch.dtype = torch.float64) -> tuple[Objective, list[Minibatch]]:
+    """L(theta) = sum of entry_k theta_k^2 / 2."""
+    curvature = torch.tensor(entries, dtype=dtype)
+    model = Offset(torch.ones(len(entries), dtype=dtype))
+    batch = Minibatch(torch.zeros(3, len(entries), dtype=dtype), torch.zeros(3, dtype=dtype), 0)
+    return Objective(model, lambda outputs, _: (outputs.square() @ curvature) / 2), [batch]
+
+
+def test_ranks_are_algebraic() -> None:
+    """A negative eigenvalue is not the largest, however large in size; equal ones count as often as they are there."""
+    objective, batches = diagonal(-9, 2, 2, 0.5, -1)
+    values = [value for value, _ in eigenpairs(objective, batches, [1, 2, 3, -1, -2])]
+    np.testing.assert_allclose(values, [2, 2, 0.5, -9, -1], rtol=1e-6)
+    np.testing.assert_allclose(extremes(objective, batches), (-9, 2), rtol=1e-6)
+
+
+def test_one_batch_is_passed_through_once() -> None:
+    model, batch = convolutions(), images()
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    model.register_forward_hook(count)
+    once = extremes(Objective(model), [batch])
+    assert passes == 1
+    again = extremes(Objective(model), cut(batch, 7, 6))
+    assert passes > 10
+    np.testing.assert_allclose(once, again, rtol=1e-9)
+
+
+def test_single_precision() -> None:
+    batch = images()
+    expected = np.linalg.eigvalsh(dense(convolutions(), batch))
+    objective = Objective(convolutions().float())
+    batches = [Minibatch(batch.inputs.float(), batch.targets, 0)]
+    np.testing.assert_allclose(extremes(objective, batches), expected[[0, -1]], rtol=1e-3)
+    ((value, parts),) = eigenpairs(objective, batches, [-1])
+    np.testing.assert_allclose(value, expected[0], rtol=1e-3)
+    assert {part.dtype for part in parts} == {torch.float32}
+    double = Objective(convolutions())
+    norm = gradient_norm(double, [batch], double.parameters)
+    assert gradient_norm(objective, batches, objective.parameters) == pytest.approx(norm, rel=1e-5)
+
+
+def test_the_gradient() -> None:
+    layers = TwoLayers()
+    parts, expected = cut(layers.batch, 4, 4, 1), layers.gradient(*layers.weights)
+    found = mean_gradient(layers.objective, parts, layers.objective.parameters)
+    for part, each in zip(found, expected, strict=True):
+        np.testing.assert_allclose(part, each, rtol=1e-12)
+    whole = np.sqrt(sum(np.square(each).sum() for each in expected))
+    assert gradient_norm(layers.objective, iter(parts), layers.objective.parameters) == pytest.approx(whole, rel=1e-12)
+    second = gradient_norm(layers.objective, parts, layers.objective.parameters[1:])
+    assert second == pytest.approx(np.linalg.norm(expected[1]), rel=1e-12)
+
+
+def test_gradients_add_up_in_double_precision() -> None:
+    """Of 1 and a thousand times 1e-8, each in a batch of its own, nothing is lost."""
+    model = Offset(torch.zeros(1))
+    objective = Objective(model, lambda outputs, targets: outputs[:, 0] * targets)
+    values = torch.full((1001, 1), 1e-8)
+    values[0] = 1.0
+    batches = [Minibatch(torch.zeros(1, 1), value, 0) for value in values]
+    expected = (1 + 1000 * float(values[1])) / 1001
+    assert gradient_norm(objective, batches, objective.parameters) == pytest.approx(expected, rel=1e-12)
+
+
+def test_no_curvature() -> None:
+    quadratic = Quadratic()
+    quadratic.objective.loss = lambda outputs, _: outputs.sum(dim=1)
+    assert extremes(quadratic.objective, [quadratic.batch]) == (0, 0)
+    assert [value for value, _ in eigenpairs(quadratic.objective, [quadratic.batch], [1, -1])] == [0, 0]
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda outputs, _: (outputs * math.inf).square().sum(dim=1),
+        lambda outputs, _: (outputs * math.nan).sum(dim=1),
+        # Without second derivatives altogether: not a flat place.
+        lambda outputs, _: outputs.sum(dim=1) * math.inf,
+    ],
+    ids=["infinite", "NaN", "infinite and linear"],
+)
+def test_not_finite(loss: PerExample, batches: int) -> None:
+    quadratic = Quadratic()
+    quadratic.objective.loss = loss
+    parts = [quadratic.batch] * batches
+    assert all(math.isnan(value) for value in extremes(quadratic.objective, parts))
+    assert not math.isfinite(gradient_norm(quadratic.objective, parts, quadratic.objective.parameters))
+    with pytest.raises(WorkError, match=r"eigenvector 1 of the Hessian of 6 parameters: .* is not finite"):
+        eigenpairs(quadratic.objective, parts, [1])
+
+
+def test_more_eigenvectors_than_parameters() -> None:
+    objective, batches = diagonal(3, 2, 1)
+    assert eigenpairs(objective, batches, [3])[0][0] == pytest.approx(1)
+    with pytest.raises(WorkError, match="eigenvector -4 of the Hessian of 3 parameters"):
+        eigenpairs(objective, batches, [1, -4])
+
+
+class Once(torch.autograd.Function):
+    """Identity that can be differentiated once."""
+
+    @staticmethod
+    def forward(_: object, inputs: Tensor) -> Tensor:
+        return inputs.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(_: object, gradient: Tensor) -> Tensor:
+        return gradient.clone()
+
+
+def test_without_second_derivatives() -> None:
+    quadratic = Quadratic()
+    loss, (theta,) = quadratic.objective.loss, quadratic.objective.parameters
+    quadratic.objective.loss = lambda outputs, targets: loss(Once.apply(outputs), targets)
+    theta.grad = kept = torch.ones_like(theta)
+    with pytest.raises(WorkError, match=r"this network has no second derivatives: .*differentiat"):
+        extremes(quadratic.objective, [quadratic.batch])
+    assert theta.grad is kept
+
+
+@pytest.mark.parametrize("sizes", [(13,), (5, 5, 3)])
+def test_measuring_leaves_no_trace(sizes: tuple[int, ...]) -> None:
+    model, batches = convolutions(), cut(images(), *sizes)
+    model.insert(3, nn.Dropout(0.5).train())  # type: ignore[operator]
+    objective = Objective(model)
+    for i, parameter in enumerate(objective.parameters):
+        parameter.grad = None if i == 2 else torch.full_like(parameter, i)
+    grads = [parameter.grad for parameter in objective.parameters]
+    kept = [None if grad is None else grad.clone() for grad in grads]
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    random = torch.get_rng_state()
+    extremes(objective, batches, weights(model))
+    eigenpairs(objective, batches, [1], weights(model))
+    gradient_norm(objective, batches, weights(model))
+    for parameter, grad, value in zip(objective.parameters, grads, kept, strict=True):
+        assert parameter.grad is grad
+        assert grad is None or torch.equal(grad, value)  # type: ignore[arg-type]
+    for name, tensor in model.state_dict().items():
+        assert tensor.numpy().tobytes() == state[name].numpy().tobytes(), name
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_every_product_sees_the_same_noise() -> None:
+    """Else the operator would be another one at every product."""
+    model = convolutions()
+    model.insert(3, nn.Dropout(0.5).train())  # type: ignore[operator]
+    product = Hessian(Objective(model), cut(images(), 7, 6))
+    vector = product.start()
+    assert torch.equal(product(vector), product(vector))
