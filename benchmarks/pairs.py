@@ -6,7 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 
-def paired(plain: Callable[[], Any], ours: Callable[[], Any], pairs: int) -> dict[str, float]:
+def seconds(work: Callable[[], Any]) -> float:
+    """Wall-clock time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def paired(
+    plain: Callable[[], Any],
+    ours: Callable[[], Any],
+    pairs: int,
+    seconds: Callable[[Callable[[], Any]], float] = seconds,
+) -> dict[str, float]:
     """Median seconds of both and the median of their ratio, pair by pair, after one warm-up each.
 
     The machine's speed drifts; a ratio of neighbours does not.
@@ -22,10 +34,3 @@ def paired(plain: Callable[[], Any], ours: Callable[[], Any], pairs: int) -> dic
         "ratio_max": ratios[-1],
         "pairs": pairs,
     }
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    """Wall-clock time of one call."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started

@@ -19,23 +19,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
 from benchmarks.pairs import paired, seconds
+from benchmarks.scanning import scan_pair, sharing
 from lossviz.config.model import Model, Resnet, Vgg
 from lossviz.config.probe import Probe
-from lossviz.config.surface import Directions
 from lossviz.config.train import Train
 from lossviz.data.cifar10 import MEAN, STD
 from lossviz.data.minibatches import Minibatches
 from lossviz.data.split import Split
 from lossviz.engine.backend import choose_backend
 from lossviz.engine.objective import Objective
+from lossviz.engine.share import Share
 from lossviz.engine.stepper import Stepper
 from lossviz.engine.training import update
 from lossviz.models.build import build
 from lossviz.probe.measures import measure
 from lossviz.provenance import machine, versions
-from lossviz.surface.directions import random_direction
-from lossviz.surface.grid import Grid
-from lossviz.surface.scan import scan
+from lossviz.surface.pace import Pace
 
 SIZE = choose_backend("cpu", None).evaluation_batch
 LENGTHS = (0.05, 0.1, 0.2, 0.4)
@@ -74,13 +73,13 @@ def training(pairs: int) -> dict[str, Any]:
     """Ten steps of VGG-11 with BatchNorm, batch 128."""
     reference, ours, data, split = prepared(Vgg(name="vgg", depth=11, norm="batch"), 1280)
     batches, config = plain.loader(data, shuffle=True), Train(steps=10, lr=0.01, weight_decay=5e-4)
-    objective, minibatches = Objective(ours), Minibatches(split, 128, seed=0)
+    objective, share = Objective(ours), Share(Minibatches(split, 128, seed=0))
     stepper = Stepper(config, objective.parameters)
 
     def steps() -> None:
         ours.train()
         for step in range(10):
-            update(objective, stepper, minibatches(step), step)
+            update(objective, stepper, share, step)
 
     result = paired(lambda: plain.train(reference, batches, 10, config.lr, config.weight_decay), steps, pairs)
     return {**result, "images_per_s": 1280 / result["lossviz_s"]}
@@ -88,16 +87,21 @@ def training(pairs: int) -> dict[str, Any]:
 
 def small_scan(pairs: int) -> dict[str, Any]:
     """Nine points of a plane, a narrow VGG-11 on 500 images."""
-    reference, ours, data, split = prepared(Vgg(name="vgg", depth=11, width=0.125), 500)
-    batches, objective = plain.loader(data, shuffle=False), Objective(ours)
-    vectors = {axis: random_direction(ours, Directions(), axis) for axis in ("x", "y")}
+    network = prepared(Vgg(name="vgg", depth=11, width=0.125), 500)
     places = [(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]
+    return paired(*scan_pair(*network, places, Pace(SIZE)), pairs)
 
-    def ours_scan() -> None:
-        for _ in scan(objective, vectors, Grid.empty((-1, 1, 3), (-1, 1, 3)), lambda: split.batches(SIZE)):
-            pass
 
-    return paired(lambda: plain.scan(reference, (vectors["x"], vectors["y"]), places, batches), ours_scan, pairs)
+def large_scan(pairs: int) -> dict[str, Any]:
+    """Two points of a plane, ResNet-56 on 1,000 images, folded and compiled (once, before the clock starts)."""
+    network = prepared(Resnet(name="resnet", depth=56), 1000)
+    result = paired(*scan_pair(*network, [(0.0, 0.0), (0.5, 0.5)], Pace(SIZE, compiled=True)), pairs)
+    rate = 2000 / result["lossviz_s"] * operations(network[1])
+    return {
+        **result,
+        "images_per_s": 2000 / result["lossviz_s"],
+        "of_matrix_product_rate": rate / matrix_product_rate(),
+    }
 
 
 def noise(pairs: int) -> dict[str, Any]:
@@ -158,7 +162,9 @@ def matrix_product_rate(size: int = 2048) -> float:
 ROWS = {
     "evaluate ResNet-56": (evaluation, 1.7),
     "train VGG-11 with BatchNorm": (training, 1.3),
-    "scan a small network": (small_scan, 1.0),
+    "scan a small network": (small_scan, 5.0),
+    "scan ResNet-56, compiled": (large_scan, 2.2),
+    "two processes, against two threads": (sharing, 0.95),
     "probe, against bare passes": (probing, 1 / 1.05),
     "noisy BatchNorm, against BatchNorm": (noise, 1 / 1.7),
 }
@@ -179,8 +185,9 @@ def main() -> None:
         table.add_row(name, f"{row['plain_s']:.3g} s", f"{row['lossviz_s']:.3g} s", ratio, spread, f">= {wanted:.2g} x")
     start = results["start-up"] = start_up(chosen.pairs)
     console.print(table)
-    share = results["evaluate ResNet-56"]["of_matrix_product_rate"]
-    console.print(f"ResNet-56 evaluation reaches {share:.0%} of this machine's 2048 x 2048 matrix-product rate")
+    for name in ("evaluate ResNet-56", "scan ResNet-56, compiled"):
+        share = results[name]["of_matrix_product_rate"]
+        console.print(f"{name}: {share:.0%} of this machine's 2048 x 2048 matrix-product rate")
     answers = f"{start['help_s']:.2f} s, a configuration error {start['configuration_error_s']:.2f} s"
     console.print(f"lossviz --help {answers}; wanted < 0.4 s")
     chosen.out.write_text(json.dumps({"machine": machine(), "versions": versions(), "rows": results}, indent=2) + "\n")

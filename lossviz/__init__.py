@@ -1,3 +1,17 @@
 """lossviz shows why neural networks train the way they do."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lossviz.notebook import loss_surface
+
+__all__ = ["__version__", "loss_surface"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    # torch is imported by those who need it: `lossviz --help` answers at once.
+    if name == "loss_surface":
+        return import_module("lossviz.notebook").loss_surface
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -45,7 +45,11 @@ class Track:
 
     def advance(self, note: str = "") -> None:
         """One more unit is finished."""
-        self.done += 1
+        self.reach(self.done + 1, note)
+
+    def reach(self, done: int, note: str = "") -> None:
+        """So many units are finished, by whomever."""
+        self.done = done
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
@@ -58,7 +62,9 @@ class Track:
     def _show(self, note: str) -> None:
         if self.report:
             left = (self.total - self.done) / max(self.rate(), 1e-9)
-            line = f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {self.rate():.3g}/s, {_time(left)} left"
+            line = (
+                f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {self.rate():.3g}/s, {duration(left)} left"
+            )
             self.report.say(f"{line}  {note}".rstrip())
 
 
@@ -70,14 +76,15 @@ class Bar(Track):
         self.bar = bar
         self.task = bar.add_task(what, total=total, completed=done, rate="", note="")
 
-    def advance(self, note: str = "") -> None:
-        """One more unit is finished."""
-        self.done += 1
+    def reach(self, done: int, note: str = "") -> None:
+        """So many units are finished, by whomever."""
+        self.done = done
         rate = f"{self.rate():.3g} {self.unit}/s"
         self.bar.update(self.task, completed=self.done, rate=rate, note=note)
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """h:mm:ss, or m:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lossviz.allowed import Allowed
 from lossviz.config import Config, read
 from lossviz.config.reading import dump
 from lossviz.config.words import show
@@ -20,7 +21,7 @@ from lossviz.lock import LOCK, exclusive
 from lossviz.signals import Stopped
 
 # What decides the numbers of a training; the rest of a configuration may change between commands.
-IDENTITY = ("seed", "data", "model", "train")
+IDENTITY = ("seed", "data", "model", "loss", "train")
 # Where data lie is not what they are; run.json holds their fingerprint.
 PLACES = {"data": {"root", "download"}}
 
@@ -65,9 +66,16 @@ class Run:
     def surface_files(self) -> list[Path]:
         return sorted(self.folder.glob("surface-*.nc"))
 
+    def block_file(self, name: str, point: int) -> Path:
+        """Where one of several processes leaves the block of a scan that begins with a point; gone at its end."""
+        return self.folder / f"blocks-{name}" / f"{point:08d}.nc"
+
+    def block_files(self, name: str) -> list[Path]:
+        return sorted(self.block_file(name, 0).parent.glob("*.nc"))
+
     def scan_files(self, name: str) -> list[Path]:
         """What a scan of this name leaves."""
-        return [self.surface_file(name), self.directions_file(name)]
+        return [self.surface_file(name), self.directions_file(name), self.block_file(name, 0).parent]
 
     @property
     def contents(self) -> list[Path]:
@@ -93,9 +101,9 @@ class Run:
         steps = [path.stem.removeprefix("step-") for path in files]
         return sorted(int(step) for step in steps if step.isdecimal())
 
-    def config(self, overrides: Sequence[str] = ()) -> Config:
-        """The configuration that ran, with overrides of the command line."""
-        return read(str(self.config_file), overrides)[0]
+    def config(self, overrides: Sequence[str] = (), allowed: Allowed | None = None) -> Config:
+        """The configuration that ran, with overrides of the command line; `allowed` as in `config.read`."""
+        return read(str(self.config_file), overrides, allowed=allowed)[0]
 
     @contextmanager
     def writing(self, config: Config, fresh: Sequence[Path] = ()) -> Iterator[None]:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lossviz.config.train import Train
+from lossviz.engine.ranks import ranks
 from lossviz.errors import RequestError
 from lossviz.provenance import processor
 
@@ -26,12 +27,13 @@ class Backend:
 
     @property
     def evaluation_batch(self) -> int:
-        """Examples per forward pass where nothing else decides it.
+        """Examples per forward pass where nothing else decides it."""
+        return evaluation_batch(self.device)
 
-        On a CPU the activations should stay in its caches (ResNet-56 on two Zen 4 cores: 712 images/s at 64,
-        644 at 250, 437 at 500); a GPU wants many at once.
-        """
-        return 64 if self.device.type == "cpu" else 1000
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The dtype of automatic mixed precision; None without it."""
+        return torch.bfloat16 if self.precision == "bfloat16" else None
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in this precision and layout."""
@@ -61,6 +63,15 @@ class Backend:
         if self.device.type == "cuda":
             return f"{self.device}: {torch.cuda.get_device_name(self.device)}"
         return f"cpu: {processor()}, {torch.get_num_threads()} threads"
+
+
+def evaluation_batch(device: torch.device) -> int:
+    """Examples per forward pass that a device likes.
+
+    On a CPU the activations should stay in its caches (ResNet-56 on two Zen 4 cores: 712 images/s at 64,
+    644 at 250, 437 at 500); a GPU wants many at once.
+    """
+    return 64 if device.type == "cpu" else 1000
 
 
 def choose_backend(request: str, train: Train | None) -> Backend:
@@ -93,9 +104,11 @@ def choose_backend(request: str, train: Train | None) -> Backend:
 
 
 def _device(request: str) -> tuple[torch.device, str]:
+    here = ranks().local_rank
     if request == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", 0), "auto: the first CUDA device"
+            number = here % torch.cuda.device_count()
+            return torch.device("cuda", number), f"auto: CUDA device {number} is this process's"
         return torch.device("cpu"), "auto: no CUDA device is usable"
     try:
         device = torch.device(request)
@@ -109,7 +122,7 @@ def _device(request: str) -> tuple[torch.device, str]:
             raise RequestError(
                 f"--device {request}: there is no such device\n  usable CUDA devices: {count}; or --device cpu"
             )
-        device = torch.device("cuda", device.index or 0)
+        device = torch.device("cuda", here % count if device.index is None else device.index)
     return device, "as asked"
 
 

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lossviz.data.minibatches import Minibatch
+from lossviz.engine.evaluation import Evaluation, PerExample, correct, evaluate
 from lossviz.engine.folding import Folded
 from lossviz.seeding import seeded
-
-PerExample = Callable[[Tensor, Tensor], Tensor]
-"""From outputs (N, ...) and targets (N, ...) to losses (N,)."""
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -34,25 +33,25 @@ class Differential:
     correct: Tensor
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean loss over examples, its standard error, and the share of wrong answers (%, NaN for regression)."""
-
-    loss: float
-    loss_stderr: float
-    error: float
-    examples: int
-
-
 class Objective:
-    """L(theta) = mean over examples of loss(f_theta(x), y), the data loss, without any penalty."""
+    """L(theta) = mean over examples of loss(f_theta(x), y), the data loss, without any penalty.
 
-    def __init__(self, model: nn.Module, loss: PerExample = cross_entropy) -> None:
+    Args:
+        model: f_theta.
+        loss: of each example.
+        autocast: the dtype of automatic mixed precision; None: all in the dtype of the parameters.
+    """
+
+    def __init__(self, model: nn.Module, loss: PerExample = cross_entropy, autocast: torch.dtype | None = None) -> None:
         self.model = model
         self.loss = loss
+        self.autocast = autocast
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.device = self.parameters[0].device
-        self._folded: Folded | None = None
+
+    def with_model(self, model: nn.Module) -> "Objective":
+        """The same loss of another network."""
+        return Objective(model, self.loss, self.autocast)
 
     def differentiate(self, batch: Minibatch, parameters: Sequence[Tensor] | None = None) -> Differential:
         """Loss and gradient on a minibatch, with the network in the mode it is in; `.grad` is not touched.
@@ -64,43 +63,32 @@ class Objective:
         outputs, loss = self.apply(batch)
         wanted = self.parameters if parameters is None else parameters
         gradient = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
-        return Differential(loss.detach(), list(gradient), _correct(outputs.detach(), batch.targets))
+        return Differential(loss.detach(), list(gradient), correct(outputs.detach(), batch.targets))
 
     def apply(self, batch: Minibatch) -> tuple[Tensor, Tensor]:
         """Outputs and mean loss on a minibatch, ready to be differentiated."""
         with torch.enable_grad():
             with seeded(self.device, batch.noise):
-                outputs = self.model(batch.inputs)
+                outputs = self.precisely(self.model)(batch.inputs)
             return outputs, self.loss(outputs, batch.targets).mean()
 
-    @torch.inference_mode()
     def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
-        """Mean over all examples in eval mode, exact with a ragged last batch.
+        """Mean over all examples in eval mode; BatchNorm is folded into the weights, on a copy."""
+        return evaluate(self.precisely(self.folded.refresh()), self.loss, batches)
 
-        BatchNorm is folded into the weights, on a copy. Sums are kept in float64 on the device, and read once
-        at the end.
-        """
-        if self._folded is None:
-            self._folded = Folded(self.model)
-        model = self._folded.refresh()
-        count, sums = 0, torch.zeros(3, dtype=torch.float64, device=self.device)
-        for inputs, targets in batches:
-            outputs = model(inputs)
-            losses = self.loss(outputs, targets).double()
-            sums += torch.stack([losses.sum(), losses.square().sum(), _correct(outputs, targets)])
-            count += len(targets)
-        total, squares, correct = sums.tolist()
-        mean = total / count
-        variance = max(squares / count - mean * mean, 0.0) if squares < float("inf") else float("nan")
-        # The variance of the mean of a sample: s^2 / N with s^2 = N / (N - 1) * variance.
-        stderr = (variance / (count - 1)) ** 0.5 if count > 1 else float("nan")
-        return Evaluation(mean, stderr, 100 * (count - correct) / count, count)
+    @cached_property
+    def folded(self) -> Folded:
+        """The copy that is evaluated."""
+        return Folded(self.model)
 
+    def precisely(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """A forward pass in the objective's precision, with outputs in which a loss can be computed."""
+        if self.autocast is None:
+            return forward
 
-def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
-    """How many class predictions are right, as float64; NaN where the targets are not classes."""
-    if targets.is_floating_point():
-        return torch.full((), float("nan"), dtype=torch.float64, device=outputs.device)
-    # argmax of NaN is a class like any other; an answer that is not a number is not right.
-    right = (outputs.argmax(dim=1) == targets) & ~outputs.isnan().any(dim=1)
-    return right.sum(dtype=torch.float64)
+        def mixed(inputs: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, self.autocast):
+                outputs = forward(inputs)
+            return outputs.to(self.parameters[0].dtype)
+
+        return mixed

@@ -1,153 +1,228 @@
 """`lossviz surface`: the loss on a line or plane through a trained network."""
 
-import hashlib
-import time
-from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
-import yaml
-from torch import Tensor, nn
+import xarray as xr
+from torch import Tensor
+from torch.distributed.distributed_c10d import Store
 
-from lossviz.config.reading import shipped_configurations
-from lossviz.data.split import Split
-from lossviz.engine.checkpoint import fit, load_foreign, load_tensors, save_tensors
-from lossviz.engine.point import Vector, dot, squared_norm
+from lossviz.config.surface import Axis
+from lossviz.engine.checkpoint import load_tensors, save_tensors
+from lossviz.engine.point import Vector
+from lossviz.engine.ranks import Ranks, ranks
 from lossviz.engine.setup import Setup
 from lossviz.errors import RequestError
-from lossviz.files import read
 from lossviz.progress import Report
-from lossviz.results import load_results, protocol, save_results
-from lossviz.run import IDENTITY, PLACES, differences
+from lossviz.results import load_results
 from lossviz.signals import StopRequest
-from lossviz.surface.directions import named, random_direction
-from lossviz.surface.grid import Grid
-from lossviz.surface.scan import scan
+from lossviz.surface import record
+from lossviz.surface.checkpoints import Checkpoint
+from lossviz.surface.directions import named, unnamed
+from lossviz.surface.grid import Grid, Range, through_zero
+from lossviz.surface.ledger import Ledger
+from lossviz.surface.pace import Forward, Pace
+from lossviz.surface.plane import find_plane
+from lossviz.surface.sanity import facts, findings
+from lossviz.surface.subject import Subject
+from lossviz.surface.waypoints import measure_waypoints
 
-# Saving takes some 20 ms: at most 1 % of the time, and a kill -9 costs two seconds of work.
-SECONDS_BETWEEN_SAVES = 2.0
+_NAMES = ("checkpoint", "checkpoint_step")
 
 
-def surface(setup: Setup, report: Report, stop: StopRequest) -> None:
-    """Scan what the `surface` section says, or what is left of it.
+@dataclass
+class Scan:
+    """A scan on its way.
+
+    Attributes:
+        directions: by axis; one tensor a coordinate.
+        grid: the points.
+        attributes: of the result file.
+        pace: how forward passes are done.
+        checkpoints: to be measured beside the grid; empty where the file has them.
+        waypoints: their variables.
+    """
+
+    directions: Mapping[str, Vector]
+    grid: Grid
+    attributes: record.Attributes
+    pace: Pace
+    checkpoints: Sequence[Checkpoint]
+    waypoints: xr.Dataset
+
+
+def surface(setup: Setup, report: Report, stop: StopRequest, group: Ranks | None = None) -> None:
+    """Scan what the `surface` section says, or what is left of it; several processes share the points.
 
     Raises:
         RequestError: there is no checkpoint, it does not fit, or the file holds another scan.
     """
-    config, run = setup.config.surface, setup.run
-    path = checkpoint_file(setup)
-    objective = setup.objective()
-    model = objective.model
-    fit(model, _load(path, setup), path)
-    vectors = {axis: random_direction(model, config.directions, axis) for axis in ("x", "y")[: 2 if config.y else 1]}
-    split = setup.data.train if config.data.split == "train" else setup.data.test
-    examples = split.choose(config.data.examples, config.data.choose, setup.config.seed, "surface.data.examples")
-    attributes = {**protocol(setup.config, "loss surface"), **_attributes(setup, path, examples, vectors)}
-    grid, file = Grid.empty(config.x, config.y), run.surface_file(config.name)
-    if file.exists():
-        saved = load_results(file)
-        _refuse_another(file, saved.attrs, attributes)
-        grid.restore(saved)
-        vectors = _saved_directions(run.directions_file(config.name), model, vectors)
-    else:
-        save_tensors(run.directions_file(config.name), named(model, **vectors))
-    size = setup.backend.evaluation_batch if config.batch_size == "auto" else config.batch_size
-    total, saved_at = grid.status.size, time.monotonic()
-    if grid.done == total:
-        report.say(f"{file}: nothing left to scan ({total:,} points)")
+    group = group or ranks()
+    subject, run, name = Subject(setup), setup.run, setup.config.surface.name
+    file = run.surface_file(name)
+    if not group.first:
+        scan = _joined(subject, group)
+        _go(subject, scan, Ledger(run, name, scan.grid, {}, xr.Dataset(), group), report, stop)
         return
-    with run.stage(f"surface-{config.name}", **setup.facts()) as outcome:
-        with report.track(f"scanning {run.variant}", total, "points", grid.done) as track:
-            for _ in scan(objective, vectors, grid, partial(examples.batches, size)):
-                track.advance()
-                if stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
-                    save_results(file, grid.dataset(attributes))
-                    saved_at = time.monotonic()
-                stop.obey()
-        save_results(file, grid.dataset(attributes))
+    attributes = record.of_scan(setup, subject.checkpoint, len(subject.splits[""]))
+    scan = _resumed(subject, attributes) if file.exists() else _begun(subject, attributes)
+    total = scan.grid.status.size
+    # A scan that was stopped at its last point has not been judged.
+    if scan.grid.done == total and not scan.checkpoints and "sanity" in scan.attributes:
+        report.say(f"{file}: nothing left to scan ({total:,} points)")
+        _publish(subject, group, scan)
+        return
+    with run.stage(f"surface-{name}", **setup.facts(), processes=group.world) as outcome:
+        ledger = Ledger(run, name, scan.grid, scan.attributes, scan.waypoints, group)
+        ledger.save()
+        _publish(subject, group, scan)
+        _go(subject, scan, ledger, report, stop)
         outcome["points"] = total
-    report.say(f"{file}: {total:,} points, each the mean over {len(examples):,} examples")
+    report.say(f"{file}: {total:,} points, each the mean over {subject.examples:,} examples")
 
 
-def _saved_directions(file: Path, model: nn.Module, drawn: dict[str, list[Tensor]]) -> dict[str, list[Tensor]]:
-    """The directions that a scan began with: another release of torch may draw others."""
-    saved = load_tensors(file)
-    return {
-        axis: [saved[name].to(part) for name, part in named(model, **{axis: vector}).items()]
-        for axis, vector in drawn.items()
-    }
+def _begun(subject: Subject, attributes: record.Attributes) -> Scan:
+    """A scan from nothing: its plane, its pace, an empty grid."""
+    setup, config = subject.setup, subject.config
+    plane = find_plane(setup, subject.objective, subject.coordinates)
+    x, y = (_range(axis, plane.ranges.get(name)) for name, axis in (("x", config.x), ("y", config.y)))
+    assert x is not None
+    for path in setup.run.block_files(config.name):
+        path.unlink()  # of a scan whose file somebody deleted
+    save_tensors(setup.run.directions_file(config.name), named(subject.coordinates, plane.directions))
+    points = x[2] * (y[2] if y else 1)
+    pace = subject.pace(points)
+    facts = {**plane.facts, **({"trajectory": 1} if plane.is_path else {})}
+    return Scan(
+        plane.directions,
+        Grid.empty(x, y, subject.quantities),
+        {**attributes, **record.of_directions(subject.coordinates, plane.directions), **facts, **record.of_pace(pace)},
+        pace,
+        _with_own(subject.checkpoint, plane.waypoints),
+        xr.Dataset(),
+    )
 
 
-def checkpoint_file(setup: Setup) -> Path:
-    """The file that `surface.checkpoint` means.
+def _resumed(subject: Subject, attributes: record.Attributes) -> Scan:
+    """A scan that goes on, on its grid or on one that holds it.
 
     Raises:
-        RequestError: it is not there; says which command makes it.
+        RequestError: the file holds another scan, or points that have no place in this one.
     """
-    wanted, run = setup.config.surface.checkpoint, setup.run
-    if isinstance(wanted, str) and wanted != "last":
-        if not Path(wanted).is_file():
-            raise RequestError(f"surface.checkpoint = {wanted}: there is no such file")
-        return Path(wanted)
-    steps = run.checkpoint_steps
-    if not steps:
-        name = setup.config.name if setup.config.name in shipped_configurations() else "CONFIG"
-        raise RequestError(f"{run.folder}: has no checkpoint to scan around\n  make one: lossviz train {name}")
-    step = steps[-1] if wanted == "last" else wanted
-    if step not in steps:
-        there = ", ".join(f"{each:,}" for each in steps)
+    config, run = subject.config, subject.setup.run
+    file = run.surface_file(config.name)
+    saved = load_results(file)
+    record.refuse_another(file, saved.attrs, attributes)
+    waypoints = saved[[str(name) for name in saved.variables if str(name).startswith("checkpoint")]]
+    if run.block_files(config.name):
+        Ledger(run, config.name, Grid.of(saved), saved.attrs, waypoints, Ranks()).gather()
+        saved = load_results(file)
+    x, y = (_range(axis, _ends(saved, name)) for name, axis in (("x", config.x), ("y", config.y)))
+    assert x is not None
+    grid = Grid.empty(x, y, subject.quantities)
+    grid.take_over(saved, str(file))
+    missing = "checkpoint" not in saved.sizes
+    plane = find_plane(subject.setup, subject.objective, subject.coordinates) if missing else None
+    # The same checkpoint by another name (last, a step, a path) stays what the file's waypoints call it; what was said
+    # of a whole scan does not hold for a larger one.
+    kept = {name: value for name, value in saved.attrs.items() if name not in attributes or name in _NAMES}
+    if grid.todo():
+        kept.pop("sanity", None)
+    return Scan(
+        _directions(subject, list(grid.axes)),
+        grid,
+        {**attributes, **kept},
+        record.saved_pace(saved),
+        _with_own(subject.checkpoint, plane.waypoints) if plane else [],
+        waypoints,
+    )
+
+
+def _publish(subject: Subject, group: Ranks, scan: Scan) -> None:
+    """Let the other processes begin: the result file and the directions are on disk."""
+    if not group.alone:
+        _store(subject, group).set("pace", json.dumps(asdict(scan.pace)))
+
+
+def _joined(subject: Subject, group: Ranks) -> Scan:
+    """The scan that the first process began."""
+    pace = Pace(**json.loads(_store(subject, group).get("pace")))
+    grid = Grid.of(load_results(subject.setup.run.surface_file(subject.config.name)))
+    return Scan(_directions(subject, list(grid.axes)), grid, {}, pace, [], xr.Dataset())
+
+
+def _store(subject: Subject, group: Ranks) -> Store:
+    return group.store(f"{subject.setup.run.folder}/{subject.config.name}")
+
+
+def _directions(subject: Subject, axes: Sequence[str]) -> dict[str, list[Tensor]]:
+    """The directions that a scan began with: another release of torch may draw others."""
+    saved = load_tensors(subject.setup.run.directions_file(subject.config.name))
+    return {axis: unnamed(subject.coordinates, saved, axis) for axis in sorted(axes)}
+
+
+def _go(subject: Subject, scan: Scan, ledger: Ledger, report: Report, stop: StopRequest) -> None:
+    """Compute what is to do, checkpoints first."""
+    quiet = report if ledger.ranks.first else Report(quiet=True)
+    forward = Forward(subject.objective, scan.pace, quiet.say)
+    variant, total = subject.setup.run.variant, scan.grid.status.size
+    with subject.slice(scan.directions, forward) as part:
+        if scan.checkpoints:
+            with quiet.track(f"checkpoints of {variant}", len(scan.checkpoints), "checkpoints") as track:
+                ledger.waypoints = measure_waypoints(part, scan.checkpoints, track, stop)
+            if ledger.ranks.alone:
+                ledger.save()
+        with quiet.track(f"scanning {variant}", total, "points", scan.grid.done) as track:
+            for block in ledger.claims():
+                found = {}
+                for index in block:
+                    found[index] = part.at(scan.grid.where(index))
+                    if stop:
+                        break
+                track.reach(ledger.keep(found, stopping=bool(stop)))
+                stop.obey()
+            ledger.finish(stop)
+    if ledger.ranks.first:
+        ledger.attributes = {**ledger.attributes, "batch_size": forward.pace.batch_size}
+        _judge(ledger, quiet)
+
+
+def _judge(ledger: Ledger, report: Report) -> None:
+    """The sanity report, on screen and in the file."""
+    results = ledger.dataset()
+    found = findings(results)
+    ledger.attributes = {**ledger.attributes, "sanity": "\n".join(found)}
+    ledger.save()
+    for line in facts(results):
+        report.say(f"  {line}")
+    for line in found:
+        report.say(f"  look: {line}")
+
+
+def _with_own(own: Checkpoint, others: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """The scan's own checkpoint in its place among the others, or before them."""
+    if not any(each.same_file(own) for each in others):
+        return [own, *others]
+    return [own if each.same_file(own) else each for each in others]
+
+
+def _ends(saved: xr.Dataset, axis: str) -> tuple[float, float] | None:
+    return (float(saved[axis][0]), float(saved[axis][-1])) if axis in saved.sizes else None
+
+
+def _range(axis: Axis | None, automatic: tuple[float, float] | None) -> Range | None:
+    """A configured axis with its bounds in numbers."""
+    if axis is None:
+        return None
+    low, high, count = axis
+    assert automatic is not None
+    if low == "auto" and high == "auto":
+        return through_zero(*automatic, count)
+    first, last = automatic[0] if low == "auto" else low, automatic[1] if high == "auto" else high
+    if first >= last:
         raise RequestError(
-            f"surface.checkpoint = {wanted}: {run.folder} has no checkpoint of that step\n"
-            f"  accepted: last, {there}, or a path"
+            f"surface: an axis [{low}, {high}, {count}] would run from {first:g} to {last:g}, and must grow\n"
+            "  give both ends, or leave both to auto"
         )
-    return run.checkpoint_file(int(step))
-
-
-def _load(path: Path, setup: Setup) -> dict[str, Tensor]:
-    ours = path.parent == setup.run.checkpoint_file(0).parent
-    return load_tensors(path) if ours else load_foreign(path)
-
-
-def _attributes(
-    setup: Setup, path: Path, examples: Split, vectors: Mapping[str, Vector]
-) -> dict[str, str | int | float]:
-    """The protocol of the scan beyond the configuration."""
-    facts = setup.backend.facts()
-    found: dict[str, str | int | float] = {
-        "checkpoint": str(path),
-        "checkpoint_step": int(path.stem.removeprefix("step-")) if path.parent == setup.run.resume_file.parent else "",
-        "data_sha256": setup.facts()["data"][setup.config.surface.data.split],
-        "checkpoint_sha256": hashlib.sha256(read(path)).hexdigest(),
-        "examples": len(examples),
-        "split": setup.config.surface.data.split,
-        "normalize": setup.config.surface.directions.normalize,
-        "precision": facts["precision"],
-        "device": facts["device_name"],
-    }
-    norms = {axis: float(squared_norm(vector).sqrt()) for axis, vector in vectors.items()}
-    for axis, norm in norms.items():
-        found[f"{axis}_norm"] = norm
-    if "y" in vectors:
-        product = norms["x"] * norms["y"]
-        found["cosine"] = float(dot(vectors["x"], vectors["y"])) / product if product else float("nan")
-    return found
-
-
-def _refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping[str, object]) -> None:
-    there, here = (_protocol(each) for each in (saved, attributes))
-    for name, before, now in differences(there, here, ""):
-        raise RequestError(
-            f"{file}: holds a scan with {name.lstrip('.')} = {before}, and now it is {now}\n"
-            "  give this one a name of its own (--set surface.name=...), or discard the old one with --fresh"
-        )
-
-
-def _protocol(attributes: Mapping[str, object]) -> dict[str, object]:
-    """What must be the same for two scans to be parts of one."""
-    tree = yaml.safe_load(str(attributes["configuration"]))
-    found = {name: tree[name] for name in (*IDENTITY, "surface")}
-    found["data"] = {name: value for name, value in tree["data"].items() if name not in PLACES["data"]}
-    # `last` may have become another checkpoint: its checksum tells.
-    left_out = ("checkpoint", "batch_size")
-    found["surface"] = {name: value for name, value in tree["surface"].items() if name not in left_out}
-    return {**found, **{name: attributes[name] for name in ("checkpoint_sha256", "data_sha256", "precision")}}
+    return first, last, count

@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lossviz.config.directions import Normalize
 from lossviz.config.model import Resnet, Vgg
-from lossviz.config.surface import Directions
 from lossviz.models.build import build
-from lossviz.surface.directions import named, normalise, random_direction, trainable
+from lossviz.surface.directions import named, normalise, random_direction, unnamed
+from lossviz.surface.moving import moving
+from tests.surface.networks import flat, network
 
 
 def reference(direction: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -45,55 +47,87 @@ def test_layer_normalisation() -> None:
     torch.testing.assert_close(found, direction * (weights.norm() / direction.norm()))
 
 
+def test_weight_normalisation() -> None:
+    direction, weights = torch.tensor([[1.0, -2.0], [3.0, 0.5]]), torch.tensor([[-2.0, 3.0], [0.0, 4.0]])
+    assert torch.equal(normalise(direction, weights, "weight"), torch.tensor([[-2.0, -6.0], [0.0, 2.0]]))
+
+
 def test_none_leaves_the_draw() -> None:
     direction = torch.randn(4, 3)
     assert torch.equal(normalise(direction, torch.randn(4, 3), "none"), direction)
 
 
-def parts(model: nn.Module, config: Directions, axis: str = "x") -> dict[str, Tensor]:
-    return named(model, **{axis: random_direction(model, config, axis)})
+def drawn(model: nn.Module, normalize: Normalize = "filter", seed: int = 123, axis: str = "x") -> dict[str, Tensor]:
+    """Directions of all parameters, by name."""
+    coordinates = moving(model, statistics=False)
+    moved = {each.name for each in coordinates}
+    return named(coordinates, {axis: random_direction(coordinates, moved, normalize, seed, axis)})
 
 
-@pytest.mark.parametrize("ignore", [(), ("bias",), ("norm",), ("bias", "norm")])
-def test_ignored_kinds_stay(ignore: tuple[str, ...]) -> None:
-    """Bias of a linear layer is a bias; weight and bias of BatchNorm are norm."""
-    model = build(Resnet(name="resnet", depth=8), 3, 10)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.01)  # fresh biases are zero, and so would be their directions
-    for name, part in parts(model, Directions(ignore=ignore)).items():  # type: ignore[arg-type]
-        in_norm = ".bn" in name or "/bn" in name or "shortcut.1" in name
-        expected = ("norm" if in_norm else "bias" if name.endswith("bias") else "weight") in ignore
-        assert (part.count_nonzero() == 0) == expected, name
+def test_what_is_not_moved_stays_and_so_do_statistics() -> None:
+    coordinates = moving(network(), statistics=True)
+    moved = {"0.weight", "4.bias", "1.running_mean"}
+    found = random_direction(coordinates, moved, "filter", 1, "x")
+    assert [each.name for each, part in zip(coordinates, found, strict=True) if part.any()] == ["0.weight", "4.bias"]
+    assert [part.shape for part in found] == [each.tensor.shape for each in coordinates]
 
 
 def test_every_filter_of_a_network_has_its_norm() -> None:
     model = build(Vgg(name="vgg", depth=11, width=0.125), 1, 10)
-    for (name, part), (_, weight, _) in zip(parts(model, Directions()).items(), trainable(model), strict=True):
+    found = drawn(model)
+    for name, weight in model.named_parameters():
         if weight.dim() > 1:
-            torch.testing.assert_close(part.flatten(1).norm(dim=1), weight.flatten(1).norm(dim=1), msg=name)
+            torch.testing.assert_close(found[f"x/{name}"].flatten(1).norm(dim=1), weight.flatten(1).norm(dim=1))
+
+
+def test_vectors_of_two_axes_are_not_copies_of_the_weights() -> None:
+    """Whole directions over biases and normalisations too: no tensor is the same on both axes, up to sign."""
+    model = network()
+    first, second = drawn(model, axis="x"), drawn(model, axis="y")
+    for name, weight in model.named_parameters():
+        a, b = first[f"x/{name}"], second[f"y/{name}"]
+        assert not torch.allclose(a.abs(), b.abs()), name
+        assert not torch.allclose(a.abs(), weight.detach().abs()), name
+        torch.testing.assert_close(a.norm(), weight.detach().norm())
+
+
+def test_axes_are_drawn_apart_and_left_as_they_are() -> None:
+    """Orthogonalised first and normalised then, they would be neither orthogonal nor what was drawn.
+
+    Every filter of y is a multiple of its own draw, whatever x is.
+    """
+    model = network()
+    raw, scaled = drawn(model, "none", axis="y"), drawn(model, "filter", axis="y")
+    for name in ("0.weight", "4.weight"):
+        cosine = torch.nn.functional.cosine_similarity(raw[f"y/{name}"].flatten(1), scaled[f"y/{name}"].flatten(1))
+        torch.testing.assert_close(cosine, torch.ones_like(cosine), rtol=1e-12, atol=0)
+    wide = nn.Linear(400, 300).double()  # independent draws of n numbers: cosine ~ N(0, 1 / n)
+    x, y = (flat(list(drawn(wide, axis=axis).values())) for axis in "xy")
+    assert 0 < abs(x @ y / np.linalg.norm(x) / np.linalg.norm(y)) < 4 / np.sqrt(len(x))
 
 
 def test_a_pure_function_of_seed_axis_and_name() -> None:
     """Not of the global generator, nor of which other layers there are."""
     small, large = (build(Resnet(name="resnet", depth=depth), 3, 10) for depth in (8, 14))
-    config = Directions(normalize="none")
     torch.manual_seed(1)
-    first = parts(small, config)
+    first = drawn(small, "none")
     torch.manual_seed(2)
-    again, deeper = parts(small, config), parts(large, config)
+    again, deeper = drawn(small, "none"), drawn(large, "none")
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert torch.equal(first["x/layer1.0.conv1.weight"], deeper["x/layer1.0.conv1.weight"])
-    other_seed = parts(small, Directions(normalize="none", seed=124))
-    assert not torch.equal(first["x/conv1.weight"], other_seed["x/conv1.weight"])
-    assert not torch.equal(first["x/conv1.weight"], parts(small, config, "y")["y/conv1.weight"])
+    assert not torch.equal(first["x/layer1.0.conv1.weight"], first["x/layer1.0.conv2.weight"])
+    assert not torch.equal(first["x/conv1.weight"], drawn(small, "none", seed=124)["x/conv1.weight"])
+    assert not torch.equal(first["x/conv1.weight"], drawn(small, "none", axis="y")["y/conv1.weight"])
 
 
-def test_trainable_follows_the_network() -> None:
-    """Same tensors in the same order as model.parameters(): moving relies on it. Frozen ones are left out."""
-    model = build(Resnet(name="resnet", depth=8), 3, 10)
-    model.get_parameter("conv1.weight").requires_grad_(False)
-    ours = list(trainable(model))
-    theirs = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    assert [name for name, _, _ in ours] == [name for name, _ in theirs]
-    assert all(a is b for (_, a, _), (_, b) in zip(ours, theirs, strict=True))
+def test_names_on_disk_and_back() -> None:
+    """Whatever order a file has, directions come back in the network's."""
+    coordinates = moving(network(dtype=torch.float32), statistics=True)
+    directions = {axis: [torch.randn_like(each.tensor) for each in coordinates] for axis in "xy"}
+    tensors = named(coordinates, directions)
+    assert list(tensors)[:2] == ["x/0.weight", "x/0.bias"]
+    shuffled = {name: tensors[name].double() for name in sorted(tensors, reverse=True)}
+    for axis, vector in directions.items():
+        back = unnamed(coordinates, shuffled, axis)
+        assert all(torch.equal(one, other) for one, other in zip(vector, back, strict=True))
+        assert all(one.stride() == each.tensor.stride() for one, each in zip(back, coordinates, strict=True))

@@ -1,0 +1,90 @@
+"""Scans: lossviz against the plain loop, and two processes against two threads."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from benchmarks import plain
+from benchmarks.pairs import paired
+from lossviz.config.directions import Random
+from lossviz.data.split import Split
+from lossviz.engine.objective import Objective
+from lossviz.engine.point import undisturbed
+from lossviz.surface.batch_norm import frozen
+from lossviz.surface.directions import random_direction
+from lossviz.surface.moving import moving, selected
+from lossviz.surface.pace import Forward, Pace
+from lossviz.surface.slice import Measured, Slice
+
+# An untrained network takes as long as a trained one.
+SHARED = """
+name: shared
+data: {name: digits}
+model: {name: resnet, depth: 20}
+train: {steps: 1, batch_size: 8, eval_examples: 8}
+surface: {x: [-1, 1, 8], y: [-1, 1, 8], batch_size: 64, compile: false, data: {examples: 512}}
+"""
+
+
+def scan_pair(
+    reference: nn.Module,
+    ours: nn.Module,
+    data: plain.ImageDataset,
+    split: Split,
+    places: Sequence[tuple[float, float]],
+    pace: Pace,
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """The same points of the same plane, by the plain loop and by lossviz."""
+    coordinates, config = moving(ours, statistics=False), Random()
+    moved = selected(coordinates, config)
+    vectors = {axis: random_direction(coordinates, moved, "filter", 123, axis) for axis in ("x", "y")}
+    batches, objective = plain.loader(data, shuffle=False), Objective(ours)
+    forward, mode = Forward(objective, pace, say=print), frozen(objective)
+
+    def scan() -> None:
+        with undisturbed(ours) as theta:
+            ours.eval()
+            what = Measured({"": lambda: split.batches(pace.batch_size)})
+            part = Slice(objective, coordinates, theta, vectors, mode, forward, what)
+            for x, y in places:
+                part.at({"x": x, "y": y})
+
+    return lambda: plain.scan(reference, (vectors["x"], vectors["y"]), places, batches), scan
+
+
+def sharing(pairs: int) -> dict[str, Any]:
+    """A scan of ResNet-20 by one process with two threads, and by two processes with one thread each."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "shared.yaml")
+        config.write_text(SHARED)
+        _command(folder, 1, 2, "train", "shared.yaml")
+        return paired(lambda: _scan(folder, 1, 2), lambda: _scan(folder, 2, 1), pairs, seconds=_scan_seconds(folder))
+
+
+def _scan(folder: str, processes: int, threads: int) -> None:
+    _command(folder, processes, threads, "surface", "shared.yaml", "--fresh")
+
+
+def _scan_seconds(folder: str) -> Callable[[Callable[[], Any]], float]:
+    """Seconds of the scan alone: importing torch takes as long, and is no part of the question."""
+
+    def seconds(work: Callable[[], Any]) -> float:
+        work()
+        record = json.loads(Path(folder, "runs", "shared", "shared", "run.json").read_text())
+        return float(record["surface-main"]["seconds"])
+
+    return seconds
+
+
+def _command(folder: str, processes: int, threads: int, *arguments: str) -> None:
+    several = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(Path(__file__).parents[1])}
+    call = [sys.executable, *several, "-m", "lossviz", *arguments, "--quiet"]
+    subprocess.run(call, cwd=folder, env=environment, check=True, capture_output=True)

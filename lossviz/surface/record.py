@@ -1,0 +1,91 @@
+"""What a scan's result file says of itself, and whether two scans are parts of one."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import xarray as xr
+import yaml
+
+from lossviz.engine.point import Vector, dot, squared_norm
+from lossviz.engine.setup import Setup
+from lossviz.errors import RequestError
+from lossviz.files import read
+from lossviz.results import protocol
+from lossviz.run import IDENTITY, PLACES, differences
+from lossviz.surface.checkpoints import Checkpoint
+from lossviz.surface.moving import Coordinate, parameters_of
+from lossviz.surface.pace import Pace
+
+Attributes = dict[str, str | int | float]
+
+
+def of_scan(setup: Setup, checkpoint: Checkpoint, examples: int) -> Attributes:
+    """The protocol: configuration, checkpoint, data, precision."""
+    facts, config = setup.backend.facts(), setup.config.surface
+    data = setup.facts()["data"]
+    splits = ("train", "test") if config.data.split == "both" else (config.data.split,)
+    return {
+        **protocol(setup.config, "loss surface"),
+        "checkpoint": checkpoint.name,
+        "checkpoint_step": "" if checkpoint.step is None else checkpoint.step,
+        "checkpoint_sha256": hashlib.sha256(read(checkpoint.path)).hexdigest(),
+        "data_sha256": ", ".join(data[split] for split in splits),
+        "examples": examples,
+        "split": config.data.split,
+        "directions": config.directions.kind,
+        "normalize": getattr(config.directions, "normalize", "none"),
+        "batch_norm": config.batch_norm,
+        "precision": facts["precision"],
+        "device": facts["device_name"],
+    }
+
+
+def of_directions(coordinates: Sequence[Coordinate], directions: Mapping[str, Vector]) -> Attributes:
+    """Norms of the directions, and the cosine of the angle between them, over the parameters."""
+    vectors = {axis: parameters_of(coordinates, vector) for axis, vector in directions.items()}
+    norms = {axis: float(squared_norm(vector).sqrt()) for axis, vector in vectors.items()}
+    found: Attributes = {f"{axis}_norm": norm for axis, norm in norms.items()}
+    # The order of the network, which safetensors does not keep and the official tool's files go by.
+    found["parameters"] = "\n".join(each.name for each in coordinates if each.kind != "statistic")
+    if "y" in vectors:
+        found["cosine"] = float(dot(vectors["x"], vectors["y"])) / (norms["x"] * norms["y"])
+    return found
+
+
+def of_pace(pace: Pace) -> Attributes:
+    """How the forward passes are done."""
+    return {"batch_size": pace.batch_size, "compiled": int(pace.compiled), "pace": pace.why}
+
+
+def saved_pace(saved: xr.Dataset) -> Pace:
+    """The pace that a scan began with."""
+    attributes = saved.attrs
+    return Pace(int(attributes["batch_size"]), bool(attributes["compiled"]), str(attributes["pace"]))
+
+
+def refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping[str, object]) -> None:
+    """Refuse to go on with a scan of something else.
+
+    Raises:
+        RequestError: names the first difference, and says how to keep both.
+    """
+    there, here = (_identity(each) for each in (saved, attributes))
+    for name, before, now in differences(there, here, ""):
+        raise RequestError(
+            f"{file}: holds a scan with {name.lstrip('.')} = {before}, and now it is {now}\n"
+            "  give this one a name of its own (--set surface.name=...), or discard the old one with --fresh"
+        )
+
+
+def _identity(attributes: Mapping[str, object]) -> dict[str, object]:
+    """What must be the same for two scans to be parts of one."""
+    tree = yaml.safe_load(str(attributes["configuration"]))
+    found = {name: tree[name] for name in (*IDENTITY, "surface")}
+    found["data"] = {name: value for name, value in tree["data"].items() if name not in PLACES["data"]}
+    # `last` may have become another checkpoint: its checksum tells. A finer or larger grid is the same scan, and
+    # pace is settled when it begins.
+    left_out = ("checkpoint", "batch_size", "compile", "x", "y")
+    found["surface"] = {name: value for name, value in tree["surface"].items() if name not in left_out}
+    found["surface"]["plane"] = tree["surface"]["y"] is not None
+    return {**found, **{name: attributes[name] for name in ("checkpoint_sha256", "data_sha256", "precision")}}

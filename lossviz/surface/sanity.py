@@ -1,0 +1,146 @@
+"""Is my plot right? What a finished scan says about itself, in words that a student understands."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from lossviz.surface.grid import DONE, NOT_FINITE, TO_DO
+
+# The fast paths (folded, compiled, other batches) agree with the plain one to this.
+SAME = {"float32": 1e-5, "float64": 1e-10}
+SAME_IN_SHORT_NUMBERS = 2e-2
+# Random directions of n numbers have a cosine of about 1 / sqrt(n): 0.001 for a million.
+NEARLY_PARALLEL = 0.5
+NOISY = 0.05
+FAR_FROM_THE_PLANE = 0.1
+
+
+def facts(results: xr.Dataset) -> list[str]:
+    """What the report says of every scan: centre, directions, points, standard errors."""
+    lines = []
+    at_centre = _at_centre(results)
+    if at_centre is not None and "checkpoint_loss" in results:
+        own = float(_own(results).checkpoint_loss)
+        lines.append(f"loss at the centre {float(at_centre.loss):.6g}, of the checkpoint by the plain path {own:.6g}")
+    norms = [f"|d_{axis}| = {results.attrs[f'{axis}_norm']:.4g}" for axis in ("x", "y") if axis in results.dims]
+    angle = f", cosine between them {results.attrs['cosine']:.3g}" if "cosine" in results.attrs else ""
+    lines.append(", ".join(norms) + angle)
+    bad, total = int((results.status == NOT_FINITE).sum()), results.status.size
+    lines.append(f"{bad:,} of {total:,} points ({bad / total:.1%}) not finite")
+    spread = _spread(results)
+    if spread is not None:
+        lines.append(f"largest standard error {spread:.2%} of the range of the loss")
+    return lines
+
+
+def findings(results: xr.Dataset) -> list[str]:
+    """What calls for attention in a scan; nothing when all is well.
+
+    Args:
+        results: the contents of a surface-<name>.nc, complete or not.
+    """
+    return [*_centre(results), *_minimum(results), *_directions(results), *_points(results), *_path(results)]
+
+
+def _centre(results: xr.Dataset) -> Iterator[str]:
+    centre = _at_centre(results)
+    if not _holds_centre(results):
+        yield "(0, 0), the checkpoint itself, is no point of the grid: take an odd number of points around 0 to see it"
+        return
+    if centre is None or "checkpoint_loss" not in results:
+        return
+    own, loss = float(_own(results).checkpoint_loss), float(centre.loss)
+    same = SAME.get(str(results.attrs["precision"]), SAME_IN_SHORT_NUMBERS)
+    if not np.isclose(own, loss, rtol=same, atol=0, equal_nan=True):
+        yield (
+            f"the centre of the grid has loss {loss:.6g}, and the checkpoint evaluated plainly {own:.6g}: they should "
+            f"agree to {same:g}; lossviz is wrong, or the network random in eval mode; please report it"
+        )
+
+
+def _minimum(results: xr.Dataset) -> Iterator[str]:
+    centre = _at_centre(results)
+    if centre is None or not np.isfinite(centre.loss):
+        return
+    lower = results.loss.where((results.status == DONE) & (results.loss < centre.loss))
+    if not bool(lower.notnull().any()):
+        return
+    best = lower.isel(lower.argmin(lower.dims))
+    gap = float(centre.loss - best)
+    noise = float(centre.loss_stderr)
+    if gap > 2 * noise:
+        where = ", ".join(f"{axis} = {float(best[axis]):g}" for axis in ("x", "y") if axis in results.dims)
+        yield (
+            f"the checkpoint is not the lowest point: the loss is {gap:.3g} lower at {where}. Usual before the "
+            "training has converged, with noise layers, and on other data than those it was trained on; "
+            "strange for a converged network on its training data"
+        )
+
+
+def _directions(results: xr.Dataset) -> Iterator[str]:
+    cosine = abs(float(results.attrs.get("cosine", 0.0)))
+    if cosine > NEARLY_PARALLEL:
+        yield (
+            f"the directions are far from perpendicular (cosine {results.attrs['cosine']:.2f}): the plane is drawn "
+            "as if they were, so shapes in it are sheared"
+        )
+    norms = [float(results.attrs[f"{axis}_norm"]) for axis in ("x", "y") if f"{axis}_norm" in results.attrs]
+    if len(norms) == 2 and max(norms) > 10 * min(norms):
+        yield (
+            f"one direction is {max(norms) / min(norms):.3g} times as long as the other: equal steps of x and y are "
+            "not equal distances"
+        )
+
+
+def _points(results: xr.Dataset) -> Iterator[str]:
+    known = int((results.status != TO_DO).sum())
+    bad = int((results.status == NOT_FINITE).sum())
+    if bad:
+        yield (
+            f"{bad:,} of {known:,} points ({bad / known:.1%}) have a loss that is NaN or infinite; they are kept "
+            "as they are, and drawn as holes. A smaller range, or another batch_norm, avoids them"
+        )
+    spread = _spread(results)
+    if spread is not None and spread > NOISY:
+        yield (
+            f"the largest standard error is {spread:.0%} of the range of the loss: features of that size may be "
+            "chance. More examples (surface.data.examples) make it smaller"
+        )
+
+
+def _path(results: xr.Dataset) -> Iterator[str]:
+    if results.attrs.get("trajectory") != 1 or "checkpoint_loss" not in results:
+        return
+    own, seen = results.checkpoint_loss, results.checkpoint_plane_loss
+    worst = float((abs(own - seen) / (1e-12 + abs(own))).max())
+    if worst > FAR_FROM_THE_PLANE:
+        yield (
+            f"the contour under the path is not the loss of the checkpoints: it differs by up to {worst:.0%}, "
+            f"because they lie up to {float(results.checkpoint_distance.max()):.3g} away from the plane"
+        )
+
+
+def _holds_centre(results: xr.Dataset) -> bool:
+    return all(0 in results[axis].values for axis in ("x", "y") if axis in results.dims)
+
+
+def _at_centre(results: xr.Dataset) -> xr.Dataset | None:
+    if not _holds_centre(results):
+        return None
+    centre = results.sel({axis: 0 for axis in ("x", "y") if axis in results.dims})
+    return centre if int(centre.status) != TO_DO else None
+
+
+def _own(results: xr.Dataset) -> xr.Dataset:
+    """The scan's own checkpoint among those that were measured."""
+    return results.sel(checkpoint=str(results.attrs["checkpoint"]))
+
+
+def _spread(results: xr.Dataset) -> float | None:
+    """The largest standard error relative to the range of the loss."""
+    good = results.loss.where(results.status == DONE)
+    if not bool(good.notnull().any()):
+        return None
+    extent = float(good.max() - good.min())
+    return float(results.loss_stderr.where(results.status == DONE).max()) / extent if extent > 0 else None

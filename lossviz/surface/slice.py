@@ -1,0 +1,138 @@
+"""The loss on a line or plane through a network, point by point."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from torch import Tensor
+
+from lossviz.config.surface import Metric
+from lossviz.engine.evaluation import Batches, Evaluation, evaluate
+from lossviz.engine.memory import is_out_of_memory
+from lossviz.engine.objective import Objective
+from lossviz.engine.point import Vector, dot, move, squared_norm
+from lossviz.surface.batch_norm import Mode
+from lossviz.surface.metrics import point_metrics
+from lossviz.surface.moving import Coordinate, parameters_of
+from lossviz.surface.pace import Forward
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured at every point.
+
+    Attributes:
+        splits: batches by prefix of the quantities' names: "" or "test_".
+        metrics: gradient, hessian or neither, over the first split.
+        parameters: those that metrics are about.
+        weight_decay: lambda of the penalty lambda / 2 * |theta|^2.
+    """
+
+    splits: Mapping[str, Batches]
+    metrics: Sequence[Metric] = ()
+    parameters: Sequence[Tensor] = ()
+    weight_decay: float = 0.0
+
+
+def quantities(prefixes: Iterable[str], metrics: Sequence[str]) -> list[str]:
+    """Names of what a point gives, in the order of result files."""
+    losses = [f"{prefix}{name}" for prefix in prefixes for name in ("loss", "loss_stderr", "error")]
+    further = {"gradient": ["grad_norm"], "hessian": ["hessian_max", "hessian_min"]}
+    return [*losses, "penalty", *(name for metric in metrics for name in further[metric])]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """(x, y) -> L(theta + x * d_x + y * d_y) and what else is measured there.
+
+    Every point is set from theta itself, nothing accumulates.
+
+    Attributes:
+        objective: the loss; its network is moved.
+        coordinates: the tensors that move.
+        origin: theta, the coordinates' values at the centre.
+        directions: by axis, `x` and perhaps `y`; one tensor a coordinate.
+        mode: BatchNorm at a moved point.
+        forward: how networks are evaluated.
+        what: the quantities.
+    """
+
+    objective: Objective
+    coordinates: Sequence[Coordinate]
+    origin: Vector
+    directions: Mapping[str, Vector]
+    mode: Mode
+    forward: Forward
+    what: Measured
+
+    @cached_property
+    def _penalty(self) -> Callable[[Mapping[str, float]], float]:
+        theta = parameters_of(self.coordinates, self.origin)
+        vectors = {axis: parameters_of(self.coordinates, vector) for axis, vector in self.directions.items()}
+        return _penalty(theta, vectors, self.what.weight_decay)
+
+    def at(self, where: Mapping[str, float]) -> dict[str, float]:
+        """The quantities of a point, and the seconds it took."""
+        return self._in_memory(lambda: self._at(where))
+
+    def here(self) -> Evaluation:
+        """The first split's loss at whatever point the network is, by the plain path: unfolded, not compiled."""
+        return self._in_memory(self._here)
+
+    def _at(self, where: Mapping[str, float]) -> dict[str, float]:
+        started = time.perf_counter()
+        tensors = [each.tensor for each in self.coordinates]
+        move(tensors, self.origin, *((where[axis], vector) for axis, vector in self.directions.items()))
+        values = self._losses() | {"penalty": self._penalty(where)}
+        if self.what.metrics:
+            at_point = self.objective.with_model(self.mode.module)
+            values |= point_metrics(at_point, self.what.splits[""](), self.what.parameters, self.what.metrics)
+        return values | {"seconds": time.perf_counter() - started}
+
+    def _here(self) -> Evaluation:
+        self.mode.network()  # statistics, where they are re-estimated
+        plain = self.objective.precisely(self.mode.module)
+        return evaluate(plain, self.objective.loss, self.what.splits[""]())
+
+    def _in_memory(self, compute: Callable[[], T]) -> T:
+        """With less memory than expected in smaller batches, to the same numbers where there are such."""
+        while True:
+            try:
+                return compute()
+            except (MemoryError, RuntimeError) as error:
+                may_halve = self.forward.pace.batch_size > 1 and not self.mode.by_batch
+                if not (may_halve and is_out_of_memory(error)):
+                    raise
+            # Outside of the handler: the exception holds on to the memory.
+            self.forward.halve()
+
+    def _losses(self) -> dict[str, float]:
+        forward = self.forward(self.mode.network())
+        found: dict[str, float] = {}
+        for prefix, batches in self.what.splits.items():
+            each = evaluate(forward, self.objective.loss, batches())
+            found |= {
+                f"{prefix}loss": each.loss,
+                f"{prefix}loss_stderr": each.loss_stderr,
+                f"{prefix}error": each.error,
+            }
+        return found
+
+
+def _penalty(
+    theta: Vector, directions: Mapping[str, Vector], weight_decay: float
+) -> Callable[[Mapping[str, float]], float]:
+    """Lambda / 2 * |theta + sum of a * d|^2 as the quadratic polynomial in the steps a that it is."""
+    constant = float(squared_norm(theta))
+    linear = {axis: float(dot(theta, vector)) for axis, vector in directions.items()}
+    square = {(i, j): float(dot(u, v)) for i, u in directions.items() for j, v in directions.items()}
+
+    def value(where: Mapping[str, float]) -> float:
+        moved = constant + sum(2 * a * linear[axis] for axis, a in where.items())
+        return weight_decay / 2 * (moved + sum(where[i] * where[j] * product for (i, j), product in square.items()))
+
+    return value

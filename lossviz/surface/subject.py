@@ -1,0 +1,129 @@
+"""What a scan is of: a network at its checkpoint, the tensors that move, and the examples of the loss."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor
+
+from lossviz.config.directions import Selection
+from lossviz.data.split import Split
+from lossviz.data.streamed import StreamedSplit
+from lossviz.engine.checkpoint import fit
+from lossviz.engine.point import Vector, undisturbed
+from lossviz.engine.schedule import penalty_decay
+from lossviz.engine.setup import Setup
+from lossviz.errors import RequestError
+from lossviz.seeding import generator
+from lossviz.surface.batch_norm import Mode, by_batch, frozen, recalibrate
+from lossviz.surface.checkpoints import scanned_checkpoint
+from lossviz.surface.moving import moving, selected
+from lossviz.surface.pace import Forward, Pace, choose_pace
+from lossviz.surface.slice import Measured, Slice, quantities
+
+
+class Subject:
+    """The network of a scan and its data, as the `surface` section says.
+
+    Raises:
+        RequestError: there is no checkpoint, it does not fit, or there are too few examples.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup, self.config = setup, setup.config.surface
+        self.checkpoint = scanned_checkpoint(setup)
+        self.objective = setup.objective()
+        self.model = self.objective.model
+        fit(self.model, self.checkpoint.load(self.model), self.checkpoint.path)
+        self.model.eval()
+        self.coordinates = moving(self.model, statistics=self.config.batch_norm == "interpolate")
+        data = self.config.data
+        names = ("train", "test") if data.split == "both" else (data.split,)
+        chosen = [
+            getattr(setup.data, name).choose(data.examples, data.choose, setup.config.seed, "surface.data.examples")
+            for name in names
+        ]
+        self.splits = dict(zip(("", "test_"), map(self._shuffled, chosen), strict=False))
+        for split in self.splits.values() if self.config.batch_norm == "batch" else ():
+            self._refuse_one_left(len(split))
+
+    @property
+    def examples(self) -> int:
+        """Examples over which the loss of a point is averaged, on all splits together."""
+        return sum(len(split) for split in self.splits.values())
+
+    @property
+    def quantities(self) -> list[str]:
+        """What the grid holds, in the order of result files."""
+        return quantities(self.splits, self.config.metrics)
+
+    @cached_property
+    def mode(self) -> Mode:
+        """BatchNorm at a moved point."""
+        if self.config.batch_norm == "batch":
+            return by_batch(self.objective)
+        if self.config.batch_norm == "recalibrate":
+            wanted = self.config.statistics
+            minibatches = self.setup.data.minibatches(wanted.batch_size, self.setup.config.seed)
+            return recalibrate(self.objective, [minibatches(step).inputs for step in range(wanted.batches)])
+        return frozen(self.objective)
+
+    def pace(self, points: int) -> Pace:
+        """Batch size and compilation for a scan of so many points."""
+        if self.config.batch_norm == "batch":
+            return Pace(self.config.statistics.batch_size, compiled=False, why="the batches that give the statistics")
+        wanted = self.config.batch_size, self.config.compile
+        network, first = self.mode.network(), self.splits[""]
+        return choose_pace(self.objective, network, first.batches, points * self.examples, wanted)
+
+    @contextmanager
+    def slice(self, directions: Mapping[str, Vector], forward: Forward, limit: int | None = None) -> Iterator[Slice]:
+        """The line or plane through the network, which is bitwise as it was afterwards.
+
+        Args:
+            directions: by axis; one tensor a coordinate.
+            forward: how networks are evaluated.
+            limit: of the examples of each split; for estimates.
+        """
+        with undisturbed(self.model) as theta:
+            # Running statistics are not among the trainable parameters, and come after them.
+            origin = [*theta, *(each.tensor.clone() for each in self.coordinates[len(theta) :])]
+            what = self._measured(forward, limit)
+            yield Slice(self.objective, self.coordinates, origin, directions, self.mode, forward, what)
+
+    def _measured(self, forward: Forward, limit: int | None) -> Measured:
+        splits = {
+            name: split if limit is None else split.take(torch.arange(min(limit, len(split))))
+            for name, split in self.splits.items()
+        }
+        wanted, train = self.config.directions, self.setup.config.train
+        # A file's directions say themselves what moves: nothing is left out.
+        moved = selected(self.coordinates, wanted if isinstance(wanted, Selection) else Selection())
+        parameters = [each.tensor for each in self.coordinates if each.kind != "statistic" and each.name in moved]
+        return Measured(
+            {name: partial(_batches, split, forward) for name, split in splits.items()},
+            self.config.metrics,
+            parameters,
+            penalty_decay(train) if train else 0.0,
+        )
+
+    def _refuse_one_left(self, examples: int) -> None:
+        size = self.config.statistics.batch_size
+        if examples % size == 1:
+            raise RequestError(
+                f"surface.statistics.batch_size = {size}: the last of {examples:,} examples would be alone in its "
+                "batch, and have no statistics\n  take another size, or another number of surface.data.examples"
+            )
+
+    def _shuffled(self, split: Split | StreamedSplit) -> Split | StreamedSplit:
+        """The examples, where minibatches give the statistics, in random order: files are often sorted by class."""
+        if self.config.batch_norm != "batch":
+            return split
+        order = torch.randperm(len(split), generator=generator(self.setup.config.seed, "surface order"))
+        return split.take(order.to(split.targets.device))
+
+
+def _batches(split: Split | StreamedSplit, forward: Forward) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of the size that holds when a point is computed: it may have been halved since the last one."""
+    return split.batches(forward.pace.batch_size)

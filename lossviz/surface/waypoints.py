@@ -1,0 +1,56 @@
+"""The checkpoints in a line or plane: their own loss, where they lie, and what the plane says there."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from lossviz.engine.checkpoint import fit
+from lossviz.engine.point import undisturbed
+from lossviz.progress import Track
+from lossviz.results import variable
+from lossviz.signals import StopRequest
+from lossviz.surface.checkpoints import Checkpoint
+from lossviz.surface.projection import project
+from lossviz.surface.slice import Slice
+
+_QUANTITIES = {
+    "x": ("orthogonal projection onto the x direction", "1"),
+    "y": ("orthogonal projection onto the y direction", "1"),
+    "loss": ("mean data loss at the checkpoint itself", "nat"),
+    "error": ("error at the checkpoint itself", "%"),
+    "plane_loss": ("mean data loss at the checkpoint's projection", "nat"),
+    "distance": ("distance of the checkpoint from its projection", "1"),
+}
+
+
+def measure_waypoints(part: Slice, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest) -> xr.Dataset:
+    """Variables checkpoint_* of a result file, along the dimension `checkpoint`.
+
+    Losses of the checkpoints themselves are taken by the plain path, so that the one at the centre checks the others.
+
+    Args:
+        part: the line or plane; its network is left as it was.
+        checkpoints: the scan's own among them.
+        track: told of every one.
+        stop: asked between them.
+    """
+    rows = []
+    for each in checkpoints:
+        state = each.load(part.objective.model)
+        place, distance = project(part.coordinates, part.origin, part.directions, state)
+        plane_loss = part.at(place)["loss"]
+        with undisturbed(part.objective.model):
+            fit(part.objective.model, state, each.path)
+            own = part.here()
+        rows.append({**place, "loss": own.loss, "error": own.error, "plane_loss": plane_loss, "distance": distance})
+        track.advance()
+        stop.obey()
+    names = np.array([each.name for each in checkpoints], dtype=object)
+    return xr.Dataset(
+        {
+            f"checkpoint_{name}": variable("checkpoint", [row[name] for row in rows], *_QUANTITIES[name])
+            for name in rows[0]
+        },
+        coords={"checkpoint": xr.Variable("checkpoint", names, {"long_name": "step of the run, or path"})},
+    )

@@ -1,0 +1,234 @@
+"""Points shared by several processes: each computed once, none lost, and the file the same however many there were."""
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+import xarray as xr
+
+from lossviz.engine import ranks as engine_ranks
+from lossviz.engine.ranks import Ranks
+from lossviz.results import load_results
+from lossviz.run import Run
+from lossviz.signals import Stopped, StopRequest
+from lossviz.surface.grid import DONE, Grid, Range
+from lossviz.surface.ledger import Ledger
+from lossviz.surface.order import Index
+
+X: Range = (-1, 1, 7)
+Y: Range = (0, 1, 5)
+NAMES = ("loss", "loss_stderr", "error")
+
+
+def quantities(where: dict[str, float], seconds: float = 0.001) -> dict[str, float]:
+    """Finite but for one point."""
+    loss = math.nan if where == {"y": 0.5, "x": 0.0} else math.exp(where["x"]) + 10 * where["y"]
+    return {"loss": loss, "loss_stderr": loss / 7, "error": 100 / 3, "seconds": seconds}
+
+
+class Command:
+    """One command of so many processes, in threads; they share a store as torchrun's processes do."""
+
+    def __init__(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, world: int, grid: Grid | None = None, tcp: bool = False
+    ) -> None:
+        grids = [Grid.empty(X, Y, NAMES) if grid is None else Grid.of(grid.dataset({})) for _ in range(world)]
+        stores = _stores(world, tcp)
+        self.ledgers = []
+        for rank in range(world):
+            monkeypatch.setattr(engine_ranks, "_store", lambda rank=rank: stores[rank])
+            waypoints = xr.Dataset({"checkpoint_loss": ("checkpoint", [1.0])}, {"checkpoint": ["step 3"]})
+            attributes = {"title": "t"}
+            self.ledgers.append(Ledger(run, "main", grids[rank], attributes, waypoints, Ranks(rank, world, rank)))
+        self.seen: list[list[Index]] = [[] for _ in range(world)]
+        self.stops = [StopRequest() for _ in range(world)]
+
+    def work(self, rank: int, seconds: float = 0.0, dies_after: int = 10**9) -> None:
+        """Compute as `_go` does; die in the middle of a block after some points."""
+        ledger = self.ledgers[rank]
+        for block in ledger.claims():
+            found = {}
+            for index in block:
+                if len(self.seen[rank]) == dies_after:
+                    return
+                time.sleep(seconds)
+                found[index] = quantities(ledger.grid.where(index))
+                self.seen[rank].append(index)
+            ledger.keep(found, stopping=False)
+        ledger.finish(self.stops[rank])
+
+    def all(self, *seconds: float) -> None:
+        with ThreadPoolExecutor(len(self.ledgers)) as pool:
+            list(pool.map(self.work, range(len(self.ledgers)), seconds or [0.0] * len(self.ledgers)))
+
+
+def _stores(world: int, tcp: bool) -> list[dist.Store]:
+    if not tcp:
+        shared = dist.HashStore()
+        return [shared] * world
+    first = dist.TCPStore("localhost", 0, world, is_master=True, wait_for_workers=False)
+    others = [dist.TCPStore("localhost", first.port, world, is_master=False) for _ in range(world - 1)]
+    return [first, *others]
+
+
+@pytest.fixture(name="run")
+def _run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "experiment" / "variant")
+
+
+@pytest.fixture(name="alone")
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> xr.Dataset:
+    """The file of a single process."""
+    run = Run(tmp_path / "alone" / "variant")
+    Command(run, monkeypatch, 1).all()
+    found = load_results(run.surface_file("main"))
+    assert (found.status == DONE).sum() == 34
+    return found
+
+
+def blocks(run: Run) -> list[Path]:
+    return run.block_files("main")
+
+
+@pytest.mark.parametrize(("world", "tcp"), [(2, False), (3, False), (2, True), (40, False)])
+def test_all_points_exactly_once(
+    run: Run, alone: xr.Dataset, monkeypatch: pytest.MonkeyPatch, world: int, tcp: bool
+) -> None:
+    """Also with more processes than points; the result is bitwise that of one, and no block is left."""
+    command = Command(run, monkeypatch, world, tcp=tcp)
+    command.all()
+    seen = [index for each in command.seen for index in each]
+    assert len(seen) == 35
+    assert set(seen) == set(np.ndindex(5, 7))
+    xr.testing.assert_identical(load_results(run.surface_file("main")), alone)
+    assert not (run.folder / "blocks-main").exists()
+    assert load_results(run.surface_file("main")).attrs == {"title": "t"}
+    assert "checkpoint_loss" in load_results(run.surface_file("main"))
+
+
+def test_the_slow_one_does_less(run: Run, alone: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are small, so that both finish together."""
+    command = Command(run, monkeypatch, 2)
+    command.all(0.02, 0.001)
+    assert 0 < len(command.seen[0]) < len(command.seen[1])
+    xr.testing.assert_identical(load_results(run.surface_file("main")), alone)
+
+
+def test_no_claim_is_more_than_a_share_of_the_rest(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none takes much longer than saving may be apart: here a point takes a second."""
+    command = Command(run, monkeypatch, 2, Grid.empty((0, 1, 40), (0, 1, 10), NAMES))
+    ledger, left = command.ledgers[0], 400
+    sizes = []
+    for block in ledger.claims():
+        assert 1 <= len(block) <= max(1, left / 8)
+        left -= len(block)
+        sizes.append(len(block))
+        slow = 1.0 if left > 200 else 1e-5
+        ledger.keep({index: quantities(ledger.grid.where(index), slow) for index in block}, stopping=False)
+    assert left == 0
+    assert sizes[0] == 1  # nothing is known of its cost
+    assert set(sizes[1:90]) == {2}
+    assert max(sizes) > 10
+
+
+def test_progress_counts_the_points_of_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those that were known before."""
+    grid = Grid.empty(X, Y, NAMES)
+    for index in grid.todo()[:5]:
+        grid.put(index, quantities(grid.where(index)))
+    command = Command(run, monkeypatch, 2, grid)
+    first, second = (next(iter(each.claims())) for each in command.ledgers)
+    assert command.ledgers[0].keep({i: quantities(grid.where(i)) for i in first}, stopping=False) == 5 + len(first)
+    assert command.ledgers[1].keep({i: quantities(grid.where(i)) for i in second}, stopping=False) == 5 + len(first) + len(
+        second
+    )
+
+
+def merged(run: Run) -> Grid:
+    """What the next command finds: the result file, with the blocks that a killed command left."""
+    grid = Grid.of(load_results(run.surface_file("main")))
+    Ledger(run, "main", grid, {"title": "t"}, xr.Dataset(), Ranks()).gather()
+    return Grid.of(load_results(run.surface_file("main")))
+
+
+@pytest.mark.parametrize("again", [1, 2, 3])
+def test_a_worker_that_dies_costs_its_open_block(
+    run: Run, alone: xr.Dataset, monkeypatch: pytest.MonkeyPatch, again: int
+) -> None:
+    """Any other number of processes finishes the rest: nothing that was kept is computed again."""
+    command = Command(run, monkeypatch, 3)
+    command.ledgers[0].save()
+    command.work(1, dies_after=4)
+    command.work(2, dies_after=7)
+    command.stops[0].number = 15  # torchrun ends the others
+    with pytest.raises(Stopped):
+        command.work(0)
+    kept = [index for path in blocks(run) for index in load_results(path).point.values]
+    computed = {index for each in command.seen for index in each}
+    assert len(kept) == len(set(kept)) >= 35 - 6
+    before = merged(run)
+    assert blocks(run) == []
+    assert {int(np.ravel_multi_index(index, (5, 7))) for index in computed} >= set(kept)
+    assert before.done == len(kept)
+    then = Command(run, monkeypatch, again, before)
+    then.all()
+    assert sorted(index for each in then.seen for index in each) == sorted(before.todo())
+    xr.testing.assert_identical(load_results(run.surface_file("main")), alone)
+
+
+def test_finishing_waits_for_the_last(run: Run, alone: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first process has nothing left to claim long before the other is through its block."""
+    command = Command(run, monkeypatch, 2)
+    claim = command.ledgers[1].claims()
+    block = next(claim)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(command.work, 0)
+        time.sleep(0.2)
+        assert not first.done()
+        assert len(command.seen[0]) == 35 - len(block)
+        grid = command.ledgers[1].grid
+        command.ledgers[1].keep({index: quantities(grid.where(index)) for index in block}, stopping=False)
+        first.result(timeout=20)
+    xr.testing.assert_identical(load_results(run.surface_file("main")), alone)
+
+
+def test_who_comes_late_finds_nothing_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that it reads may be finished already."""
+    command = Command(run, monkeypatch, 1)
+    command.all()
+    late = Command(run, monkeypatch, 2, Grid.of(load_results(run.surface_file("main"))))
+    late.work(1)
+    assert late.seen[1] == []
+
+
+def test_a_restarted_attempt_counts_from_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun keeps its store over a restart of the workers; claims of the dead must not count."""
+    store = dist.HashStore()
+    monkeypatch.setattr(engine_ranks, "_store", lambda: store)
+
+    def ledger() -> Ledger:
+        return Ledger(run, "main", Grid.empty(X, Y, NAMES), {}, xr.Dataset(), Ranks(1, 2, 1))
+
+    first = [index for block in ledger().claims() for index in block]
+    assert [index for block in ledger().claims() for index in block] == []
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert [index for block in ledger().claims() for index in block] == first
+
+
+def test_alone_the_file_grows_with_the_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No point is saved by itself, and a request to stop saves what is there."""
+    (ledger,) = Command(run, monkeypatch, 1).ledgers
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    ledger.save()
+    for i, block in enumerate(ledger.claims(), start=1):
+        clock[0] += 0.9
+        assert ledger.keep({index: quantities(ledger.grid.where(index)) for index in block}, stopping=i == 8) == i
+        saved = int((load_results(run.surface_file("main")).status != 0).sum())
+        assert saved == (8 if i == 8 else i // 3 * 3)
+        if i == 8:
+            break

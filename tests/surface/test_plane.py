@@ -1,0 +1,253 @@
+"""The plane that a configuration means, for every kind of direction."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lossviz.config import read
+from lossviz.engine.checkpoint import fit, save_tensors
+from lossviz.engine.objective import Objective
+from lossviz.engine.point import move
+from lossviz.engine.setup import Setup, prepare
+from lossviz.errors import RequestError
+from lossviz.run import run_of
+from lossviz.surface.checkpoints import run_checkpoints, scanned_checkpoint
+from lossviz.surface.directions import named
+from lossviz.surface.moving import Coordinate, moving, parameters_of
+from lossviz.surface.plane import Plane, find_plane
+from lossviz.surface.projection import project
+from tests.surface.networks import flat
+
+STEPS = (0, 10, 20, 30, 40)
+SMALL = ("model.width=0.0625", "train.precision=float64", "train.lr=0.2", "surface.y=[auto, auto, 5]")
+
+
+def setup_of(out: Path, *settings: str) -> Setup:
+    config = read("quickstart", (*SMALL, *settings), ("batchnorm",))[0]
+    return prepare(config, run_of(config, out), "cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder whose checkpoints wander off, weights and statistics."""
+    out = tmp_path_factory.mktemp("runs")
+    setup, draws = setup_of(out), torch.Generator().manual_seed(0)
+    state = setup.model().state_dict()
+    for i, step in enumerate(STEPS):
+        save_tensors(setup.run.checkpoint_file(step), state)
+        for tensor in state.values():
+            if tensor.is_floating_point():
+                noise = torch.rand(tensor.shape, generator=draws, dtype=torch.float64)
+                tensor.add_(0.1 * noise + 0.01 * i)
+    return out
+
+
+def found(out: Path, *settings: str, statistics: bool = True) -> tuple[Plane, Setup, Objective, list[Coordinate]]:
+    setup = setup_of(out, *(setting.replace("OUT", str(out)) for setting in settings))
+    objective, checkpoint = setup.objective(), scanned_checkpoint(setup)
+    fit(objective.model, checkpoint.load(objective.model), checkpoint.path)
+    coordinates = moving(objective.model, statistics)
+    before = flat([each.tensor for each in coordinates])
+    plane = find_plane(setup, objective, coordinates)
+    np.testing.assert_array_equal(flat([each.tensor for each in coordinates]), before)
+    for vector in plane.directions.values():
+        assert [part.shape for part in vector] == [each.tensor.shape for each in coordinates]
+    return plane, setup, objective, coordinates
+
+
+def loss_of(setup: Setup) -> Callable[[Objective], float]:
+    return lambda objective: objective.evaluate(setup.data.train.choose(64, "first", 0).batches(64)).loss
+
+
+TOWARD = "surface.directions={kind: toward, checkpoints: [10, 20]}"
+ORTHONORMAL = "surface.directions={kind: toward, checkpoints: [10, 20], orthonormalize: true}"
+LINE = "surface.directions={kind: toward, checkpoints: [10]}"
+PCA = "surface.directions={kind: pca}"
+HESSIAN = "surface.directions={kind: hessian, eigenvectors: [1, -1], examples: 60, parameters: {include: [classifier]}}"
+GRADIENT = "surface.directions={kind: gradient, examples: 100}"
+
+
+def test_random(trained: Path) -> None:
+    plane, *_ = found(trained)
+    assert list(plane.directions) == ["x", "y"]
+    assert plane.ranges == {"x": (-1, 1), "y": (-1, 1)}
+    assert (plane.facts, plane.waypoints, plane.is_path) == ({}, [], False)
+    line, *_ = found(trained, "surface.y=null")
+    assert list(line.directions) == ["x"]
+    np.testing.assert_array_equal(flat(line.directions["x"]), flat(plane.directions["x"]))
+
+
+def test_toward_reproduces_three_losses(trained: Path) -> None:
+    plane, setup, objective, coordinates = found(trained, TOWARD)
+    assert [each.name for each in plane.waypoints] == ["step 10", "step 20"]
+    assert plane.ranges == {"x": (-0.5, 1.5), "y": (-0.5, 1.5)}
+    assert not plane.is_path
+    tensors, loss = [each.tensor.detach() for each in coordinates], loss_of(setup)
+    origin = [tensor.clone() for tensor in tensors]
+    for step, place in {10: (1, 0), 20: (0, 1), 40: (0, 0)}.items():
+        move(tensors, origin, *zip(place, plane.directions.values(), strict=True))
+        other = setup.objective()
+        (checkpoint,) = (each for each in run_checkpoints(setup.run) if each.step == step)
+        fit(other.model, checkpoint.load(other.model), checkpoint.path)
+        np.testing.assert_allclose(loss(objective), loss(other), rtol=1e-12)
+
+
+def test_toward_orthonormalised_holds_all_three(trained: Path) -> None:
+    """auto shows the third network with the margin of the others, wherever it lies."""
+    plane, _, objective, coordinates = found(trained, ORTHONORMAL)
+    x, y = (flat(parameters_of(coordinates, vector)) for vector in plane.directions.values())
+    np.testing.assert_allclose([x @ y, y @ y], [0, x @ x], atol=1e-12 * (x @ x))
+    theta = [each.tensor for each in coordinates]
+    places = [project(coordinates, theta, plane.directions, each.load(objective.model)) for each in plane.waypoints]
+    for _, distance in places:
+        assert distance < 1e-12 * np.linalg.norm(x)
+    for axis in "xy":
+        seen = [0.0, *(place[axis] for place, _ in places)]
+        low, high = min(seen), max(seen)
+        margin = 0.5 * (high - low)
+        np.testing.assert_allclose(plane.ranges[axis], (low - margin, high + margin), atol=1e-9)
+
+
+def test_toward_on_a_line(trained: Path) -> None:
+    plane, *_ = found(trained, LINE, "surface.y=null")
+    assert list(plane.directions) == ["x"]
+    assert plane.ranges["x"] == (-0.5, 1.5)
+
+
+def test_pca(trained: Path) -> None:
+    """Unit vectors; auto holds the whole path with a fifth on either side; the path has the scan's own checkpoint."""
+    plane, _, objective, coordinates = found(trained, PCA)
+    assert [each.name for each in plane.waypoints] == [f"step {step}" for step in STEPS]
+    assert plane.is_path
+    assert 1 > plane.facts["x_explained_variance"] > plane.facts["y_explained_variance"] > 0
+    theta, directions = [each.tensor for each in coordinates], plane.directions
+    places = [project(coordinates, theta, directions, each.load(objective.model))[0] for each in plane.waypoints]
+    for axis, vector in directions.items():
+        np.testing.assert_allclose(np.linalg.norm(flat(parameters_of(coordinates, vector))), 1, rtol=1e-12)
+        seen = [place[axis] for place in places]
+        low, high = min(0, *seen), max(0, *seen)
+        expected = (low - 0.2 * (high - low), high + 0.2 * (high - low))
+        np.testing.assert_allclose(plane.ranges[axis], expected, atol=1e-9)
+    assert seen[-1] == 0
+
+
+def test_pca_of_rows_without_the_scans_own(trained: Path) -> None:
+    """theta - theta is no row, whichever checkpoint is scanned: centred, a row of zeros would turn the plane."""
+    plane, setup, objective, coordinates = found(trained, PCA, "surface.checkpoint=20", statistics=False)
+    theta = flat([each.tensor for each in coordinates])
+    states = [each.load(objective.model) for each in run_checkpoints(setup.run) if each.step != 20]
+    rows = np.stack([flat([state[each.name] for each in coordinates]) for state in states]) - theta
+    _, values, vectors = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    for i, vector in enumerate(plane.directions.values()):
+        np.testing.assert_allclose(abs(flat(vector) @ vectors[i]), 1, rtol=1e-9)
+    shares = values**2 / (values**2).sum()
+    np.testing.assert_allclose(list(plane.facts.values()), shares[:2], rtol=1e-9)
+
+
+def test_pca_of_some_checkpoints(trained: Path) -> None:
+    some = "surface.directions={kind: pca, checkpoints: [0, 10, 30]}"
+    plane, *_ = found(trained, some)
+    assert [each.name for each in plane.waypoints] == ["step 0", "step 10", "step 30"]
+    with pytest.raises(RequestError, match=r"surface\.directions\.checkpoints = 7: .*"):
+        found(trained, some.replace("30", "7"))
+    with pytest.raises(RequestError, match="step 10 and step 10 are one file"):
+        found(trained, some.replace("30", "10, 20"))
+    with pytest.raises(RequestError, match="needs 3 checkpoints or more beside the scan's own"):
+        found(trained, some.replace("30", "last"))
+
+
+def test_hessian(trained: Path) -> None:
+    """Eigenvectors stay eigenvectors: H d = lambda d over what moves, unit length over all of it."""
+    plane, setup, objective, coordinates = found(trained, HESSIAN, statistics=False)
+    moved = [each for each in coordinates if "classifier" in each.name]
+    assert {each.name for each in moved} == plane.moved
+    examples = setup.data.train.choose(60, "stratified", 0)
+    ((inputs, targets),) = examples.batches(60)
+    objective.model.eval()
+    loss = objective.loss(objective.model(inputs), targets).mean()
+    tensors = [each.tensor for each in moved]
+    gradient = torch.autograd.grad(loss, tensors, create_graph=True)
+    for axis, vector in plane.directions.items():
+        parts = [part for part, each in zip(vector, coordinates, strict=True) if each.name in plane.moved]
+        value = plane.facts[f"{axis}_eigenvalue"]
+        along = torch.stack([(g * part).sum() for g, part in zip(gradient, parts, strict=True)]).sum()
+        image = torch.autograd.grad(along, tensors, retain_graph=True)
+        largest = max(abs(each) for each in plane.facts.values())
+        np.testing.assert_allclose(flat(image), value * flat(parts), atol=1e-2 * largest)
+        np.testing.assert_allclose(np.linalg.norm(flat(vector)), 1, rtol=1e-9)
+    assert plane.facts["x_eigenvalue"] > plane.facts["y_eigenvalue"]
+    assert plane.ranges == {"x": (-1, 1), "y": (-1, 1)}
+
+
+def test_gradient(trained: Path) -> None:
+    """Minus the gradient as it is: the loss falls by |g|^2 a unit of x. The range is in learning rates."""
+    plane, setup, objective, coordinates = found(trained, GRADIENT)
+    assert plane.ranges["x"] == pytest.approx((-0.2, 0.8))
+    assert plane.ranges["y"] == (-1, 1)
+    ((inputs, targets),) = setup.data.train.choose(100, "stratified", 0).batches(100)
+    objective.model.eval()
+    loss = objective.loss(objective.model(inputs), targets).mean()
+    gradient = torch.autograd.grad(loss, objective.parameters)
+    np.testing.assert_allclose(flat(parameters_of(coordinates, plane.directions["x"])), -flat(gradient), atol=1e-12)
+    other, *_ = found(trained, "surface.directions={kind: random, ignore: []}")
+    np.testing.assert_array_equal(flat(plane.directions["y"]), flat(other.directions["y"]))
+
+
+def test_the_gradient_of_an_experiment_without_training(trained: Path) -> None:
+    checkpoint = f"surface.checkpoint={setup_of(trained).run.checkpoint_file(40)}"
+    plane, *_ = found(trained, "surface.directions={kind: gradient, examples: 10}", checkpoint, "train=null")
+    assert plane.ranges["x"] == pytest.approx((-0.1, 0.4))
+
+
+def test_file(trained: Path, tmp_path: Path) -> None:
+    """The directions of one scan, at another checkpoint: what they move is what is not zero."""
+    plane, _, _, coordinates = found(trained, TOWARD.replace("]}", "], parameters: {include: [classifier]}}"))
+    path = tmp_path / "directions-main.safetensors"
+    save_tensors(path, named(coordinates, plane.directions))
+    again, *_ = found(trained, f"surface.directions={{kind: file, path: {path}}}", "surface.checkpoint=0")
+    for axis, vector in plane.directions.items():
+        np.testing.assert_array_equal(flat(again.directions[axis]), flat(vector))
+    assert again.moved == plane.moved
+    assert again.ranges == {"x": (-1, 1), "y": (-1, 1)}
+
+
+def test_selection(trained: Path) -> None:
+    for kind in ("toward, checkpoints: [0, 10]", "pca", "gradient, examples: 10", "random"):
+        plane, *_, coordinates = found(
+            trained, f"surface.directions={{kind: {kind}, parameters: {{include: [classifier]}}}}", statistics=False
+        )
+        for axis, vector in plane.directions.items():
+            moved = {each.name for each, part in zip(coordinates, vector, strict=True) if part.any()}
+            assert moved <= plane.moved, (kind, axis)
+            assert all("classifier" in name for name in plane.moved)
+
+
+def test_trajectory(trained: Path, tmp_path: Path) -> None:
+    """The run's path in order of step, after checkpoints that are not of it."""
+    steps = [f"step {step}" for step in STEPS]
+    random, *_ = found(trained, "surface.trajectory=true")
+    assert ([each.name for each in random.waypoints], random.is_path) == (steps, True)
+    toward, setup, *_ = found(trained, TOWARD, "surface.trajectory=true")
+    assert [each.name for each in toward.waypoints] == steps
+    elsewhere = tmp_path / "mine.safetensors"
+    elsewhere.write_bytes(setup.run.checkpoint_file(0).read_bytes())
+    mixed, *_ = found(trained, TOWARD.replace("10", str(elsewhere)), "surface.trajectory=true")
+    assert [each.name for each in mixed.waypoints] == [str(elsewhere), *steps]
+    without, *_ = found(trained, PCA, "surface.trajectory=false")
+    assert (without.waypoints, without.is_path) == ([], False)
+    with pytest.raises(RequestError, match=r"surface\.trajectory = true: .* no checkpoint of its own"):
+        found(tmp_path, f"surface.checkpoint={elsewhere}", "surface.trajectory=true")
+
+
+@pytest.mark.parametrize("kind", ["random", "gradient, examples: 10"])
+def test_a_direction_of_zero_is_refused(tmp_path: Path, kind: str) -> None:
+    """A network of zeros: filters without norm, and a gradient in the last bias alone."""
+    setup = setup_of(tmp_path)
+    path = tmp_path / "zeros.safetensors"
+    save_tensors(path, {name: torch.zeros_like(tensor) for name, tensor in setup.model().state_dict().items()})
+    directions = f"surface.directions={{kind: {kind}, parameters: {{include: [weight]}}}}"
+    with pytest.raises(RequestError, match="direction of x is zero"):
+        found(tmp_path, directions, f"surface.checkpoint={path}", statistics=False)

@@ -1,0 +1,126 @@
+"""Directions of another scan, and of the official tool."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from lossviz.engine.checkpoint import save_tensors
+from lossviz.errors import RequestError, WorkError
+from lossviz.surface.directions import named
+from lossviz.surface.moving import moving
+from lossviz.surface.stored import stored
+from tests.surface.networks import network
+
+
+def drawn(statistics: bool = True) -> dict[str, list[Tensor]]:
+    coordinates = moving(network(), statistics)
+    draws = torch.Generator().manual_seed(5)
+    return {
+        axis: [torch.randn(each.tensor.shape, generator=draws, dtype=torch.float64) for each in coordinates]
+        for axis in "xy"
+    }
+
+
+def saved(folder: Path, **changes: Tensor | None) -> Path:
+    """A file of directions with some tensors replaced, added, or left out."""
+    tensors = {**named(moving(network(), True), drawn()), **changes}
+    path = folder / "directions-main.safetensors"
+    save_tensors(path, {name: tensor for name, tensor in tensors.items() if tensor is not None})
+    return path
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("axes", ["x", "xy"])
+def test_unchanged(tmp_path: Path, statistics: bool, axes: str) -> None:
+    """More may be there than a scan needs: statistics where they stay, y where it is a line."""
+    coordinates = moving(network(1), statistics)
+    found = stored(network(1), coordinates, saved(tmp_path), axes)
+    for axis, vector in zip(axes, found, strict=True):
+        expected = drawn()[axis][: len(coordinates)]
+        assert all(torch.equal(one, other) for one, other in zip(vector, expected, strict=True))
+    assert len(found) == len(axes)
+
+
+def test_a_plain_safetensors_of_somebody_else(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.safetensors"
+    safetensors.torch.save_file(named(moving(network(), False), drawn(statistics=False)), path)
+    (found,) = stored(network(), moving(network(), False), path, "x")
+    assert torch.equal(found[0], drawn()["x"][0])
+
+
+def test_dtype_and_layout_are_the_networks(tmp_path: Path) -> None:
+    model = network(dtype=torch.float32)
+    coordinates = moving(model, False)
+    (found,) = stored(model, coordinates, saved(tmp_path), "x")
+    for part, each in zip(found, coordinates, strict=True):
+        assert (part.dtype, part.stride()) == (torch.float32, each.tensor.stride())
+
+
+def refused(path: Path, axes: str = "xy", statistics: bool = False) -> str:
+    with pytest.raises(RequestError) as refusal:
+        stored(network(), moving(network(), statistics), path, axes)
+    assert str(path) in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    assert "x/4.weight is missing" in refused(saved(tmp_path, **{"x/4.weight": None}))
+    said = refused(saved(tmp_path, **{"y/4.weight": torch.zeros(3, 5)}))
+    assert "y/4.weight is 3x5 in the file and 3x4 in the network" in said
+    assert "x/5.weight is in the file and not in the network" in refused(
+        saved(tmp_path, **{"x/5.weight": torch.ones(1)})
+    )
+    without = {f"y/{each.name}": None for each in moving(network(), True)}
+    assert "has no direction y" in refused(saved(tmp_path, **without))
+    assert "x/1.running_var is missing" in refused(saved(tmp_path, **{"x/1.running_var": None}), statistics=True)
+
+
+def test_no_file_of_directions(tmp_path: Path) -> None:
+    other = tmp_path / "directions.pt"
+    other.write_bytes(b"")
+    assert "accepted: a directions-NAME.safetensors, or the official tool's .h5" in refused(other)
+    refused(tmp_path / "missing.safetensors")
+    refused(tmp_path / "missing.h5")
+    torn = saved(tmp_path)
+    torn.write_bytes(torn.read_bytes()[:-20])
+    with pytest.raises(WorkError, match="checksum"):
+        stored(network(), moving(network(), False), torn, "x")
+
+
+def official(path: Path, **axes: list[np.ndarray]) -> Path:
+    """As h5_util.write_list of the official tool writes it."""
+    with h5py.File(path, "w") as file:
+        for axis, arrays in axes.items():
+            group = file.create_group(f"{axis}direction")
+            for i, array in enumerate(arrays):
+                group.create_dataset(str(i), data=array)
+    return path
+
+
+@pytest.mark.parametrize("entries", ["parameters", "states", "states of an early release"])
+def test_the_official_tools_file(tmp_path: Path, entries: str) -> None:
+    """--dir_type weights has one tensor a parameter; states one an entry of the state_dict."""
+    model, draws = network(), np.random.default_rng(0)
+    names = [name for name, _ in model.named_parameters()]
+    if entries != "parameters":
+        names = [name for name in model.state_dict() if entries == "states" or "num_batches" not in name]
+    arrays = {a: [draws.normal(size=tuple(model.state_dict()[name].shape)) for name in names] for a in "xy"}
+    path = official(tmp_path / "directions.h5", **arrays)
+    coordinates = moving(model, statistics=entries != "parameters")
+    for axis, vector in zip("xy", stored(model, coordinates, path, "xy"), strict=True):
+        for each, part in zip(coordinates, vector, strict=True):
+            np.testing.assert_array_equal(part.numpy(), arrays[axis][names.index(each.name)])
+    if entries == "parameters":
+        assert "x/1.running_mean is missing" in refused(path, statistics=True)
+
+
+def test_the_official_tools_file_of_another_network(tmp_path: Path) -> None:
+    arrays = [np.zeros(tuple(parameter.shape)) for parameter in network(width=5).parameters()]
+    assert "belongs to another network: x has 6 tensors" in refused(official(tmp_path / "other.h5", x=arrays), "x")
+    right = [np.zeros(tuple(parameter.shape)) for parameter in network().parameters()]
+    assert "y has 5 tensors" in refused(official(tmp_path / "y.h5", x=right, y=right[:5]))
