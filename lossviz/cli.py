@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lossviz import __version__
+from lossviz.allowed import Allowed, parse_allowed
 from lossviz.config import Config, read
 from lossviz.errors import LossvizError
 from lossviz.run import Run, find_runs, run_of
@@ -56,6 +57,14 @@ Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the runs 
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:N, or auto: the first GPU if any.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run, what it costs and what it writes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="FILE.py|MODULE",
+        help="Let the configuration run code of yours: that of this file or module. Repeatable.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Also print the traceback of an error.")]
 
 
@@ -74,6 +83,7 @@ def train(
     variants: Variants = None,
     out: Out = Path("runs"),
     device: Device = "auto",
+    allow: Allow = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Discard the runs, their measurements included, and train anew.")
     ] = False,
@@ -86,10 +96,11 @@ def train(
     Example: lossviz train quickstart --variant batchnorm --set train.lr=0.05
     """
     with _errors(debug):
-        jobs = _experiment(source, settings, variants, out)
+        allowed = parse_allowed(allow or ())
+        jobs = _experiment(source, settings, variants, out, allowed)
         from lossviz import work
 
-        work.train(jobs, work.Options(device, fresh, dry_run, quiet))
+        work.train(jobs, work.Options(device, fresh, dry_run, quiet, allowed))
 
 
 @app.command(epilog=EPILOG)
@@ -99,6 +110,7 @@ def probe(
     variants: Variants = None,
     out: Out = Path("runs"),
     device: Device = "auto",
+    allow: Allow = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard probe.nc, and measure anew.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -111,10 +123,11 @@ def probe(
     """
     with _errors(debug):
         folder = _is_folder(source)
-        jobs = _jobs(source, settings, variants, out)
+        allowed = parse_allowed(allow or ())
+        jobs = _jobs(source, settings, variants, out, allowed)
         from lossviz import work
 
-        work.probe(jobs, work.Options(device, fresh, dry_run, quiet), at_checkpoints=folder)
+        work.probe(jobs, work.Options(device, fresh, dry_run, quiet, allowed), at_checkpoints=folder)
 
 
 @app.command(epilog=EPILOG)
@@ -124,6 +137,7 @@ def surface(
     variants: Variants = None,
     out: Out = Path("runs"),
     device: Device = "auto",
+    allow: Allow = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard the scan of this name, and scan anew.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -134,27 +148,40 @@ def surface(
     Several scans of one run live side by side: --set surface.name=NAME
     """
     with _errors(debug):
-        jobs = _jobs(source, settings, variants, out)
+        allowed = parse_allowed(allow or ())
+        jobs = _jobs(source, settings, variants, out, allowed)
         from lossviz import work
 
-        work.surface(jobs, work.Options(device, fresh, dry_run, quiet))
+        work.surface(jobs, work.Options(device, fresh, dry_run, quiet, allowed))
 
 
 @app.command()
 def plot(
     sources: Annotated[
-        list[str], typer.Argument(metavar="RUN", help="Folders: runs/EXPERIMENT or runs/EXPERIMENT/VARIANT.")
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            help="Folders: runs/EXPERIMENT or runs/EXPERIMENT/VARIANT. Or files surface-NAME.nc in the latter, which "
+            "then share one figure, whatever their names; also surface files of the official tool (.h5).",
+        ),
     ],
     figures: Annotated[
         list[str] | None,
         typer.Option(
             "--figure",
             metavar="NAME",
-            help="Draw only training, landscape, activations, moments, shift, sharpness or surface. Repeatable.",
+            help="Draw only training, landscape, activations, moments, shift, sharpness, surface, seeds, convexity or "
+            "trajectory; or difference, of two planes, the second minus the first. Repeatable.",
         ),
     ] = None,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", metavar="FORMAT", help="png (the default), pdf or svg. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="png (the default), pdf or svg; of scans also html (interactive pages), vtk (for ParaView) and h5 (as "
+            "the official tool of Li et al. has them). Repeatable.",
+        ),
     ] = None,
     variants: Variants = None,
     out: Annotated[
@@ -180,11 +207,13 @@ def plot(
 ) -> None:
     """Draw what is on disk; several runs share axes and one legend."""
     with _errors(debug):
-        runs = [run for source in sources for run in find_runs(Path(source), variants or ())]
+        from lossviz.plot.sources import find_sources
+
+        runs, scans = find_sources(sources, variants or ())
         from lossviz.plot.draw import draw
         from lossviz.plot.options import Options
 
-        options = Options(log, clip, reference)
+        options = Options(log, clip, reference, scans)
         paths = draw(runs, figures=figures or (), formats=formats or ("png",), folder=out, options=options)
         if not quiet:
             typer.echo("\n".join(str(path) for path in paths))
@@ -204,17 +233,17 @@ def main() -> None:
 
 
 def _experiment(
-    source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path
+    source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path, allowed: Allowed
 ) -> list[tuple[Run, Config]]:
-    return [(run_of(config, out), config) for config in read(source, settings or (), variants or ())]
+    return [(run_of(config, out), config) for config in read(source, settings or (), variants or (), allowed)]
 
 
 def _jobs(
-    source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path
+    source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path, allowed: Allowed
 ) -> list[tuple[Run, Config]]:
     if _is_folder(source):
-        return [(run, run.config(settings or ())) for run in find_runs(Path(source), variants or ())]
-    return _experiment(source, settings, variants, out)
+        return [(run, run.config(settings or (), allowed)) for run in find_runs(Path(source), variants or ())]
+    return _experiment(source, settings, variants, out, allowed)
 
 
 def _is_folder(source: str) -> bool:

@@ -43,8 +43,9 @@ def test_help_and_version() -> None:
         assert command in lossviz("--help").out
         answer = lossviz(command, "--help")
         assert (answer.status, answer.err) == (0, "")
-        assert f"Usage: lossviz {command} [OPTIONS]" in answer.out
-    assert lossviz().status == 2
+        assert f"lossviz {command}" in answer.out
+    # Help unasked for is a wrong usage since click 8.2, and none before.
+    assert lossviz().status in (0, 2)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lossviz.config.own import Own
 from lossviz.config.section import AllOrCount, Count, Positive, Section
 
 Channels = Annotated[tuple[float, ...], Field(min_length=1)]
@@ -18,9 +19,6 @@ class Images(Section):
         "stratified",
         description="Which ones, when fewer than all: the same share of each class, drawn with the seed; or the first.",
     )
-    augment: Literal["none", "crop-flip"] = Field(
-        "none", description="crop-flip: pad by 4 pixels, crop at random, mirror half of the images (training only)."
-    )
     mean: Channels | None = Field(
         None, description="Subtracted from each channel, on the scale 0 to 1. Default: the data set's own."
     )
@@ -29,18 +27,62 @@ class Images(Section):
     )
 
 
-class Digits(Images):
+class Resident(Images):
+    """Small images of one size, held in memory."""
+
+    augment: Literal["none", "crop-flip"] = Field(
+        "none", description="crop-flip: pad by 4 pixels, crop at random, mirror half of the images (training only)."
+    )
+
+
+class Digits(Resident):
     """scikit-learn's 1,797 handwritten digits, 8x8 grey, up-sampled to 32x32; 1,437 train, 360 test."""
 
     name: Literal["digits"]
 
 
-class Cifar10(Images):
+class Cifar10(Resident):
     """CIFAR-10: 50,000 training and 10,000 test images of 32x32 in 10 classes (Krizhevsky 2009)."""
 
     name: Literal["cifar10"]
     root: str = Field("data", description="Folder that holds, or will hold, cifar-10-batches-py/.")
     download: bool = Field(True, description="Fetch the data set (170 MB) when it is not there.")
+
+
+class OwnData(Own, Resident):
+    """Your own: `target(**args)` returns (train, test), each (inputs, targets) or a Dataset of (tensor, label).
+
+    Images are uint8 (N, C, H, W), scaled by mean and std (default: 0 and 1, so only to 0 .. 1); other inputs are float
+    (N, ...), used as they are. Targets are classes, whole numbers (N,), or vectors, float (N, G).
+    """
+
+
+class ImageFolder(Images):
+    """Images of any size, a folder a class, as of ImageNet: root/train/<class>/ and root/val/<class>/."""
+
+    name: Literal["imagefolder"]
+    root: str = Field(description="Folder that holds train/ and val/, with the same class folders in both.")
+    image_size: Count = Field(224, description="Side of the square crops that the network gets.")
+    augment: Literal["none", "he", "random-resized-crop"] = Field(
+        "none",
+        description="Of the training crops; all are mirrored half of the time. he: shorter side drawn from 256/224 to "
+        "480/224 of image_size, random crop, PCA colour noise (He et al. 2015). random-resized-crop: 8 to 100 % of the "
+        "area, sides 3:4 to 4:3. none: as in evaluation, and not mirrored.",
+    )
+    evaluation: Literal["centre", "ten-crop"] = Field(
+        "centre",
+        description="Shorter side 256/224 of image_size, centre crop; or, for val/, also the corner crops and all "
+        "mirrored, the probabilities of the ten averaged.",
+    )
+    corrupt: Literal["stop", "skip"] = Field(
+        "stop",
+        description="A damaged file ends the work; or the next readable file takes its place, and it is counted.",
+    )
+    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto",
+        description="Threads that decode ahead; they change the cost, never the numbers. auto: one core is left free, "
+        "at most 8.",
+    )
 
 
 class Gaussian(Section):
@@ -51,4 +93,4 @@ class Gaussian(Section):
     examples: Count = Field(1000, description="Number of training pairs, and of test pairs.")
 
 
-Data = Annotated[Digits | Cifar10 | Gaussian, Field(discriminator="name")]
+Data = Annotated[Digits | Cifar10 | ImageFolder | Gaussian | OwnData, Field(discriminator="name")]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from lossviz.config.section import AllOrCount, Count, Section, Seed
+from lossviz.config.section import AllOrCount, Section, Seed
 
 
 def _is_expression(text: str) -> str:
@@ -97,7 +97,7 @@ class File(Section):
 
     kind: Literal["file"]
     path: Annotated[str, Field(min_length=1)] = Field(
-        description="A directions-NAME.safetensors, with tensors x/PARAMETER and y/PARAMETER; or the official tool's .h5."
+        description="A directions-NAME.safetensors, with tensors x/PARAMETER and y/PARAMETER; or the official .h5."
     )
 
 

@@ -3,6 +3,7 @@
 from pydantic import Field, model_validator
 
 from lossviz.config.data import Data
+from lossviz.config.loss import Loss
 from lossviz.config.model import Model
 from lossviz.config.probe import Probe
 from lossviz.config.section import Name, Section, Seed
@@ -21,6 +22,9 @@ class Config(Section):
     seed: Seed = Field(0, description="Every random number of a run derives from it.")
     data: Data = Field(description="The data set.")
     model: Model = Field(description="The network.")
+    loss: Loss | None = Field(
+        None, description="The loss of one example. Default: cross-entropy of classes, squared error of vectors."
+    )
     train: Train | None = Field(None, description="Training; may be absent where only a checkpoint is scanned.")
     probe: Probe = Field(default_factory=Probe, description="Measurements along the gradient.")
     surface: Surface = Field(default_factory=Surface, description="Scans of the loss around a checkpoint.")
@@ -32,10 +36,16 @@ class Config(Section):
             raise ValueError(f"train.batch_size = {self.train.batch_size} is larger than data.examples = {examples}")
         if self.train:
             self._fits_training(self.train)
-        if (self.model.name == "linear") != (self.data.name == "gaussian"):
+        vectors, own = self.data.name == "gaussian", self.data.name == "own"
+        if not own and self.model.name != "own" and (self.model.name == "linear") != vectors:
             raise ValueError(
                 f"model.name = {self.model.name} does not fit data.name = {self.data.name}; linear goes with gaussian, "
                 "the others with images"
+            )
+        if not own and self.loss and self.loss.name == ("cross-entropy" if vectors else "squared-error"):
+            raise ValueError(
+                f"loss.name = {self.loss.name} does not fit data.name = {self.data.name}; cross-entropy goes with "
+                "classes, squared-error with vectors"
             )
         return self
 
@@ -43,8 +53,14 @@ class Config(Section):
         hooked = [measure for measure in ("activations", "sharpness") if measure in self.probe.measures]
         if train.compile is True and hooked:
             raise ValueError(f"train.compile = true hides the inside of the network, which {hooked[0]} needs; use auto")
-        if train.batch_size == 1 and self.model.norm not in ("none", "noise"):
-            raise ValueError(f"train.batch_size = 1 with model.norm = {self.model.norm}: statistics need two examples")
+        norm = getattr(self.model, "norm", "none")
+        if train.batch_size == 1 and norm not in ("none", "noise"):
+            raise ValueError(f"train.batch_size = 1 with model.norm = {norm}: statistics need two examples")
+        if train.precision == "bfloat16" and "hessian" in (*self.surface.metrics, self.surface.directions.kind):
+            raise ValueError(
+                "train.precision = bfloat16 has too few digits for a Hessian, which surface.metrics or "
+                "surface.directions asks for"
+            )
         examples = self.probe.sharpness.examples
         if isinstance(examples, int) and examples % train.batch_size:
             raise ValueError(

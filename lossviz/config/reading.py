@@ -9,9 +9,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from lossviz.allowed import Allowed
 from lossviz.config.document import Dumper, open_document
 from lossviz.config.experiment import Config
-from lossviz.config.problems import problems_of, report
+from lossviz.config.own import Own
+from lossviz.config.problems import Problem, problems_of, report
 from lossviz.config.section import NAME
 from lossviz.config.sources import Sources, parse_setting
 from lossviz.config.words import NAME_WORDS
@@ -19,7 +21,15 @@ from lossviz.errors import RequestError
 from lossviz.files import shown
 
 # Where one key decides which others exist: changing it replaces the mapping instead of merging into it.
-TAGS = {("data",): "name", ("model",): "name", ("train", "schedule"): "kind", ("surface", "directions"): "kind"}
+TAGS = {
+    ("data",): "name",
+    ("model",): "name",
+    ("loss",): "name",
+    ("train", "schedule"): "kind",
+    ("surface", "directions"): "kind",
+}
+# What `args` belong to: the target of a person's own, the name of a network of torchvision.
+CALLED = ("target", "network")
 
 
 def shipped_configurations() -> dict[str, Path]:
@@ -54,38 +64,45 @@ def find(source: str) -> Path:
     )
 
 
-def read(source: str, overrides: Sequence[str] = (), only: Sequence[str] = ()) -> list[Config]:
+def read(
+    source: str, overrides: Sequence[str] = (), only: Sequence[str] = (), allowed: Allowed | None = None
+) -> list[Config]:
     """All variants of an experiment, complete and checked.
 
     Args:
         source: path of a YAML file, or the name of a shipped configuration.
         overrides: `a.b=value` strings; they win over the file and its variants.
         only: names of the variants wanted; all when empty.
+        allowed: whose code may run; None where none will, as for figures.
 
     Raises:
-        RequestError: names every wrong key: file, line, value given, values accepted.
+        RequestError: names every wrong key, and every target that is not allowed: file, line, value given, values
+            accepted.
     """
     document = open_document(find(source))
     sources = Sources(document, [parse_setting(text) for text in overrides])
-    inner = [setting.tree for setting in sources.settings if "variants" in setting.tree]
-    outer = [setting.tree for setting in sources.settings if "variants" not in setting.tree]
-    tree = _merge(document.tree, *inner)
+    settings = [_spelled_out(setting.tree) for setting in sources.settings]
+    inner = [tree for tree in settings if "variants" in tree]
+    outer = [tree for tree in settings if "variants" not in tree]
+    tree = _merge(_spelled_out(document.tree), *inner)
     named = _variants(tree, sources) if "variants" in tree else {_only_variant(_merge(tree, *outer), sources): {}}
     unknown = [name for name in only if name not in named]
     if unknown:
         raise RequestError(
             f"{shown(document.path)}: there is no variant {', '.join(unknown)}\n  variants: {', '.join(named)}"
         )
-    base = _tagged({key: value for key, value in tree.items() if key != "variants"})
+    base = _directed({key: value for key, value in tree.items() if key != "variants"})
     configs, problems = [], []
     for name, changes in named.items():
         if only and name not in only:
             continue
-        merged = {"variant": name, "siblings": list(named), **_tagged(_merge(base, changes, *outer))}
+        merged = {"variant": name, "siblings": list(named), **_directed(_merge(base, changes, *outer))}
         try:
             configs.append(Config.model_validate_json(json.dumps(merged)))
+            found = [] if allowed is None else _refused(configs[-1], allowed)
         except ValidationError as error:
-            problems += [sources.located(problem, name) for problem in problems_of(error)]
+            found = problems_of(error)
+        problems += [sources.located(problem, name) for problem in found]
     if problems:
         raise RequestError(report(problems))
     return configs
@@ -106,7 +123,9 @@ def _merge_at(at: tuple[str, ...], base: Mapping[str, Any], changes: Mapping[str
     tag = TAGS.get(at[2:] if at[:1] == ("variants",) else at)
     if tag and tag in base and tag in changes and changes[tag] != base[tag]:
         return dict(changes)
-    merged = dict(base)
+    # `args` are those of one function: another starts without.
+    other = any(key in base and changes.get(key, base[key]) != base[key] for key in CALLED)
+    merged = {key: value for key, value in base.items() if not (other and key == "args")}
     for key, value in changes.items():
         mine = merged.get(key)
         nested = isinstance(mine, Mapping) and isinstance(value, Mapping)
@@ -114,20 +133,37 @@ def _merge_at(at: tuple[str, ...], base: Mapping[str, Any], changes: Mapping[str
     return merged
 
 
-def _tagged(tree: dict[str, Any]) -> dict[str, Any]:
-    """The same with the tags that people may leave out or write shorter: one place, so that the schema has one form.
+def _refused(config: Config, allowed: Allowed) -> list[Problem]:
+    """The targets whose code the command line did not allow."""
+    sections = {"data": config.data, "model": config.model, "loss": config.loss}
+    targets = {key: section.target for key, section in sections.items() if isinstance(section, Own)}
+    reasons = {key: allowed.refusal(target) for key, target in targets.items()}
+    return [Problem((key, "target"), f"{key}.target = {targets[key]}{why}") for key, why in reasons.items() if why]
 
-    `directions` without a kind are random; `model` and `data` with a target are a person's own;
-    `torchvision/resnet18` is the network of that name of torchvision.
+
+def _spelled_out(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the tags that people write shorter: one place, so that the schema and merging see one form.
+
+    `model`, `data` and `loss` with a target are a person's own; `torchvision/resnet18` is the network of that name
+    of torchvision. Each source is spelled out by itself: a variant's target replaces the network of the rest.
     """
     tree = dict(tree)
     for section in ("model", "data", "loss"):
         mapping = tree.get(section)
         if isinstance(mapping, Mapping) and "target" in mapping:
             tree[section] = {"name": "own", **mapping}
-    model, surface = tree.get("model"), tree.get("surface")
+    model, variants = tree.get("model"), tree.get("variants")
     if isinstance(model, Mapping) and str(model.get("name", "")).startswith("torchvision/"):
         tree["model"] = {**model, "name": "torchvision", "network": model["name"].partition("/")[2]}
+    if isinstance(variants, Mapping):
+        changed = {name: _spelled_out(each) for name, each in variants.items() if isinstance(each, Mapping)}
+        tree["variants"] = {**variants, **changed}
+    return tree
+
+
+def _directed(tree: dict[str, Any]) -> dict[str, Any]:
+    """The same with `directions` without a kind being random."""
+    tree, surface = dict(tree), tree.get("surface")
     if isinstance(surface, Mapping) and isinstance(surface.get("directions"), Mapping):
         tree["surface"] = {**surface, "directions": {"kind": "random", **surface["directions"]}}
     return tree

@@ -24,7 +24,7 @@ Axis = Annotated[tuple[Bound, Bound, Annotated[int, Field(ge=2)]], AfterValidato
 class SurfaceData(Section):
     """The examples over which the loss of every point is averaged; never augmented."""
 
-    split: Literal["train", "test", "both"] = Field("train", description="Which split of the data set, or each of them.")
+    split: Literal["train", "test", "both"] = Field("train", description="Which split of the data set, or each.")
     examples: AllOrCount = Field("all", description="How many examples (of each split).")
     choose: Literal["first", "stratified"] = Field("first", description="Which ones, when fewer than all.")
 
@@ -70,7 +70,7 @@ class Surface(Section):
     data: SurfaceData = Field(default_factory=SurfaceData, description="The examples of the scan.")
     batch_size: Literal["auto"] | Count = Field(
         "auto",
-        description="Examples per forward pass; changes the cost, not the meaning. auto: the fastest of a few, measured.",
+        description="Examples per forward pass; changes the cost, not the numbers. auto: the fastest, measured.",
     )
     compile: AutoOrBool = Field(
         "auto", description="torch.compile the forward pass. auto: when the scan is long enough to pay for it."

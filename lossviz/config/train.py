@@ -33,7 +33,19 @@ class Cosine(Section):
     kind: Literal["cosine"]
 
 
-Schedule = Annotated[Constant | Step | Cosine, Field(discriminator="kind")]
+class Plateau(Section):
+    """lr(t) = lr * gamma^(number of plateaus before t); every `patience` evaluations without a new best are a plateau.
+
+    The best is that of val_error, of regression that of val_loss, since the first evaluation.
+    """
+
+    kind: Literal["plateau"]
+    patience: Count = Field(description="Evaluations without a new best after which lr drops.")
+    min_delta: NonNegative = Field(0.0, description="A new best is lower than the one before it by more than this.")
+    gamma: Positive = Field(0.1, description="Factor at every plateau.")
+
+
+Schedule = Annotated[Constant | Step | Cosine | Plateau, Field(discriminator="kind")]
 
 
 class Train(Section):
@@ -41,6 +53,16 @@ class Train(Section):
 
     steps: Count = Field(description="Number of optimiser steps.")
     batch_size: Count = Field(128, description="Examples in a minibatch.")
+    micro_batch: AllOrCount = Field(
+        "all",
+        description="Most examples in one forward and backward pass; memory is needed for so many. A minibatch is cut "
+        "into pieces of nearly one size, and their gradients are added up. BatchNorm sees each piece for itself.",
+    )
+    sync_bn: bool = Field(
+        False,
+        description="With several processes: BatchNorm over the examples that all of them have at a time. Otherwise "
+        "each normalises its own, and running statistics are those of the first.",
+    )
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="torch.optim's SGD, Adam or AdamW.")
     lr: Positive = Field(0.1, description="Learning rate.")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Momentum of SGD.")
@@ -53,25 +75,30 @@ class Train(Section):
         description="lambda of the penalty lambda/2 * |theta|^2 over all parameters; "
         "AdamW decays apart from the gradient.",
     )
-    schedule: Schedule = Field(default_factory=Constant, description="How lr changes: constant, step or cosine.")
+    schedule: Schedule = Field(
+        default_factory=Constant, description="How lr changes: constant, step, cosine or plateau."
+    )
     warmup: Annotated[int, Field(ge=0)] = Field(
         0, description="Steps of linear warm-up: lr is multiplied by (t + 1) / warmup while t < warmup."
+    )
+    warmup_lr: Positive | None = Field(
+        None, description="Learning rate of all steps of the warm-up, instead of the linear one (He et al. 2015)."
     )
     eval_every: Count = Field(
         1000, description="Evaluate before the first step, every so many steps, and after the last."
     )
-    eval_examples: AllOrCount = Field(
+    eval_examples: Literal["all", "none"] | Count = Field(
         "all",
-        description="Training examples that train_loss and train_error are computed on (stratified); "
-        "the test set is always whole.",
+        description="Training examples that train_loss and train_error are computed on (stratified); none: train.nc "
+        "does not have these two. The test set is always whole.",
     )
     checkpoint_every: Count = Field(
         1000, description="Save before the first step, every so many steps, and after the last."
     )
     precision: Literal["auto", "float32", "float64", "tf32", "bfloat16"] = Field(
         "auto",
-        description="Arithmetic; auto is float32. tf32: CUDA matrix products with 10-bit mantissas. bfloat16: automatic "
-        "mixed precision, weights and sums in float32. Probes and scans use the same.",
+        description="Arithmetic; auto is float32. tf32: CUDA matrix products with 10-bit mantissas. bfloat16: "
+        "automatic mixed precision, weights and sums in float32. Probes and scans use the same.",
     )
     compile: AutoOrBool = Field(
         "auto",
@@ -91,6 +118,10 @@ class Train(Section):
             raise ValueError(f"betas = {list(self.betas)} belongs to optimizer: adam or adamw; sgd has momentum")
         if self.warmup > self.steps:
             raise ValueError(f"warmup = {self.warmup} is longer than steps = {self.steps}")
+        if self.warmup_lr is not None and not self.warmup:
+            raise ValueError(f"warmup_lr = {self.warmup_lr} needs a warmup of at least 1 step")
+        if self.sync_bn and self.compile is True:
+            raise ValueError("sync_bn = true does not go with compile = true; use auto")
         if isinstance(self.schedule, Step) and self.schedule.milestones[-1] >= self.steps:
             raise ValueError(
                 f"schedule.milestones = {list(self.schedule.milestones)} must lie before steps = {self.steps}"

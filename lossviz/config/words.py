@@ -25,6 +25,8 @@ def describe(kind: object, tick: str = "", *, many: bool = False) -> str:
     base, notes = unwrap(kind)
     if get_origin(base) is tuple:
         return _describe_list(base, notes, tick)
+    if get_origin(base) is dict:
+        return "a mapping"
     if base in NOUNS:
         return _limited(NOUNS[base][many], notes, many)
     if is_model(base):

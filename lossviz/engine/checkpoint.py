@@ -1,7 +1,7 @@
 """Saving and reading networks: sealed safetensors of our own, and foreign files that hold data only."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,35 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from lossviz.config.words import either
 from lossviz.errors import RequestError
 from lossviz.files import BLANK_SEAL, MARK, atomic_write, read, read_sealed, seal
 
 SAFETENSORS = ".safetensors"
 _ADVICE = "restore it from a copy, or train again: lossviz train ... --fresh"
 # Wrappers around the names of parameters that other tools leave behind.
-_PREFIXES = ("module.", "_orig_mod.")
-_NESTS = ("state_dict", "model", "net")
+_WRAPPERS = ("module", "_orig_mod")
+_NESTS = ("state_dict", "model_state_dict", "model", "net")
+
+
+class _Ignored:
+    """In place of numpy's scalars and arrays, such as an accuracy beside the weights: nothing of numpy is called."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+_NUMPY: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_Ignored, name)
+    for name in (
+        "numpy.dtype",
+        "numpy.ndarray",
+        *(f"numpy.{core}.multiarray.{maker}" for core in ("core", "_core") for maker in ("scalar", "_reconstruct")),
+    )
+]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -50,23 +71,44 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
         if path.suffix == SAFETENSORS:
             tree: Any = safetensors.torch.load(content)
         else:
-            tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_NUMPY):
+                tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises nearly anything: IndexError, struct.error, AssertionError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RequestError(
             f"{path}: is not a checkpoint that can be read without running its code: {reason}\n"
-            "  accepted: safetensors, or a PyTorch state_dict (alone, or in a dict under state_dict, model or net)"
+            f"  accepted: safetensors, or a PyTorch state_dict (alone, or in a dict under {either(_NESTS)})"
         ) from error
-    return {_bare(name): tensor for name, tensor in _state_dict(tree, path).items()}
+    found = _state_dict(tree, path)
+    bare = {_bare(name): tensor for name, tensor in found.items()}
+    return bare if len(bare) == len(found) else found
 
 
 def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Copy named tensors into a network in place.
 
     Raises:
+        RequestError: as `check_fit`.
+    """
+    fitting = check_fit(model, tensors, path)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name in fitting:
+                tensor.copy_(fitting[name])
+
+
+def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Named tensors under the network's own names; those of wrappers around it, or in it, do not matter.
+
+    Raises:
         RequestError: they belong to another architecture; names the first tensor that differs, and both shapes.
     """
     own = model.state_dict()
+    names = {_unwrapped(name): name for name in own}
+    renamed = {name: name if name in own else names.get(_unwrapped(name), name) for name in tensors}
+    if len(set(renamed.values())) < len(tensors):
+        raise _misfit(path, "it holds a tensor twice, with and without the name of a wrapper (module, _orig_mod)")
+    tensors = {renamed[name]: tensor for name, tensor in tensors.items()}
     for name, tensor in own.items():
         if name.endswith("num_batches_tracked"):
             continue  # old checkpoints have none, and it matters only for cumulative averages
@@ -77,10 +119,7 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
         if name not in own:
             raise _misfit(path, f"{name} {_shape(tensor)} is in the file and not in the network")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            if name in tensors:
-                tensor.copy_(tensors[name])
+    return tensors
 
 
 def save_resume(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -116,9 +155,14 @@ def _state_dict(tree: object, path: Path) -> dict[str, Tensor]:
 
 
 def _bare(name: str) -> str:
-    while name.startswith(_PREFIXES):
-        name = name.partition(".")[2]
-    return name
+    """Without wrappers of the whole network."""
+    head, dot, rest = name.partition(".")
+    return _bare(rest) if dot and head in _WRAPPERS else name
+
+
+def _unwrapped(name: str) -> str:
+    """Without wrappers anywhere: `features.module.0.weight` is `features.0.weight` in parallel."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def _misfit(path: Path, difference: str) -> RequestError:

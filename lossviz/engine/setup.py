@@ -7,15 +7,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from lossviz.allowed import NOBODY, Allowed
 from lossviz.config import Config
-from lossviz.config.data import Data, Images
+from lossviz.config.data import Data, Gaussian
+from lossviz.config.own import Own
 from lossviz.config.train import Train
 from lossviz.data.load import Dataset, load
 from lossviz.data.minibatches import Minibatches
+from lossviz.data.streamed_minibatches import StreamedMinibatches
 from lossviz.engine.backend import Backend, choose_backend
-from lossviz.engine.objective import Objective, cross_entropy, squared_error
+from lossviz.engine.loss import per_example
+from lossviz.engine.objective import Objective
+from lossviz.engine.rehearsal import rehearse
 from lossviz.errors import RequestError
 from lossviz.models.build import build
+from lossviz.own import own_files
 from lossviz.provenance import code_fingerprint, machine, versions
 from lossviz.run import Run
 
@@ -28,14 +34,19 @@ class Setup:
     run: Run
     backend: Backend
     data: Dataset
+    allowed: Allowed = NOBODY
 
     def model(self) -> nn.Module:
         """A freshly initialised network on the device."""
-        model = build(self.config.model, self.data.channels, self.data.outputs, self.config.seed)
-        model = self.backend.place(model)
+        model = self._eager()
         if self.backend.compile:
             model.compile()
         return model
+
+    def _eager(self) -> nn.Module:
+        data, config = self.data, self.config
+        built = build(config.model, data.channels, data.outputs, config.seed, data.image_size, self.allowed)
+        return self.backend.place(built)
 
     @property
     def train(self) -> Train:
@@ -52,9 +63,29 @@ class Setup:
 
     def objective(self) -> Objective:
         """The data loss of a freshly initialised network."""
-        return Objective(self.model(), squared_error if self.data.regression else cross_entropy)
+        return self._objective(self.model())
 
-    def minibatches(self) -> Minibatches:
+    def _objective(self, model: nn.Module) -> Objective:
+        loss = per_example(self.config.loss, self.data.regression, self.allowed)
+        return Objective(model, loss, self.backend.autocast, views=self.data.views)
+
+    def rehearse(self) -> None:
+        """See that network, data and loss fit together, where one of them is a person's own.
+
+        Raises:
+            RequestError: they do not.
+            WorkError: the person's code fails.
+        """
+        if self.own:
+            rehearse(self._objective(self._eager()), self.data, differentiable=self.config.train is not None)
+
+    @property
+    def own(self) -> list[Own]:
+        """The sections that are a person's own."""
+        sections = (self.config.data, self.config.model, self.config.loss)
+        return [section for section in sections if isinstance(section, Own)]
+
+    def minibatches(self) -> Minibatches | StreamedMinibatches:
         """The training minibatches by step.
 
         Raises:
@@ -66,8 +97,8 @@ class Setup:
                 f"train.batch_size = {train.batch_size}: there are {len(self.data.train):,} training examples\n"
                 "  accepted: at most that"
             )
-        augment = self.config.data.augment if isinstance(self.config.data, Images) else "none"
-        return Minibatches(self.data.train, train.batch_size, self.config.seed, augment)
+        augment = "none" if isinstance(self.config.data, Gaussian) else self.config.data.augment
+        return self.data.minibatches(train.batch_size, self.config.seed, augment)
 
     def facts(self) -> dict[str, Any]:
         """For run.json."""
@@ -77,31 +108,42 @@ class Setup:
             "compute": self.backend.facts(),
             "versions": versions(),
             "code": code_fingerprint(),
-            "data": _fingerprint(self.config.data, self.config.seed),
+            "own_code": {file: digest for each in self.own for file, digest in own_files(each, self.allowed).items()},
+            "data": _fingerprint(self.config.data, self.config.seed, self.allowed),
         }
 
 
-def prepare(config: Config, run: Run, device: str) -> Setup:
+def prepare(config: Config, run: Run, device: str, allowed: Allowed = NOBODY) -> Setup:
     """Load data and choose the device.
 
+    Args:
+        config: the variant.
+        run: its folder.
+        device: auto, cpu, cuda or cuda:N.
+        allowed: whose code may run.
+
     Raises:
-        RequestError: data or device are not there.
+        RequestError: data or device are not there, or a person's own code is not allowed or does not fit.
+        WorkError: a person's own code fails.
     """
     backend = choose_backend(device, config.train)
-    return Setup(config, run, backend, _on_device(config.data, config.seed, backend.device, backend.dtype))
+    data = _on_device(config.data, config.seed, allowed, backend.device, backend.dtype)
+    setup = Setup(config, run, backend, data, allowed)
+    setup.rehearse()
+    return setup
 
 
 # Variants of an experiment mostly share their data: read, moved and hashed once.
 @lru_cache(maxsize=1)
-def _load(config: Data, seed: int) -> Dataset:
-    return load(config, seed)
+def _load(config: Data, seed: int, allowed: Allowed) -> Dataset:
+    return load(config, seed, allowed)
 
 
 @lru_cache(maxsize=1)
-def _on_device(config: Data, seed: int, device: torch.device, dtype: torch.dtype) -> Dataset:
-    return _load(config, seed).to(device, dtype)
+def _on_device(config: Data, seed: int, allowed: Allowed, device: torch.device, dtype: torch.dtype) -> Dataset:
+    return _load(config, seed, allowed).to(device, dtype)
 
 
 @lru_cache(maxsize=1)
-def _fingerprint(config: Data, seed: int) -> dict[str, str]:
-    return _load(config, seed).fingerprint()
+def _fingerprint(config: Data, seed: int, allowed: Allowed) -> dict[str, str]:
+    return _load(config, seed, allowed).fingerprint()

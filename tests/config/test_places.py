@@ -6,7 +6,7 @@ import pytest
 
 from lossviz.config import read
 from lossviz.errors import RequestError
-from tests.config.refusal import NAME, TRAIN_KEYS, refusal
+from tests.config.refusal import DATA, NAME, NETWORKS, TRAIN_KEYS, refusal
 
 
 @pytest.fixture(autouse=True)
@@ -103,11 +103,11 @@ def test_the_line_of_a_merged_key_is_where_it_was_written(tmp_path: Path) -> Non
         (("train=1",), f"--set train=1: train = 1\n  accepted: a mapping with the keys {TRAIN_KEYS}"),
         (
             ("data=null",),
-            "--set data=null: data has no value\n  accepted: a mapping with name: digits, cifar10 or gaussian",
+            f"--set data=null: data has no value\n  accepted: a mapping with name: {DATA}",
         ),
         (
             ("model=resnet",),
-            "--set model=resnet: model = resnet\n  accepted: a mapping with name: vgg, resnet or linear",
+            f"--set model=resnet: model = resnet\n  accepted: a mapping with name: {NETWORKS}",
         ),
         (
             ("probe.lengths.0=3",),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.refusal import NAME, TOP_KEYS, TRAIN_KEYS, refusal
+from tests.config.refusal import DATA, NAME, NETWORKS, TOP_KEYS, TRAIN_KEYS, refusal
 
 
 @pytest.fixture(autouse=True)
@@ -66,13 +66,13 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "  accepted: n_mu, n_sigma, r_mu, r_sigma",
         ),
         # tags
-        ("data", "{name: mnist}", "2: data.name = mnist\n  accepted: digits, cifar10 or gaussian"),
-        ("data", "{}", "2: data.name is missing\n  accepted: digits, cifar10 or gaussian"),
-        ("data", "digits", "2: data = digits\n  accepted: a mapping with name: digits, cifar10 or gaussian"),
-        ("data", "", "2: data has no value\n  accepted: a mapping with name: digits, cifar10 or gaussian"),
-        ("data", "absent", ": data is missing\n  accepted: a mapping with name: digits, cifar10 or gaussian"),
-        ("model", "{name: [vgg]}", "3: model.name = [vgg]\n  accepted: vgg, resnet or linear"),
-        ("model", "{name: }", "3: model.name has no value\n  accepted: vgg, resnet or linear"),
+        ("data", "{name: mnist}", f"2: data.name = mnist\n  accepted: {DATA}"),
+        ("data", "{}", f"2: data.name is missing\n  accepted: {DATA}"),
+        ("data", "digits", f"2: data = digits\n  accepted: a mapping with name: {DATA}"),
+        ("data", "", f"2: data has no value\n  accepted: a mapping with name: {DATA}"),
+        ("data", "absent", f": data is missing\n  accepted: a mapping with name: {DATA}"),
+        ("model", "{name: [vgg]}", f"3: model.name = [vgg]\n  accepted: {NETWORKS}"),
+        ("model", "{name: }", f"3: model.name has no value\n  accepted: {NETWORKS}"),
         (
             "train",
             "{steps: 1, schedule: cosine}",
@@ -82,6 +82,55 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "train",
             "{steps: 1, schedule: {kind: cosin}}",
             "4: train.schedule.kind = cosin\n  accepted: constant, step or cosine",
+        ),
+        # code of one's own
+        *[
+            (
+                section,
+                f"{{target: '{target}'}}",
+                f"{line}: {section}.target: '{target}' is not of the form FILE.py:NAME or package.module:NAME",
+            )
+            for section, line in (("data", 2), ("model", 3), ("loss", 5))
+            for target in (
+                "nets.py",
+                "nets",
+                "nets.py:",
+                ":make",
+                "nets.py:make()",
+                "a-b:make",
+                "my nets:make",
+                "../a:b",
+            )
+        ],
+        ("model", "{name: own}", "3: model.target is missing\n  accepted: text"),
+        (
+            "model",
+            "{name: vgg, target: 'a.py:b'}",
+            "3: model.target is not a key of model with name: vgg\n  accepted: "
+            "name, depth, width, norm, noise, init, classifier",
+        ),
+        (
+            "model",
+            "{target: 'a.py:b', depth: 3}",
+            "3: model.depth is not a key of model with name: own\n  accepted: name, target, args",
+        ),
+        ("model", "{target: 'a.py:b', args: [3]}", "3: model.args = [3]\n  accepted: a mapping"),
+        (
+            "model",
+            "{target: 'a.py:b', args: {p: [.inf]}}",
+            "3: model.args: holds a number that is not finite; write it as text, such as 'inf'",
+        ),
+        ("loss", "{name: hinge}", "5: loss.name = hinge\n  accepted: cross-entropy, squared-error or own, or null"),
+        (
+            "loss",
+            "cross-entropy",
+            "5: loss = cross-entropy\n  accepted: a mapping with name: cross-entropy, squared-error or own, or null",
+        ),
+        (
+            "loss",
+            "{name: squared-error}",
+            "5: loss.name = squared-error does not fit data.name = digits; cross-entropy goes with classes, squared-error "
+            "with vectors",
         ),
         # missing keys, sections without a value
         ("train", "{}", "4: train.steps is missing\n  accepted: a whole number of at least 1"),
@@ -133,9 +182,15 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "train",
             "{steps: 1, eval_examples: true}",
-            "4: train.eval_examples = true\n  accepted: all or a whole number of at least 1",
+            "4: train.eval_examples = true\n  accepted: all, none or a whole number of at least 1",
         ),
         ("model", "{name: vgg, depth: 12}", "3: model.depth = 12\n  accepted: 9, 11, 13, 16 or 19"),
+        ("model", "{name: densenet, depth: 100}", "3: model.depth = 100\n  accepted: 121, 161, 169 or 201"),
+        ("model", "{name: resnet-imagenet, shortcut: D}", "3: model.shortcut = D\n  accepted: A, B, C or none"),
+        ("model", "{name: resnet-imagenet, stride_in: 3}", "3: model.stride_in = 3\n  accepted: 3x3 or 1x1"),
+        ("model", "{name: torchvision}", "3: model.network is missing\n  accepted: text that is not empty"),
+        ("model", "{name: torchvision/, args: {}}", "3: model.network = ''\n  accepted: text that is not empty"),
+        ("model", "{name: torchvision/resnet18, args: [1]}", "3: model.args = [1]\n  accepted: a mapping"),
         ("model", "{name: vgg, depth: '11'}", "3: model.depth = '11'\n  accepted: 9, 11, 13, 16 or 19"),
         (
             "model",
@@ -188,6 +243,16 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("surface", "{x: [1, -1, 3]}", "5: surface.x: the range must grow: min = 1 is not below max = -1"),
         ("surface", "{y: [1, 1, 3]}", "5: surface.y: the range must grow: min = 1 is not below max = 1"),
         ("model", "{name: resnet, depth: 21}", "3: model.depth = 21 is not 6n + 2; the nearest are 20 and 26"),
+        (
+            "model",
+            "{name: torchvision/resnet18, args: {weights: DEFAULT}}",
+            "3: model.args.weights = DEFAULT is not yours to give; load weights from a file, surface.checkpoint",
+        ),
+        (
+            "model",
+            "{name: torchvision/resnet18, args: {num_classes: 3}}",
+            "3: model.args.num_classes = 3 is not yours to give; the data say how many classes there are",
+        ),
         ("probe", "{lengths: [1, 1]}", "5: probe.lengths = [1.0, 1.0] must grow from one to the next"),
         (
             "train",

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lossviz.config import read
-from lossviz.config.model import Resnet, Vgg
+from lossviz.config.model import Resnet, Torchvision, Vgg
 from lossviz.config.reading import dump, find, shipped_configurations
 from lossviz.config.train import Cosine, Step
 from lossviz.errors import RequestError
@@ -100,6 +100,21 @@ def test_a_repeated_tag_replaces_nothing(write: Write) -> None:
     assert config.surface.directions.seed == 7
     assert config.train is not None
     assert config.train.schedule == Step(kind="step", milestones=(10, 20), gamma=0.5)
+
+
+def test_a_network_of_torchvision_by_its_short_name(write: Write) -> None:
+    model = re.search("{name: vgg.*", BASE)
+    assert model
+    text = BASE.replace(model[0], "{name: torchvision/resnet18, args: {groups: 1}}")
+    variants = "variants: {a: {}, b: {model: {args: {groups: 2}}}, c: {model: {name: vgg}}}"
+    first, second, third = read(write(text + variants))
+    assert first.model == Torchvision(name="torchvision", network="resnet18", args={"groups": 1})
+    assert second.model == Torchvision(name="torchvision", network="resnet18", args={"groups": 2})
+    assert third.model == Vgg(name="vgg")
+    (config,) = read(write(text), ["model={name: torchvision/vit_b_16}"])
+    assert config.model == Torchvision(name="torchvision", network="vit_b_16")
+    assert read(write(text), ["model.network=vit_b_16"])[0].model == config.model
+    assert read(write(dump(config))) == [config]
 
 
 def test_the_command_line_wins_over_variants_and_its_end_over_its_beginning(write: Write) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lossviz.config import Config, read
-from lossviz.config.model import Noise, Resnet, Vgg
+from lossviz.config.model import Densenet, ImagenetResnet, Noise, Resnet, Torchvision, Vgg
 from lossviz.config.reference import reference
 from lossviz.config.surface import Directions
 from lossviz.config.train import Step, Train
@@ -19,7 +19,9 @@ def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == reference(), f"the schema has changed; {again}"
 
 
-@pytest.mark.parametrize("model", [Config, Vgg, Resnet, Noise, Train, Step, Directions])
+@pytest.mark.parametrize(
+    "model", [Config, Vgg, Resnet, ImagenetResnet, Densenet, Torchvision, Noise, Train, Step, Directions]
+)
 def test_every_key_has_a_row(model: type[Config]) -> None:
     page = reference()
     for key, field in model.model_fields.items():

@@ -99,7 +99,14 @@ def test_depth_of_a_residual_network_is_6n_plus_2(depth: int, right: bool) -> No
         assert not right
     else:
         assert right
-        assert made.model.depth == depth
+        assert made.model.model_dump()["depth"] == depth
+
+
+def test_arguments_for_torchvision_are_what_yaml_can_say() -> None:
+    args = {"dropout": 0.5, "norm": None, "replace": [False, True, True], "inner": {"a": "b"}, "groups": 2}
+    made = config(model={"name": "torchvision", "network": "resnet18", "args": args}).model
+    assert made.model_dump(mode="json") == {"name": "torchvision", "network": "resnet18", "args": args}
+    assert config(model={"name": "torchvision", "network": "resnet18"}).model.model_dump()["args"] == {}
 
 
 def test_a_minibatch_may_be_the_whole_data_set() -> None:

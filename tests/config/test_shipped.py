@@ -4,6 +4,7 @@ import pytest
 
 from lossviz.config import read
 from lossviz.config.reading import shipped_configurations
+from lossviz.config.train import Step
 
 
 @pytest.mark.parametrize("name", shipped_configurations())
@@ -15,7 +16,32 @@ def test_each_is_read_under_its_own_name(name: str) -> None:
 
 def test_the_paper_s_figures_are_there() -> None:
     figures = {f"batchnorm-{figure}" for figure in ("fig1", "fig2", "fig3", "fig4", "dln", "lp", "small")}
-    assert {"quickstart", *figures} <= set(shipped_configurations())
+    surfaces = {f"surface-{what}" for what in ("fig1", "depth", "width", "densenet", "batch-size", "small")}
+    assert {"quickstart", *figures, *surfaces} <= set(shipped_configurations())
+
+
+@pytest.mark.parametrize("name", ["fig1", "depth", "width", "densenet", "batch-size"])
+def test_surfaces_are_trained_as_li_et_al_did(name: str) -> None:
+    """300 epochs of 50,000 images; the learning rate drops after 150, 225 and 275 of them."""
+    for config in read(f"surface-{name}"):
+        train = config.train
+        assert train is not None
+        assert isinstance(train.schedule, Step)
+        marks = [step * train.batch_size / 50_000 for step in (*train.schedule.milestones, train.steps)]
+        assert marks == pytest.approx([150, 225, 275, 300], abs=train.batch_size / 50_000)
+        assert (train.momentum, train.nesterov, train.schedule.gamma) == (0.9, True, 0.1)
+        assert train.weight_decay == (5e-4 if name != "batch-size" or "decay" in config.variant else 0)
+        assert train.lr == (0.01 if config.variant == "resnet-110-noshort" else 0.1)
+        assert config.model.model_dump().get("shortcut", "B") == ("none" if "noshort" in config.variant else "B")
+        assert config.surface.x[2] == 51
+        assert (config.surface.y is None) == (name == "batch-size")
+
+
+def test_names_of_depth_and_width_are_right() -> None:
+    for config in read("surface-depth"):
+        assert config.variant.split("-")[1] == str(config.model.model_dump()["depth"])
+    for config in read("surface-width"):
+        assert float(config.variant.split("-")[2]) == config.model.model_dump()["width"]
 
 
 def test_variants_differ_in_what_their_names_say() -> None:

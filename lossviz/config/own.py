@@ -1,0 +1,23 @@
+"""What a person's own network, data and loss share: the function or class that makes them, and its arguments."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from lossviz.allowed import FORMS, parse_target
+from lossviz.config.section import Arguments, Section
+
+
+def _is_target(text: str) -> str:
+    parse_target(text)
+    return text
+
+
+class Own(Section):
+    """Code of a person's own; runs only where the command line allows it."""
+
+    name: Literal["own"]
+    target: Annotated[str, AfterValidator(_is_target)] = Field(
+        description=f"{FORMS}, whose code runs only with --allow FILE.py or --allow package.module."
+    )
+    args: Arguments = Field(default_factory=dict, description="Its arguments by name: plain YAML values.")

@@ -1,0 +1,31 @@
+"""The loss of an example: the one that the targets suggest, the one that is named, or a person's own."""
+
+from lossviz.allowed import Allowed
+from lossviz.config.loss import CrossEntropy, Loss, OwnLoss
+from lossviz.engine.evaluation import PerExample
+from lossviz.engine.objective import cross_entropy, squared_error
+from lossviz.errors import RequestError
+from lossviz.own import own_function
+
+
+def per_example(config: Loss | None, regression: bool, allowed: Allowed) -> PerExample:
+    """From outputs (N, ...) and targets (N, ...) to losses (N,).
+
+    Args:
+        config: the `loss` section.
+        regression: whether the targets are vectors.
+        allowed: whose code may run.
+
+    Raises:
+        RequestError: the targets are of another kind, or the function is not allowed, not there, or a class.
+        WorkError: the code fails while it is loaded.
+    """
+    if isinstance(config, OwnLoss):
+        return own_function(config, allowed, positional=2)
+    if config is not None and isinstance(config, CrossEntropy) == regression:
+        there = "vectors" if regression else "classes"
+        raise RequestError(
+            f"loss.name = {config.name}: the targets of the data are {there}\n"
+            "  accepted: cross-entropy for classes, squared-error for vectors, or loss.target"
+        )
+    return squared_error if regression else cross_entropy

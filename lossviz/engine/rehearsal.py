@@ -1,0 +1,55 @@
+"""Three examples through a person's own network, data and loss, before anything is written."""
+
+from typing import NoReturn
+
+from torch import Tensor
+
+from lossviz.data.load import Dataset
+from lossviz.engine.objective import Objective, cross_entropy, squared_error
+from lossviz.errors import RequestError
+from lossviz.loading import explained
+
+EXAMPLES = 3
+
+
+def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> None:
+    """See that network, data and loss fit together.
+
+    Args:
+        objective: network and loss; the network is thrown away afterwards.
+        data: the data.
+        differentiable: whether the loss must have a gradient.
+
+    Raises:
+        RequestError: they do not; says what gave what.
+        WorkError: the network or the loss fails.
+    """
+    inputs, targets = next(iter(data.train.batches(EXAMPLES)))
+    with explained(f"while the network computes its outputs for inputs {_shape(inputs)}"):
+        outputs: object = objective.precisely(objective.model.eval())(inputs)
+    if not isinstance(outputs, Tensor):
+        _refuse(f"the network returns {type(outputs).__name__}", "one torch.Tensor, one row an example")
+    if objective.loss is cross_entropy and outputs.dim() > 1 and outputs.shape[1] < data.outputs:
+        _refuse(f"the network has outputs {_shape(outputs)} for {data.outputs} classes", "one output for each class")
+    if objective.loss is squared_error and outputs.shape != targets.shape:
+        _refuse(f"the network has outputs {_shape(outputs)} for targets {_shape(targets)}", "outputs of that shape")
+    with explained(f"while the loss is computed of outputs {_shape(outputs)} and targets {_shape(targets)}"):
+        losses: object = objective.loss(outputs, targets)
+    count = len(targets)
+    if not isinstance(losses, Tensor):
+        _refuse(f"the loss of {count} examples is {type(losses).__name__}", "a torch.Tensor, (N,)")
+    if losses.shape == ():
+        _refuse(f"the loss of {count} examples is one number", 'one for each example, (N,): use reduction="none"')
+    if losses.shape != (count,):
+        advice = "one number for each example, (N,): take the mean over the other dimensions"
+        _refuse(f"the loss of {count} examples is {_shape(losses)}", advice)
+    if differentiable and not losses.requires_grad:
+        _refuse("the loss has no gradient", "a loss made of differentiable operations, without .item() or .detach()")
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))
+
+
+def _refuse(problem: str, accepted: str) -> NoReturn:
+    raise RequestError(f"{problem}\n  accepted: {accepted}")

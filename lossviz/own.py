@@ -1,0 +1,91 @@
+"""A person's own functions and classes, where the command line allows their code to run."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from types import FunctionType
+from typing import Any, TypeGuard
+
+from lossviz.allowed import Allowed, parse_target
+from lossviz.config.own import Own
+from lossviz.config.words import show
+from lossviz.errors import RequestError
+from lossviz.files import shown
+from lossviz.loading import Code, load_file, load_module
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def own_function(config: Own, allowed: Allowed, positional: int = 0, **offered: object) -> Callable[..., Any]:
+    """What a section's target names, ready to be called: its `args` are filled in.
+
+    Args:
+        config: the section.
+        allowed: whose code may run.
+        positional: how many arguments it will be called with.
+        offered: for parameters of these names that have no default and stand in no `args`.
+
+    Raises:
+        RequestError: it is not allowed or not there, or does not take these arguments.
+        WorkError: the code fails while it is loaded.
+    """
+    found = _find(config.target, allowed)
+    signature = inspect.signature(found)
+    wanted = {
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.default is parameter.empty and parameter.kind in _BY_NAME
+    }
+    given = {name: value for name, value in offered.items() if name in wanted} | config.args
+    try:
+        signature.bind(*range(positional), **given)
+    except TypeError as error:
+        before = "outputs, targets, " if positional else ""
+        raise RequestError(
+            f"{config.target}: does not fit args = {show(config.args)}: {error}\n"
+            f"  it is {found.__name__}{signature}, and is called with {before}**args"
+        ) from None
+    # A copy at every call: what theirs does to its arguments must not reach the configuration.
+    return lambda *values: found(*values, **copy.deepcopy(given))
+
+
+def own_files(config: Own, allowed: Allowed) -> dict[str, str]:
+    """SHA-256 of the files that a section's code came from, by path.
+
+    Raises:
+        RequestError: it is not allowed.
+        WorkError: the code fails while it is loaded.
+    """
+    code = _load(config.target, allowed)
+    return {shown(Path(path)): f"sha256:{digest}" for path, digest in code.files.items()}
+
+
+def _load(target: str, allowed: Allowed) -> Code:
+    refusal = allowed.refusal(target)
+    if refusal:
+        raise RequestError(f"{target}{refusal}")
+    wanted = parse_target(target)
+    return load_file(Path(wanted.source).resolve()) if wanted.in_file else load_module(wanted.source)
+
+
+def _find(text: str, allowed: Allowed) -> FunctionType | type:
+    module, target = _load(text, allowed).module, parse_target(text)
+
+    def is_theirs(value: object) -> TypeGuard[FunctionType | type]:
+        # `from os import system` in their file does not let a configuration call that.
+        return isinstance(value, FunctionType | type) and (
+            value.__module__ == module.__name__ or (not target.in_file and allowed.permits(value.__module__))
+        )
+
+    found = getattr(module, target.name, None)
+    if is_theirs(found):
+        return found
+    names = [name for name, value in vars(module).items() if is_theirs(value)]
+    if found is None:
+        near = get_close_matches(target.name, names, n=1)
+        problem = f"has no {target.name}" + (f"; did you mean {near[0]}?" if near else "")
+    else:
+        problem = f"does not define {target.name} itself, with def or class"
+    raise RequestError(f"{text}: {target.source} {problem}\n  it defines: {', '.join(names) or 'nothing'}")

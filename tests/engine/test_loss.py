@@ -1,0 +1,45 @@
+"""Which loss an example has."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lossviz.allowed import NOBODY, Allowed, parse_allowed
+from lossviz.config.loss import CrossEntropy, OwnLoss, SquaredError
+from lossviz.engine.loss import per_example
+from lossviz.engine.objective import cross_entropy, squared_error
+from lossviz.errors import RequestError
+
+
+def test_the_targets_suggest_it_and_the_configuration_may_name_it() -> None:
+    assert per_example(None, False, NOBODY) is cross_entropy
+    assert per_example(None, True, NOBODY) is squared_error
+    assert per_example(CrossEntropy(name="cross-entropy"), False, NOBODY) is cross_entropy
+    assert per_example(SquaredError(name="squared-error"), True, NOBODY) is squared_error
+
+
+def test_a_named_loss_must_fit_the_targets() -> None:
+    with pytest.raises(RequestError, match=r"^loss\.name = cross-entropy: the targets of the data are vectors\n"):
+        per_example(CrossEntropy(name="cross-entropy"), True, NOBODY)
+    with pytest.raises(RequestError, match=r"^loss\.name = squared-error: the targets of the data are classes\n"):
+        per_example(SquaredError(name="squared-error"), False, NOBODY)
+
+
+@pytest.fixture(name="allowed")
+def _allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Allowed:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        "def huber(outputs, targets, delta=1.0):\n    return delta * (outputs - targets).abs()\n"
+    )
+    return parse_allowed(["mine.py"])
+
+
+@pytest.mark.parametrize("regression", [True, False])
+def test_a_function_of_one_s_own(allowed: Allowed, regression: bool) -> None:
+    loss = per_example(OwnLoss(name="own", target="mine.py:huber", args={"delta": 2}), regression, allowed)
+    assert loss(torch.tensor([1.0, 5.0]), torch.tensor([3.0, 4.0])).tolist() == [4.0, 2.0]
+    with pytest.raises(RequestError, match=r"add --allow mine\.py"):
+        per_example(OwnLoss(name="own", target="mine.py:huber"), regression, NOBODY)
+    with pytest.raises(RequestError, match="unexpected keyword argument 'beta'"):
+        per_example(OwnLoss(name="own", target="mine.py:huber", args={"beta": 2}), regression, allowed)

@@ -1,0 +1,122 @@
+"""Network, data and loss that do not fit together are told before anything is written."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lossviz.data.load import Dataset
+from lossviz.data.split import Split
+from lossviz.engine.evaluation import PerExample
+from lossviz.engine.objective import Objective, cross_entropy, squared_error
+from lossviz.engine.rehearsal import rehearse
+from lossviz.errors import RequestError, WorkError
+
+ZERO, ONE = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+
+
+class Net(nn.Module):
+    """A linear layer, and what is done with its outputs."""
+
+    def __init__(self, outputs: int = 4, then: Callable[[Tensor], object] = lambda outputs: outputs) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, outputs)
+        self.then = then
+
+    def forward(self, inputs: Tensor) -> object:
+        return self.then(self.layer(inputs))
+
+
+def data(targets: Tensor) -> Dataset:
+    split = Split(torch.rand(len(targets), 5), targets, ZERO, ONE)
+    return Dataset(split, split, 4)
+
+
+CLASSES, VECTORS = data(torch.arange(8) % 4), data(torch.rand(8, 4))
+
+
+def unreduced(outputs: Tensor, targets: Tensor) -> Tensor:
+    return functional.mse_loss(outputs, targets, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("net", "loss", "examples"),
+    [
+        (Net(), cross_entropy, CLASSES),
+        (Net(6), cross_entropy, CLASSES),  # more outputs than classes are a choice
+        (Net(), squared_error, VECTORS),
+        (Net(), lambda outputs, targets: unreduced(outputs, targets).mean(1), VECTORS),
+        (Net(8, lambda out: out.reshape(-1, 2, 4)), lambda out, _: out.sum((1, 2)), CLASSES),
+        (Net(), cross_entropy, data(torch.tensor([0, 3]))),
+        (Net(), cross_entropy, data(torch.tensor([2]))),
+    ],
+)
+def test_what_fits(net: Net, loss: PerExample, examples: Dataset) -> None:
+    rehearse(Objective(net, loss), examples, differentiable=True)
+
+
+@pytest.mark.parametrize(
+    ("net", "loss", "examples", "message"),
+    [
+        (
+            Net(4, lambda out: (out, out)),
+            cross_entropy,
+            CLASSES,
+            "the network returns tuple\n  accepted: one torch.Tensor",
+        ),
+        (Net(4, lambda out: {"logits": out}), cross_entropy, CLASSES, "the network returns dict\n"),
+        (
+            Net(3),
+            cross_entropy,
+            CLASSES,
+            "the network has outputs (3, 3) for 4 classes\n  accepted: one output for each",
+        ),
+        (Net(3), squared_error, VECTORS, "the network has outputs (3, 3) for targets (3, 4)\n"),
+        # torch would broadcast these
+        (Net(1), squared_error, VECTORS, "the network has outputs (3, 1) for targets (3, 4)\n"),
+        (
+            Net(),
+            functional.cross_entropy,
+            CLASSES,
+            'the loss of 3 examples is one number\n  accepted: one for each example, (N,): use reduction="none"',
+        ),
+        (
+            Net(),
+            unreduced,
+            VECTORS,
+            "the loss of 3 examples is (3, 4)\n  accepted: one number for each example, (N,): take the mean over",
+        ),
+        (Net(), lambda out, _: out.sum(0), CLASSES, "the loss of 3 examples is (4,)\n"),
+        (
+            Net(),
+            lambda out, _: out.sum().item(),
+            CLASSES,
+            "the loss of 3 examples is float\n  accepted: a torch.Tensor",
+        ),
+        (Net(), lambda out, _: out.argmax(1).float(), CLASSES, "the loss has no gradient\n"),
+        (Net(4, lambda out: out.detach()), cross_entropy, CLASSES, "the loss has no gradient\n"),
+    ],
+)
+def test_what_does_not_fit_is_refused(net: Net, loss: PerExample, examples: Dataset, message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        rehearse(Objective(net, loss), examples, differentiable=True)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_scan_alone_needs_no_gradient() -> None:
+    def wrong(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(1) != targets).float()
+
+    rehearse(Objective(Net(), wrong), CLASSES, differentiable=False)
+
+
+def test_what_fails_says_on_what() -> None:
+    net = nn.Sequential(nn.Linear(6, 4))
+    with pytest.raises(
+        WorkError, match=r"^while the network computes its outputs for inputs \(3, 5\): RuntimeError: .*mat1"
+    ):
+        rehearse(Objective(net), CLASSES, differentiable=True)
+    with pytest.raises(WorkError, match=r"^while the loss is computed of outputs \(3, 4, 2\) and targets \(3,\): "):
+        rehearse(Objective(Net(8, lambda out: out.reshape(-1, 4, 2))), CLASSES, differentiable=True)
