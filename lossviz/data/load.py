@@ -5,10 +5,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossviz.config.data import Cifar10, Data, Gaussian, Images
+from lossviz.allowed import NOBODY, Allowed
+from lossviz.config.data import Cifar10, Data, Gaussian, ImageFolder, Images, OwnData
 from lossviz.data import cifar10, digits
 from lossviz.data.gaussian import gaussian
+from lossviz.data.imagefolder import MEAN, STD, imagefolder
+from lossviz.data.minibatches import Minibatches
+from lossviz.data.own import own_data
 from lossviz.data.split import Split, arranged
+from lossviz.data.streamed import StreamedSplit
+from lossviz.data.streamed_minibatches import StreamedMinibatches
 from lossviz.errors import RequestError
 
 
@@ -22,14 +28,19 @@ class Dataset:
         outputs: number of classes, or size of a target vector.
     """
 
-    train: Split
-    test: Split
+    train: Split | StreamedSplit
+    test: Split | StreamedSplit
     outputs: int
 
     @property
     def channels(self) -> int:
         """Channels of an image, or size of an input vector."""
-        return self.train.inputs.shape[1]
+        return self.train.channels
+
+    @property
+    def image_size(self) -> tuple[int, ...]:
+        """Height and width of an image; nothing of a vector."""
+        return self.train.image_size
 
     @property
     def regression(self) -> bool:
@@ -40,34 +51,81 @@ class Dataset:
         """The same data on a device, with inputs in a dtype."""
         return Dataset(self.train.to(device, dtype), self.test.to(device, dtype), self.outputs)
 
+    def minibatches(self, batch_size: int, seed: int, augment: str = "none") -> Minibatches | StreamedMinibatches:
+        """Training minibatches by step."""
+        if isinstance(self.train, StreamedSplit):
+            return StreamedMinibatches(self.train, batch_size, seed, augment)
+        return Minibatches(self.train, batch_size, seed, augment)
+
+    @property
+    def views(self) -> bool:
+        """Whether images may come as several views each."""
+        return any(isinstance(each, StreamedSplit) and each.views > 1 for each in (self.train, self.test))
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """The damaged files that were met and skipped so far, with what is wrong with each."""
+        streamed = [each for each in (self.train, self.test) if isinstance(each, StreamedSplit)]
+        return {path: reason for split in streamed for path, reason in sorted(split.damaged.items())}
+
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of each split."""
         return {"train": self.train.fingerprint(), "test": self.test.fingerprint()}
 
 
-def load(config: Data, seed: int) -> Dataset:
+def load(config: Data, seed: int, allowed: Allowed = NOBODY) -> Dataset:
     """Read a data set into memory and choose the training examples.
 
+    Args:
+        config: the data set.
+        seed: of the experiment.
+        allowed: whose code may run.
+
     Raises:
-        RequestError: it is missing or damaged, or has fewer examples or other channels than asked for.
+        RequestError: it is missing or damaged, or has fewer examples or other channels than asked for; or it is a
+            person's own, and is not allowed or not a data set.
+        WorkError: a person's own code fails.
     """
     if isinstance(config, Gaussian):
         train, test = (Split(*part, _column((0.0,)), _column((1.0,))) for part in gaussian(config, seed).values())
         return Dataset(train, test, config.features)
-    parts, mean, std = _images(config)
-    channels = parts["train"][0].shape[1]
+    if isinstance(config, ImageFolder):
+        return _streamed(config, seed)
+    parts, mean, std = _resident(config, seed, allowed)
+    statistics = _statistics(config, parts["train"][0].shape[1], mean, std)
+    train, test = (Split(arranged(images), labels, *statistics) for images, labels in parts.values())
+    outputs = _outputs(train.targets, test.targets)
+    return Dataset(train.choose(config.examples, config.choose, seed, "data.examples"), test, outputs)
+
+
+def _outputs(train: Tensor, test: Tensor) -> int:
+    return train.shape[1] if train.is_floating_point() else int(max(train.max(), test.max())) + 1
+
+
+def _streamed(config: ImageFolder, seed: int) -> Dataset:
+    train, test = imagefolder(config, *_statistics(config, 3, MEAN, STD))
+    chosen = train.choose(config.examples, config.choose, seed, "data.examples")
+    return Dataset(chosen, test, len(train.index.classes))
+
+
+def _statistics(
+    config: Images, channels: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
     for name, given in (("mean", config.mean), ("std", config.std)):
         if given is not None and len(given) != channels:
             raise RequestError(
                 f"data.{name} = {list(given)}: {config.name} has {channels} channel(s), one number for each"
             )
-    statistics = _column(config.mean or mean), _column(config.std or std)
-    train, test = (Split(arranged(images), labels, *statistics) for images, labels in parts.values())
-    classes = int(train.targets.max()) + 1
-    return Dataset(train.choose(config.examples, config.choose, seed, "data.examples"), test, classes)
+    return _column(config.mean or mean), _column(config.std or std)
 
 
-def _images(config: Images) -> tuple[dict[str, tuple[Tensor, Tensor]], tuple[float, ...], tuple[float, ...]]:
+def _resident(
+    config: Images, seed: int, allowed: Allowed
+) -> tuple[dict[str, tuple[Tensor, Tensor]], tuple[float, ...], tuple[float, ...]]:
+    if isinstance(config, OwnData):
+        parts = own_data(config, seed, allowed)
+        channels = parts["train"][0].shape[1]
+        return parts, (0.0,) * channels, (1.0,) * channels
     if isinstance(config, Cifar10):
         return cifar10.cifar10(config), cifar10.MEAN, cifar10.STD
     return digits.digits(), digits.MEAN, digits.STD

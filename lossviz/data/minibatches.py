@@ -28,58 +28,96 @@ class Minibatch(NamedTuple):
     noise: int
 
 
-class Minibatches:
-    """Training minibatches by step, whatever was drawn before, wherever and however often.
+Part = tuple[int, int]
+"""A rank and the number of ranks."""
+WHOLE: Part = (0, 1)
+
+
+class Order:
+    """Which examples a step takes, whatever was drawn before, wherever and however often.
 
     The examples are a stream of epochs, each a fresh permutation of the split; step t takes the positions
     t * batch_size to (t + 1) * batch_size - 1, so a minibatch may span two epochs and none is ragged.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, augment: str = "none") -> None:
-        self.split = split
+    def __init__(self, examples: int, batch_size: int, seed: int) -> None:
+        self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
-        self.augment = augment
         # Two epochs: a minibatch may span a boundary.
-        self._order = lru_cache(maxsize=2)(self._draw_order)
+        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
 
     def indices(self, step: int) -> Tensor:
         """Indices of the examples of a step, int64 (batch_size,)."""
-        size, position, needed, pieces = len(self.split), step * self.batch_size, self.batch_size, []
+        position, needed, pieces = step * self.batch_size, self.batch_size, []
         while needed:
-            epoch, start = divmod(position, size)
-            piece = self._order(epoch)[start : start + needed]
+            epoch, start = divmod(position, self.examples)
+            piece = self._epoch(epoch)[start : start + needed]
             pieces.append(piece)
             position += len(piece)
             needed -= len(piece)
         return torch.cat(pieces)
 
-    def __call__(self, step: int) -> Minibatch:
-        """The minibatch of a step."""
-        indices = self.indices(step).to(self.split.targets.device)
+    def rows(self, part: Part) -> slice:
+        """The rows of a minibatch that a rank computes: contiguous, and together all of them once."""
+        rank, world = part
+        return slice(rank * self.batch_size // world, (rank + 1) * self.batch_size // world)
+
+    def noise(self, step: int, part: Part) -> int:
+        """The seed of the network's own random numbers: ranks must not repeat one another's."""
+        rank, _ = part
+        return derive(self.seed, "noise", step, rank) if rank else derive(self.seed, "noise", step)
+
+    def _draw_epoch(self, epoch: int) -> Tensor:
+        return torch.randperm(self.examples, generator=generator(self.seed, "order", epoch))
+
+
+class Minibatches:
+    """Training minibatches by step, from examples in memory; the order is `Order`'s."""
+
+    def __init__(self, split: Split, batch_size: int, seed: int, augment: str = "none") -> None:
+        self.split = split
+        self.batch_size = batch_size
+        self.augment = augment
+        self.order = Order(len(split), batch_size, seed)
+
+    def indices(self, step: int) -> Tensor:
+        """Indices of the examples of a step, int64 (batch_size,)."""
+        return self.order.indices(step)
+
+    def __call__(self, step: int, part: Part = WHOLE) -> Minibatch:
+        """The minibatch of a step, or a rank's part of it."""
+        rows = self.order.rows(part)
+        indices = self.indices(step)[rows].to(self.split.targets.device)
         examples = self.split.inputs[indices]
         if self.augment == "crop-flip":
-            examples = crop_flip(examples, generator(self.seed, "augment", step))
+            crops = draw_crops(self.batch_size, generator(self.order.seed, "augment", step))
+            examples = crop_flip(examples, crops[:, rows])
         inputs = arranged(self.split.normalise(examples))
-        return Minibatch(inputs, self.split.targets[indices], derive(self.seed, "noise", step))
-
-    def _draw_order(self, epoch: int) -> Tensor:
-        return torch.randperm(len(self.split), generator=generator(self.seed, "order", epoch))
+        return Minibatch(inputs, self.split.targets[indices], self.order.noise(step, part))
 
 
-def crop_flip(images: Tensor, draws: torch.Generator) -> Tensor:
+def draw_crops(count: int, draws: torch.Generator) -> Tensor:
+    """For each of `count` images: top and left from 0 to 8, and whether it is mirrored; int64 (3, count, 1).
+
+    Drawn on the CPU, and so the same on every device.
+    """
+    corners = torch.randint(0, 2 * PAD + 1, (2, count, 1), generator=draws)
+    return torch.cat([corners, torch.randint(0, 2, (1, count, 1), generator=draws)])
+
+
+def crop_flip(images: Tensor, crops: Tensor) -> Tensor:
     """Pad by 4 black pixels, crop back at random, mirror half of the images (He et al. 2015, section 4.2).
 
     Args:
         images: (N, C, H, W) on any device.
-        draws: a CPU generator; only 3 numbers an image are drawn, and they are the same on every device.
+        crops: of `draw_crops`, (3, N, 1).
     """
     count, _, height, width = images.shape
-    top, left = torch.randint(0, 2 * PAD + 1, (2, count, 1), generator=draws).to(images.device)
-    mirrored = torch.randint(0, 2, (count, 1), generator=draws).bool().to(images.device)
+    top, left, mirrored = crops.to(images.device)
     rows = top + torch.arange(height, device=images.device)
     columns = left + torch.arange(width, device=images.device)
-    columns = torch.where(mirrored, columns.flip(1), columns)
+    columns = torch.where(mirrored.bool(), columns.flip(1), columns)
     padded = functional.pad(images, (PAD, PAD, PAD, PAD))
     example = torch.arange(count, device=images.device)
     cropped = padded[example[:, None, None], :, rows[:, :, None], columns[:, None, :]]

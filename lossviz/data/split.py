@@ -16,8 +16,8 @@ class Split:
     """One split of a data set.
 
     Attributes:
-        inputs: images, uint8 (N, C, H, W), 0 to 255, in channels_last memory; or vectors, float64 (N, F).
-        targets: classes, int64 (N,); or vectors, float64 (N, G).
+        inputs: images, uint8 (N, C, H, W), 0 to 255, in channels_last memory; or other numbers, float (N, ...).
+        targets: classes, int64 (N, ...); or vectors, float64 (N, G).
         mean: (C, 1, 1), on the scale 0 to 1; its dtype is the one that networks get.
         std: (C, 1, 1), likewise.
     """
@@ -30,10 +30,21 @@ class Split:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def channels(self) -> int:
+        """Channels of an image, or size of an input vector."""
+        return self.inputs.shape[1]
+
+    @property
+    def image_size(self) -> tuple[int, ...]:
+        """Height and width of an image; nothing of a vector."""
+        return tuple(self.inputs.shape[2:])
+
     def normalise(self, inputs: Tensor) -> Tensor:
-        """Images: ((x / 255) - mean) / std, bitwise torchvision's ToTensor and Normalize; vectors as they are."""
-        numbers = inputs.to(self.mean.dtype)
-        return numbers.div_(255).sub_(self.mean).div_(self.std) if inputs.dtype == torch.uint8 else numbers
+        """Images: ((x / 255) - mean) / std, bitwise torchvision's ToTensor and Normalize; other numbers as they are."""
+        if inputs.dtype == torch.uint8:
+            return normalised(inputs, self.mean, self.std)
+        return inputs.to(self.mean.dtype, copy=True)  # a network may work on its inputs in place
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole split in order, normalised; the last batch may be smaller."""
@@ -59,19 +70,26 @@ class Split:
     def choose(self, examples: int | str, how: str, seed: int, key: str = "examples") -> "Split":
         """A subset: `all`, the first n, or n with the same share of every class (drawn with the seed).
 
-        Vectors have no classes; of them it is always the first n.
+        Vectors and sequences have no class; of them it is always the first n.
 
         Raises:
             RequestError: more examples are asked for than there are.
         """
-        if examples == "all":
-            return self
-        count = int(examples)
-        if count > len(self):
-            raise RequestError(f"{key} = {count}: there are {len(self):,} examples\n  accepted: all or at most that")
-        if how == "first" or self.targets.is_floating_point():
-            return self.take(torch.arange(count, device=self.targets.device))
-        return self.take(stratified(self.targets.cpu(), count, seed).to(self.targets.device))
+        return self if examples == "all" else self.take(chosen(self.targets, int(examples), how, seed, key))
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """((x / 255) - mean) / std in the dtype of the mean; x are bytes."""
+    return images.to(mean.dtype).div_(255).sub_(mean).div_(std)
+
+
+def chosen(targets: Tensor, count: int, how: str, seed: int, key: str) -> Tensor:
+    """Indices of `count` examples, ascending, as `Split.choose` chooses them, on the targets' device."""
+    if count > len(targets):
+        raise RequestError(f"{key} = {count}: there are {len(targets):,} examples\n  accepted: all or at most that")
+    if how == "first" or targets.is_floating_point() or targets.dim() > 1:
+        return torch.arange(count, device=targets.device)
+    return stratified(targets.cpu(), count, seed).to(targets.device)
 
 
 def arranged(inputs: Tensor) -> Tensor:

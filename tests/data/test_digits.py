@@ -5,6 +5,7 @@ from sklearn.datasets import load_digits
 from lossviz.config.data import Digits
 from lossviz.data.digits import MEAN, STD, digits
 from lossviz.data.load import load
+from lossviz.data.split import Split
 
 
 def test_counts_shapes_and_classes() -> None:
@@ -56,6 +57,7 @@ def test_load_chooses_only_among_the_training_examples() -> None:
 def test_load_normalises_as_configured() -> None:
     data = load(Digits(name="digits", mean=(0.25,), std=(2.0,)), seed=0).to(torch.device("cpu"), torch.float32)
     inputs, _ = next(data.test.batches(360))
+    assert isinstance(data.test, Split)
     expected = (data.test.inputs.float() / 255 - 0.25) / 2
     assert torch.equal(inputs, expected)
     assert inputs.dtype == torch.float32
@@ -63,6 +65,7 @@ def test_load_normalises_as_configured() -> None:
 
 def test_load_uses_the_constants_by_default() -> None:
     train = load(Digits(name="digits"), seed=0).train
+    assert isinstance(train, Split)
     values = train.normalise(train.inputs)
     assert abs(float(values.mean())) < 2e-3
     assert abs(float(values.std()) - 1) < 2e-3

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lossviz.data.minibatches import Minibatch, Minibatches, crop_flip
+from lossviz.data.minibatches import Minibatch, Minibatches, crop_flip, draw_crops
 from lossviz.data.split import Split
 
 
@@ -99,6 +99,18 @@ def test_every_step_and_seed_has_an_augmentation_of_its_own() -> None:
     assert len(seen) == 8
 
 
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+@pytest.mark.parametrize("augment", ["none", "crop-flip"])
+def test_ranks_share_a_minibatch(world: int, augment: str) -> None:
+    minibatches = Minibatches(make_split(13), 10, seed=4, augment=augment)
+    whole, parts = minibatches(3), [minibatches(3, (rank, world)) for rank in range(world)]
+    assert torch.equal(torch.cat([part.inputs for part in parts]), whole.inputs)
+    assert torch.equal(torch.cat([part.targets for part in parts]), whole.targets)
+    assert max(len(part.targets) for part in parts) - min(len(part.targets) for part in parts) <= 1
+    assert parts[0].noise == whole.noise
+    assert len({part.noise for part in parts}) == world
+
+
 def test_minibatches_of_vectors_are_their_rows() -> None:
     vectors = torch.randn(2, 7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     minibatches = Minibatches(Split(vectors[0], vectors[1], torch.zeros(1), torch.ones(1)), 5, seed=2)
@@ -126,7 +138,7 @@ def recover(image: np.ndarray, result: np.ndarray) -> tuple[int, int, bool]:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_crop_flip_against_a_loop(layout: torch.memory_format) -> None:
     images = make_split(200, channels=2, side=10).inputs.contiguous(memory_format=layout)
-    results = crop_flip(images, torch.Generator().manual_seed(1))
+    results = crop_flip(images, draw_crops(200, torch.Generator().manual_seed(1)))
     assert results.shape == images.shape
     assert results.dtype == torch.uint8
     pairs = zip(images.numpy(), results.numpy(), strict=True)
@@ -139,6 +151,6 @@ def test_crop_flip_against_a_loop(layout: torch.memory_format) -> None:
 
 def test_crop_flip_keeps_wide_images_wide() -> None:
     images = torch.randint(1, 256, (6, 1, 5, 9), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    results: Tensor = crop_flip(images, torch.Generator().manual_seed(2))
+    results: Tensor = crop_flip(images, draw_crops(6, torch.Generator().manual_seed(2)))
     for image, result in zip(images.numpy(), results.numpy(), strict=True):
         recover(image, result)

@@ -1,0 +1,43 @@
+"""A picture file as RGB, whatever it holds, or the reason why it cannot be one."""
+
+import io
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from lossviz.errors import WorkError
+from lossviz.files import shown
+
+
+class DamagedError(Exception):
+    """The content of a file is not an image that can be used."""
+
+
+def read_picture(path: Path) -> Image.Image:
+    """An image in RGB: greyscale repeated, CMYK converted, transparency dropped; as torchvision's ImageFolder reads it.
+
+    Raises:
+        DamagedError: the file is cut short, or is not an image of 8 bits a channel.
+        WorkError: the file is not there or cannot be read, which another moment may change: it is never skipped.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WorkError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+    try:
+        return _decoded(content)
+    except MemoryError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DamagedError("no format of images that Pillow knows") from error
+    except Exception as error:  # Pillow raises whatever a damaged byte leads to
+        raise DamagedError(str(error) or type(error).__name__) from error
+
+
+def _decoded(content: bytes) -> Image.Image:
+    image: Image.Image = Image.open(io.BytesIO(content))
+    if image.mode.startswith(("I", "F")):  # `convert` would clip to white without a word
+        raise ValueError(f"more than 8 bits a channel (mode {image.mode})")
+    if image.mode == "P" and "transparency" in image.info:  # else Pillow warns
+        image = image.convert("RGBA")
+    return image.convert("RGB")
