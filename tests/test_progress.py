@@ -61,7 +61,7 @@ def test_quiet_is_quiet(clock: Clock, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_lines_are_neither_broken_nor_coloured(capsys: pytest.CaptureFixture[str]) -> None:
-    line = "[bold] runs/a/b: 1,234 " + "long " * 100
+    line = "[bold] runs/a/b: 1,234 " + "long " * 100 + "end"
     Report().say(line)
     assert capsys.readouterr().out == line + "\n"
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -33,7 +33,6 @@ def results() -> xr.Dataset:
             "title": "Größe η ≥ 0 … 損失",
             "seed": 7,
             "lr": 0.1,
-            "nan": np.nan,
             "yaml": "a: b\nc: [1, 2]\n",
             "e": "",
         },
@@ -52,6 +51,11 @@ def test_round_trip(tmp_path: Path, results: xr.Dataset) -> None:
         assert back[name].encoding == {}, name
     assert back.encoding == {}
     assert list(back.attrs) == list(results.attrs)
+
+
+def test_an_attribute_that_is_not_a_number(tmp_path: Path) -> None:
+    save_results(tmp_path / "a.nc", xr.Dataset(attrs={"cosine": np.nan}))
+    assert np.isnan(load_results(tmp_path / "a.nc").attrs["cosine"])
 
 
 def test_saving_what_was_loaded_changes_nothing(tmp_path: Path, results: xr.Dataset) -> None:

@@ -72,6 +72,71 @@ def test_a_dry_run_of_a_finished_run_touches_nothing_either(
     assert f"  {verb} surface-main.nc, directions-main.safetensors\n" in out
 
 
+def several(monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+    """As one of two processes that torchrun started."""
+    for name, value in (("RANK", rank), ("WORLD_SIZE", 2), ("LOCAL_RANK", rank)):
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("at_checkpoints", [True, False])
+def test_several_processes_do_not_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, at_checkpoints: bool
+) -> None:
+    made = jobs(tmp_path)
+    several(monkeypatch, rank)
+    with pytest.raises(RequestError, match="one process, and torchrun started 2"):
+        work.probe(made, QUIET, at_checkpoints)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_of_several_speaks_and_writes(
+    tmp_path: Path,
+    done: list[tuple[Run, Config]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rank: int,
+) -> None:
+    """It holds the lock for all; the others must not wait for it, and say nothing."""
+    locked: list[bool] = []
+
+    def action(setup: Setup, report: Report, _: StopRequest) -> None:
+        locked.append((setup.run.folder / ".lock").read_bytes() != b"")
+        report.say("scanned")
+
+    monkeypatch.setattr(work, "scan_variant", action)
+    several(monkeypatch, rank)
+    capsys.readouterr()
+    before = tiny.tree(tmp_path)
+    work.surface(done, Options("cpu", fresh=True))
+    assert locked == [rank == 0]
+    out = capsys.readouterr().out
+    assert ("scanned" in out) == (rank == 0)
+    assert ("float32" in out) == (rank == 0)
+    lost = {Path(name).name for name in before.keys() - tiny.tree(tmp_path).keys()}
+    assert lost == ({"surface-main.nc", "directions-main.safetensors"} if rank == 0 else set())
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_several_makes_the_dry_run(
+    tmp_path: Path,
+    done: list[tuple[Run, Config]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rank: int,
+) -> None:
+    """How long a scan takes is measured, once; nothing is written."""
+    several(monkeypatch, rank)
+    before = tiny.tree(tmp_path)
+    capsys.readouterr()
+    work.surface(done, Options("cpu", dry_run=True))
+    out = capsys.readouterr().out
+    assert ("by a few points that were computed" in out) == (rank == 0)
+    assert ("6 points of 20 examples" in out) == (rank == 0)
+    assert tiny.tree(tmp_path) == before
+
+
 def test_fresh_discards_only_what_belongs_to_the_command(done: list[tuple[Run, Config]]) -> None:
     run = done[0][0]
     before, numbers = tiny.tree(run.folder), tiny.everything(run)
@@ -159,7 +224,7 @@ def test_too_little_memory_is_said_with_what_to_do(
         raise error
 
     monkeypatch.setattr(work, "train_variant", action)
-    with pytest.raises(WorkError, match=r"tiny/one: out of memory.*\n  lower train\.batch_size"):
+    with pytest.raises(WorkError, match=r"tiny/one: out of memory.*\n  lower .*surface\.batch_size"):
         work.train(jobs(tmp_path), QUIET)
 
 

@@ -53,7 +53,7 @@ def evaluate(
 
 def correct(outputs: Tensor, targets: Tensor) -> Tensor:
     """How many class predictions are right, as float64; NaN where targets or outputs are not those of classes."""
-    if targets.is_floating_point() or outputs.dim() != 2 or targets.dim() != 1:
+    if targets.is_floating_point() or outputs.dim() != 2 or outputs.shape[1] < 2 or targets.dim() != 1:
         return torch.full((), float("nan"), dtype=torch.float64, device=outputs.device)
     # argmax of NaN is a class like any other; an answer that is not a number is not right.
     right = (outputs.argmax(dim=1) == targets) & ~outputs.isnan().any(dim=1)

@@ -132,6 +132,8 @@ def foldable(model: nn.Module) -> list[tuple[str, str]]:
 
 
 class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True  # who reads a running mean is seen, as who reads a weight
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, NORMALISATIONS) or super().is_leaf_module(m, module_qualified_name)
 

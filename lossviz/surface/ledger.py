@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import numpy as np
 import xarray as xr
@@ -100,7 +101,8 @@ class Ledger:
         for path in blocks:
             path.unlink()
         if blocks:
-            blocks[0].parent.rmdir()
+            with suppress(OSError):  # somebody's own file in it
+                blocks[0].parent.rmdir()
         self._todo = self.grid.todo()
 
     def save(self) -> None:

@@ -9,6 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from lossviz.data.split import arranged
 from lossviz.engine.backend import evaluation_batch
 from lossviz.engine.evaluation import evaluate
 from lossviz.engine.memory import is_out_of_memory
@@ -57,7 +58,8 @@ class Forward:
 
     def __call__(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """The forward pass of a network; the same network is compiled once."""
-        if not self.pace.compiled:
+        # Batches of several views are smaller, and would be filled up for nothing.
+        if not self.pace.compiled or self._objective.views:
             return self._objective.precisely(network)
         if network not in self._compiled:
             self._compiled[network] = self._compile(network)
@@ -77,7 +79,8 @@ class Forward:
             missing = self.pace.batch_size - len(inputs)
             if broken or missing < 0:
                 return plain(inputs)
-            full = torch.cat([inputs, inputs[:1].expand(missing, *inputs.shape[1:])]) if missing else inputs
+            # In the layout of the others: another one would be compiled again.
+            full = arranged(torch.cat([inputs, inputs[:1].expand(missing, *inputs.shape[1:])])) if missing else inputs
             try:
                 return faster(full)[: len(inputs)]
             except (RuntimeError, OSError, ImportError) as error:  # no C++ compiler, an operator that it cannot do

@@ -23,7 +23,8 @@ Attributes = dict[str, str | int | float]
 def of_scan(setup: Setup, checkpoint: Checkpoint, examples: int) -> Attributes:
     """The protocol: configuration, checkpoint, data, precision."""
     facts, config = setup.backend.facts(), setup.config.surface
-    data = setup.facts()["data"]
+    found = setup.facts()
+    data, code = found["data"], found["own_code"]
     splits = ("train", "test") if config.data.split == "both" else (config.data.split,)
     return {
         **protocol(setup.config, "loss surface"),
@@ -31,6 +32,7 @@ def of_scan(setup: Setup, checkpoint: Checkpoint, examples: int) -> Attributes:
         "checkpoint_step": "" if checkpoint.step is None else checkpoint.step,
         "checkpoint_sha256": hashlib.sha256(read(checkpoint.path)).hexdigest(),
         "data_sha256": ", ".join(data[split] for split in splits),
+        "own_code": "\n".join(f"{file} {digest}" for file, digest in code.items()),
         "examples": examples,
         "split": config.data.split,
         "directions": config.directions.kind,
@@ -49,7 +51,8 @@ def of_directions(coordinates: Sequence[Coordinate], directions: Mapping[str, Ve
     # The order of the network, which safetensors does not keep and the official tool's files go by.
     found["parameters"] = "\n".join(each.name for each in coordinates if each.kind != "statistic")
     if "y" in vectors:
-        found["cosine"] = float(dot(vectors["x"], vectors["y"])) / (norms["x"] * norms["y"])
+        product = norms["x"] * norms["y"]
+        found["cosine"] = float(dot(vectors["x"], vectors["y"])) / product if product else float("nan")
     return found
 
 
@@ -81,11 +84,12 @@ def refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping[
 def _identity(attributes: Mapping[str, object]) -> dict[str, object]:
     """What must be the same for two scans to be parts of one."""
     tree = yaml.safe_load(str(attributes["configuration"]))
-    found = {name: tree[name] for name in (*IDENTITY, "surface")}
+    found = {name: tree.get(name) for name in (*IDENTITY, "surface")}
     found["data"] = {name: value for name, value in tree["data"].items() if name not in PLACES["data"]}
     # `last` may have become another checkpoint: its checksum tells. A finer or larger grid is the same scan, and
     # pace is settled when it begins.
     left_out = ("checkpoint", "batch_size", "compile", "x", "y")
     found["surface"] = {name: value for name, value in tree["surface"].items() if name not in left_out}
     found["surface"]["plane"] = tree["surface"]["y"] is not None
-    return {**found, **{name: attributes[name] for name in ("checkpoint_sha256", "data_sha256", "precision")}}
+    names = ("checkpoint_sha256", "data_sha256", "own_code", "precision")
+    return {**found, **{name: attributes.get(name, "") for name in names}}

@@ -7,7 +7,7 @@ import xarray as xr
 
 from lossviz.surface.grid import DONE, NOT_FINITE, TO_DO
 
-# The fast paths (folded, compiled, other batches) agree with the plain one to this.
+# The fast paths (folded, compiled, other batches) agree with the plain one in float64 to this.
 SAME = {"float32": 1e-5, "float64": 1e-10}
 SAME_IN_SHORT_NUMBERS = 2e-2
 # Random directions of n numbers have a cosine of about 1 / sqrt(n): 0.001 for a million.
@@ -22,7 +22,7 @@ def facts(results: xr.Dataset) -> list[str]:
     at_centre = _at_centre(results)
     if at_centre is not None and "checkpoint_loss" in results:
         own = float(_own(results).checkpoint_loss)
-        lines.append(f"loss at the centre {float(at_centre.loss):.6g}, of the checkpoint by the plain path {own:.6g}")
+        lines.append(f"loss at the centre {float(at_centre.loss):.6g}, of the checkpoint in float64 {own:.6g}")
     norms = [f"|d_{axis}| = {results.attrs[f'{axis}_norm']:.4g}" for axis in ("x", "y") if axis in results.dims]
     angle = f", cosine between them {results.attrs['cosine']:.3g}" if "cosine" in results.attrs else ""
     lines.append(", ".join(norms) + angle)
@@ -54,8 +54,8 @@ def _centre(results: xr.Dataset) -> Iterator[str]:
     same = SAME.get(str(results.attrs["precision"]), SAME_IN_SHORT_NUMBERS)
     if not np.isclose(own, loss, rtol=same, atol=0, equal_nan=True):
         yield (
-            f"the centre of the grid has loss {loss:.6g}, and the checkpoint evaluated plainly {own:.6g}: they should "
-            f"agree to {same:g}; lossviz is wrong, or the network random in eval mode; please report it"
+            f"the centre of the grid has loss {loss:.6g}, and the checkpoint in float64 {own:.6g}: they should "
+            f"agree to {same:g}; too few digits (train.precision: float64), or a network random in eval mode"
         )
 
 

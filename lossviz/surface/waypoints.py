@@ -27,7 +27,7 @@ _QUANTITIES = {
 def measure_waypoints(part: Slice, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest) -> xr.Dataset:
     """Variables checkpoint_* of a result file, along the dimension `checkpoint`.
 
-    Losses of the checkpoints themselves are taken by the plain path, so that the one at the centre checks the others.
+    Losses of the checkpoints themselves are taken by the plain path in float64: the one at the centre checks the grid.
 
     Args:
         part: the line or plane; its network is left as it was.

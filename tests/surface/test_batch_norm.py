@@ -80,14 +80,14 @@ class ByHand:
     def outputs(self, inputs: Tensor, statistics: Statistics | None) -> tuple[Tensor, Statistics]:
         """With given statistics, or with those of the batch; also those of the batch for running averages."""
         seen: Statistics = []
-        values = nn.functional.conv2d(inputs, *self.conv)
+        values = nn.functional.conv2d(inputs, self.conv[0], self.conv[1])
         for layer in (0, 1):
             seen.append(self.of_batch(values, unbiased=True))
             mean, spread = statistics[layer] if statistics else self.of_batch(values, unbiased=False)
             values = self.normalised(layer, values, mean, spread)
             if layer == 0:
-                values = nn.functional.linear(values.relu().flatten(1), *self.linear)
-        return nn.functional.linear(values, *self.last), seen
+                values = nn.functional.linear(values.relu().flatten(1), self.linear[0], self.linear[1])
+        return nn.functional.linear(values, self.last[0], self.last[1]), seen
 
 
 def loss_of(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ def averaged(by_hand: ByHand, minibatches: Sequence[Tensor]) -> Statistics:
 def test_recalibrate(norm: str, sizes: tuple[int, ...]) -> None:
     """Statistics anew at every point, whatever the last one left, and then the same for every example."""
     model = network(norm)
-    minibatches = list(torch.split(examples(sum(sizes), seed=1)[0], sizes))
+    minibatches = list(torch.split(examples(sum(sizes), seed=1)[0], list(sizes)))
     mode, check = recalibrate(Objective(model), minibatches), kept(model)
     for parameters in walk(model):
         put(model, parameters)

@@ -2,25 +2,28 @@
 
 import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch.distributed as dist
 import xarray as xr
+from torch._C._distributed_c10d import HashStore, Store, TCPStore
 
 from lossviz.engine import ranks as engine_ranks
 from lossviz.engine.ranks import Ranks
 from lossviz.results import load_results
 from lossviz.run import Run
 from lossviz.signals import Stopped, StopRequest
+from lossviz.surface import ledger as surface_ledger
 from lossviz.surface.grid import DONE, Grid, Range
 from lossviz.surface.ledger import Ledger
 from lossviz.surface.order import Index
 
-X: Range = (-1, 1, 7)
-Y: Range = (0, 1, 5)
+X: Range = (-1, 1, 5)
+Y: Range = (0, 1, 3)
+POINTS = 15
 NAMES = ("loss", "loss_stderr", "error")
 
 
@@ -66,12 +69,12 @@ class Command:
             list(pool.map(self.work, range(len(self.ledgers)), seconds or [0.0] * len(self.ledgers)))
 
 
-def _stores(world: int, tcp: bool) -> list[dist.Store]:
+def _stores(world: int, tcp: bool) -> list[Store]:
     if not tcp:
-        shared = dist.HashStore()
+        shared = HashStore()
         return [shared] * world
-    first = dist.TCPStore("localhost", 0, world, is_master=True, wait_for_workers=False)
-    others = [dist.TCPStore("localhost", first.port, world, is_master=False) for _ in range(world - 1)]
+    first = TCPStore("localhost", 0, world, is_master=True, wait_for_workers=False)
+    others = [TCPStore("localhost", first.port, world, is_master=False) for _ in range(world - 1)]
     return [first, *others]
 
 
@@ -86,7 +89,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> xr.Dataset:
     run = Run(tmp_path / "alone" / "variant")
     Command(run, monkeypatch, 1).all()
     found = load_results(run.surface_file("main"))
-    assert (found.status == DONE).sum() == 34
+    assert (found.status == DONE).sum() == POINTS - 1
     return found
 
 
@@ -94,7 +97,7 @@ def blocks(run: Run) -> list[Path]:
     return run.block_files("main")
 
 
-@pytest.mark.parametrize(("world", "tcp"), [(2, False), (3, False), (2, True), (40, False)])
+@pytest.mark.parametrize(("world", "tcp"), [(2, False), (3, True), (20, False)])
 def test_all_points_exactly_once(
     run: Run, alone: xr.Dataset, monkeypatch: pytest.MonkeyPatch, world: int, tcp: bool
 ) -> None:
@@ -102,8 +105,8 @@ def test_all_points_exactly_once(
     command = Command(run, monkeypatch, world, tcp=tcp)
     command.all()
     seen = [index for each in command.seen for index in each]
-    assert len(seen) == 35
-    assert set(seen) == set(np.ndindex(5, 7))
+    assert len(seen) == POINTS
+    assert set(seen) == set(np.ndindex(3, 5))
     xr.testing.assert_identical(load_results(run.surface_file("main")), alone)
     assert not (run.folder / "blocks-main").exists()
     assert load_results(run.surface_file("main")).attrs == {"title": "t"}
@@ -113,13 +116,14 @@ def test_all_points_exactly_once(
 def test_the_slow_one_does_less(run: Run, alone: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are small, so that both finish together."""
     command = Command(run, monkeypatch, 2)
-    command.all(0.02, 0.001)
+    command.all(1.0, 0.0)
     assert 0 < len(command.seen[0]) < len(command.seen[1])
     xr.testing.assert_identical(load_results(run.surface_file("main")), alone)
 
 
 def test_no_claim_is_more_than_a_share_of_the_rest(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """And none takes much longer than saving may be apart: here a point takes a second."""
+    monkeypatch.setattr(surface_ledger, "save_results", lambda *_: None)
     command = Command(run, monkeypatch, 2, Grid.empty((0, 1, 40), (0, 1, 10), NAMES))
     ledger, left = command.ledgers[0], 400
     sizes = []
@@ -142,10 +146,10 @@ def test_progress_counts_the_points_of_all(run: Run, monkeypatch: pytest.MonkeyP
         grid.put(index, quantities(grid.where(index)))
     command = Command(run, monkeypatch, 2, grid)
     first, second = (next(iter(each.claims())) for each in command.ledgers)
-    assert command.ledgers[0].keep({i: quantities(grid.where(i)) for i in first}, stopping=False) == 5 + len(first)
-    assert command.ledgers[1].keep({i: quantities(grid.where(i)) for i in second}, stopping=False) == 5 + len(first) + len(
-        second
-    )
+    known = 5
+    for ledger, block in zip(command.ledgers, (first, second), strict=True):
+        known += len(block)
+        assert ledger.keep({index: quantities(grid.where(index)) for index in block}, stopping=False) == known
 
 
 def merged(run: Run) -> Grid:
@@ -155,29 +159,34 @@ def merged(run: Run) -> Grid:
     return Grid.of(load_results(run.surface_file("main")))
 
 
-@pytest.mark.parametrize("again", [1, 2, 3])
+@pytest.mark.parametrize("again", [1, 2])
 def test_a_worker_that_dies_costs_its_open_block(
     run: Run, alone: xr.Dataset, monkeypatch: pytest.MonkeyPatch, again: int
 ) -> None:
     """Any other number of processes finishes the rest: nothing that was kept is computed again."""
     command = Command(run, monkeypatch, 3)
     command.ledgers[0].save()
-    command.work(1, dies_after=4)
-    command.work(2, dies_after=7)
+    command.work(1, dies_after=3)
+    command.work(2, dies_after=2)
     command.stops[0].number = 15  # torchrun ends the others
     with pytest.raises(Stopped):
         command.work(0)
     kept = [index for path in blocks(run) for index in load_results(path).point.values]
     computed = {index for each in command.seen for index in each}
-    assert len(kept) == len(set(kept)) >= 35 - 6
+    assert len(kept) == len(set(kept)) == POINTS - 2
     before = merged(run)
     assert blocks(run) == []
-    assert {int(np.ravel_multi_index(index, (5, 7))) for index in computed} >= set(kept)
+    assert {int(np.ravel_multi_index(index, (3, 5))) for index in computed} >= set(kept)
     assert before.done == len(kept)
     then = Command(run, monkeypatch, again, before)
     then.all()
     assert sorted(index for each in then.seen for index in each) == sorted(before.todo())
     xr.testing.assert_identical(load_results(run.surface_file("main")), alone)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.01)
 
 
 def test_finishing_waits_for_the_last(run: Run, alone: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,9 +196,10 @@ def test_finishing_waits_for_the_last(run: Run, alone: xr.Dataset, monkeypatch: 
     block = next(claim)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(command.work, 0)
-        time.sleep(0.2)
+        _until(lambda: len(command.seen[0]) == POINTS - len(block))
+        time.sleep(0.1)
         assert not first.done()
-        assert len(command.seen[0]) == 35 - len(block)
+        assert len(command.seen[0]) == POINTS - len(block)
         grid = command.ledgers[1].grid
         command.ledgers[1].keep({index: quantities(grid.where(index)) for index in block}, stopping=False)
         first.result(timeout=20)
@@ -207,7 +217,7 @@ def test_who_comes_late_finds_nothing_to_do(run: Run, monkeypatch: pytest.Monkey
 
 def test_a_restarted_attempt_counts_from_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """torchrun keeps its store over a restart of the workers; claims of the dead must not count."""
-    store = dist.HashStore()
+    store = HashStore()
     monkeypatch.setattr(engine_ranks, "_store", lambda: store)
 
     def ledger() -> Ledger:

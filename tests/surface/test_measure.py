@@ -5,65 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
-from lossviz.config import Config, read
 from lossviz.engine.checkpoint import fit, load_tensors, save_tensors
 from lossviz.engine.objective import Objective
-from lossviz.engine.setup import Setup, prepare
 from lossviz.errors import RequestError, WorkError
-from lossviz.progress import Report
-from lossviz.results import load_results
+from lossviz.results import load_results, save_results
 from lossviz.run import run_of
-from lossviz.signals import Stopped, StopRequest
-from lossviz.surface.measure import surface
-
-SMALL = (
-    "model.width=0.0625",
-    "train.steps=3",
-    "train.batch_size=16",
-    "surface.x=[-1, 1, 5]",
-    "surface.y=[-0.5, 0.5, 3]",
-    "surface.data.examples=64",
-    "surface.batch_size=25",
-)
-
-
-def configured(*settings: str) -> Config:
-    return read("quickstart", (*SMALL, *settings), ("batchnorm",))[0]
-
-
-@pytest.fixture
-def trained(tmp_path: Path) -> Path:
-    """A runs folder with a checkpoint whose BatchNorm statistics are not the initial ones."""
-    setup = prepare(configured(), run_of(configured(), tmp_path), "cpu")
-    model = setup.model()
-    model.train()
-    with torch.no_grad():
-        model(setup.data.train.normalise(setup.data.train.inputs[:64]))
-    with setup.run.writing(setup.config):
-        save_tensors(setup.run.checkpoint_file(3), model.state_dict())
-    return tmp_path
-
-
-def scanned(out: Path, *settings: str, stop: StopRequest | None = None) -> Setup:
-    config = configured(*settings)
-    setup = prepare(config, run_of(config, out), "cpu")
-    with setup.run.writing(config):
-        surface(setup, Report(quiet=True), StopRequest() if stop is None else stop)
-    return setup
-
-
-class StopAfter(StopRequest):
-    """Asks to stop after a number of points."""
-
-    def __init__(self, points: int) -> None:
-        super().__init__()
-        self.left = points
-
-    def __bool__(self) -> bool:
-        self.left -= 1
-        self.number = 15 if self.left <= 0 else 0
-        return self.number != 0
+from lossviz.signals import Stopped
+from lossviz.surface.slice import Slice
+from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
 
 
 def test_the_centre_is_the_checkpoint(trained: Path) -> None:
@@ -84,14 +35,14 @@ def test_points_are_the_checkpoint_plus_the_saved_directions(trained: Path) -> N
     results = load_results(setup.run.surface_file("main"))
     directions = load_tensors(setup.run.directions_file("main"))
     model, file = setup.model(), setup.run.checkpoint_file(3)
-    batch = setup.data.train.choose(64, "stratified", 0)
+    ((inputs, targets),) = setup.data.train.choose(64, "stratified", 0).batches(64)
     for x, y in ((1.0, -0.5), (-0.5, 0.5)):
         fit(model, load_tensors(file), file)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.add_(x * directions[f"x/{name}"] + y * directions[f"y/{name}"])
-            outputs = model.eval()(batch.normalise(batch.inputs)).double()
-        loss = torch.nn.functional.cross_entropy(outputs, batch.targets)
+            outputs = model.eval()(inputs).double()
+        loss = torch.nn.functional.cross_entropy(outputs, targets)
         np.testing.assert_allclose(results.loss.sel(x=x, y=y), loss, rtol=1e-5)
     flat = {
         axis: torch.cat([directions[f"{axis}/{n}"].flatten().double() for n, _ in model.named_parameters()])
@@ -102,19 +53,19 @@ def test_points_are_the_checkpoint_plus_the_saved_directions(trained: Path) -> N
     np.testing.assert_allclose(results.attrs["cosine"], cosine, rtol=1e-5)
 
 
-@pytest.mark.parametrize("points", [1, 7])
+@pytest.mark.parametrize("points", [1, 7, 15])
 def test_interrupted_and_continued(trained: Path, points: int) -> None:
-    """The partial file says what is done; going on ends in the numbers of an undisturbed scan."""
+    """The partial file says what is done; going on ends in the file of an undisturbed scan, its sanity report too."""
     whole = load_results(scanned(trained, "surface.name=whole").run.surface_file("whole"))
     with pytest.raises(Stopped):
         scanned(trained, stop=StopAfter(points))
-    file = run_of(configured(), trained).surface_file("main")
-    partial = load_results(file)
+    partial = surface_of(trained)
     assert int((partial.status == 1).sum()) == points
     assert np.isnan(partial.loss.values[partial.status == 0]).all()
+    assert "sanity" not in partial.attrs
     scanned(trained)
-    for name in ("loss", "loss_stderr", "error", "status"):
-        np.testing.assert_array_equal(load_results(file)[name], whole[name])
+    same(surface_of(trained), whole)
+    assert surface_of(trained).attrs["sanity"] == whole.attrs["sanity"]
 
 
 def test_nothing_left_to_do(trained: Path) -> None:
@@ -128,7 +79,8 @@ def test_nothing_left_to_do(trained: Path) -> None:
     ("setting", "named"),
     [
         ("surface.x=[0, 1, 5]", "surface.x"),
-        ("surface.y=null", "surface.y"),
+        ("surface.x=[-1, 1, 4]", "surface.x"),
+        ("surface.y=null", "plane"),
         ("surface.directions.seed=5", "seed"),
         ("surface.data.examples=32", "examples"),
     ],
@@ -178,3 +130,67 @@ def test_a_damaged_checkpoint_is_named(trained: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(WorkError, match="step-00000003"):
         scanned(trained)
+
+
+def visits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """Where the loss is computed from now on."""
+    seen: list[tuple[float, float]] = []
+    at = Slice.at
+
+    def noted(part: Slice, where: dict[str, float]) -> dict[str, float]:
+        seen.append((where["x"], where.get("y", 0.0)))
+        return at(part, where)
+
+    monkeypatch.setattr(Slice, "at", noted)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "points"),
+    [("[-1, 1, 9]", "[-0.5, 0.5, 3]", 27), ("[-1, 1, 5]", "[-1, 1, 5]", 25), ("[-2, 1, 7]", "[-0.5, 0.5, 5]", 35)],
+)
+def test_refined_and_extended(trained: Path, monkeypatch: pytest.MonkeyPatch, x: str, y: str, points: int) -> None:
+    """No point is computed twice, and the file is the one of a scan that was so large from the beginning."""
+    scanned(trained)
+    larger = (f"surface.x={x}", f"surface.y={y}")
+    seen = visits(monkeypatch)
+    scanned(trained, *larger)
+    assert len(seen) == points - 15
+    found = surface_of(trained)
+    assert (found.status == 1).all()
+    assert f"x:\n  - {x[1:3].strip(',')}" in found.attrs["configuration"]
+    scanned(trained, *larger, "surface.name=whole")
+    np.testing.assert_allclose(found.loss, surface_of(trained, "whole").loss, rtol=1e-6)
+    np.testing.assert_array_equal(found.x, surface_of(trained, "whole").x)
+
+
+def test_a_larger_scan_is_not_judged_before_it_is_whole(trained: Path) -> None:
+    scanned(trained)
+    assert "sanity" in surface_of(trained).attrs
+    with pytest.raises(Stopped):
+        scanned(trained, "surface.x=[-1, 1, 9]", stop=StopAfter(2))
+    assert "sanity" not in surface_of(trained).attrs
+
+
+def test_the_same_checkpoint_by_another_name(trained: Path) -> None:
+    """A scan of `last` is refined as one of that file: its waypoints keep their names."""
+    setup = scanned(trained)
+    scanned(trained, "surface.x=[-1, 1, 9]", f"surface.checkpoint={setup.run.checkpoint_file(3)}")
+    found = surface_of(trained)
+    assert (found.attrs["checkpoint"], found.checkpoint.values.tolist()) == ("step 3", ["step 3"])
+    assert (found.status == 1).all()
+
+
+def test_blocks_of_a_scan_whose_file_is_gone_are_of_no_use(trained: Path) -> None:
+    """They may be another scan's."""
+    setup = scanned(trained)
+    whole = surface_of(trained)
+    stale = whole.loss.stack(point=("y", "x")).size
+    block = xr.Dataset(
+        {name: ("point", np.full(stale, 7.0)) for name in ("loss", "loss_stderr", "error", "penalty", "seconds")},
+        {"point": np.arange(stale)},
+    )
+    save_results(setup.run.block_file("main", 0), block)
+    setup.run.surface_file("main").unlink()
+    scanned(trained)
+    same(surface_of(trained), whole)

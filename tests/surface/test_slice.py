@@ -1,6 +1,7 @@
 """Lines and planes through networks whose loss is known by formula."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from random import Random
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lossviz.engine.evaluation import Batches, PerExample
-from lossviz.engine.objective import Objective, cross_entropy
+from lossviz.engine.evaluation import Batches
+from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, undisturbed
 from lossviz.surface.batch_norm import by_batch, frozen, recalibrate
 from lossviz.surface.grid import Grid, Range
@@ -222,7 +223,7 @@ def test_the_network_is_bitwise_as_it_was(mode: str) -> None:
         Slice(objective, coordinates, theta, plane(objective), chosen, Forward(objective, Pace(4)), what).at(
             {"x": 1.0, "y": 2.0}
         )
-        assert not torch.equal(model[4].bias, before["4.bias"])
+        assert not torch.equal(model.get_parameter("4.bias"), before["4.bias"])
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert [module.training for module in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), random)
@@ -247,81 +248,13 @@ def test_the_plain_path_is_the_network_itself() -> None:
     assert seen  # the very BatchNorm of the network
 
 
-class Narrow(nn.Module):
-    """Memory for so many examples."""
-
-    def __init__(self, room: int, error: Exception) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor([0.5, -1.0, 2.0]))
-        self.room, self.error = room, error
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        if len(inputs) > self.room:
-            raise self.error
-        return inputs * self.weight
-
-
-ERRORS = [
-    torch.OutOfMemoryError("CUDA out of memory"),
-    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
-    MemoryError(),
-]
-
-
-def narrow(room: int, error: Exception, size: int, loss: PerExample = cross_entropy) -> tuple[Slice, list[str]]:
-    objective, said = Objective(Narrow(room, error), loss), []
-    inputs, targets = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
-    forward = Forward(objective, Pace(size), said.append)
-
-    def data() -> Iterable[tuple[Tensor, Tensor]]:
-        return batches(inputs, targets, forward.pace.batch_size)()  # of the size that holds now
-
-    what = Measured({"": data})
-    coordinates = moving(objective.model, statistics=False)
-    origin = [each.tensor.detach().clone() for each in coordinates]
-    direction = {"x": [torch.tensor([1.0, 2.0, -1.0])]}
-    return Slice(objective, coordinates, origin, direction, frozen(objective), forward, what), said
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_out_of_memory_halves_the_batch_to_the_same_numbers(error: Exception) -> None:
-    small, nothing = narrow(20, error, 3)
-    large, said = narrow(3, error, 16)
-    assert without_time([large.at({"x": 0.5})]) == without_time([small.at({"x": 0.5})])
-    assert large.here() == small.here()
-    assert large.forward.pace.batch_size == 2
-    assert said == [f"out of memory: going on with {n} examples a batch" for n in (8, 4, 2)]
-    assert nothing == []
-
-
-def test_the_checkpoint_s_own_evaluation_halves_too() -> None:
-    """It is the first thing that a scan evaluates."""
-    part, said = narrow(4, ERRORS[0], 16)
-    part.here()
-    assert part.forward.pace.batch_size == 4
-    assert len(said) == 2
-
-
-def test_memory_for_nothing_is_an_error() -> None:
-    part, _ = narrow(0, ERRORS[0], 4)
-    with pytest.raises(torch.OutOfMemoryError):
-        part.at({"x": 0.0})
-
-
-def test_other_errors_are_not_about_memory() -> None:
-    part, said = narrow(1, RuntimeError("a bug"), 4)
-    with pytest.raises(RuntimeError, match="a bug"):
-        part.at({"x": 0.0})
-    assert said == []
-
-
-def test_batches_that_give_the_statistics_are_not_halved() -> None:
-    """Others would be other numbers."""
-    part, said = narrow(3, ERRORS[0], 8)
-    objective = part.objective
-    fixed = Slice(
-        objective, part.coordinates, part.origin, part.directions, by_batch(objective), part.forward, part.what
-    )
-    with pytest.raises(torch.OutOfMemoryError):
-        fixed.at({"x": 0.0})
-    assert (said, part.forward.pace.batch_size) == ([], 8)
+def test_the_plain_path_re_estimates_statistics() -> None:
+    """At whatever point the network is, whatever was evaluated before."""
+    objective, (inputs, targets) = Objective(network().eval()), classification(10, 0)
+    found = []
+    for visits in (1, 0):
+        part = through(objective, plane(objective), {"": batches(inputs, targets, 4)})
+        part = replace(part, mode=recalibrate(objective, [inputs]))
+        centre = part.at({"x": 0.0, "y": 0.0})["loss"] if visits else part.here().loss
+        found.append(centre)
+    assert found[1] == pytest.approx(found[0], rel=1e-10)

@@ -1,0 +1,136 @@
+"""The mean over examples: against numpy, whatever the batches, the losses and the precision."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from lossviz.engine.evaluation import Evaluation, correct, evaluate
+from lossviz.engine.objective import Objective, cross_entropy
+
+EXAMPLES = 23
+
+
+def batches(inputs: Tensor, targets: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return iter(zip(torch.split(inputs, size), torch.split(targets, size), strict=True))
+
+
+def of_losses(values: np.ndarray, size: int = 4) -> Evaluation:
+    """The evaluation of given losses: they are the inputs."""
+    inputs = torch.from_numpy(values)
+    return evaluate(lambda rows: rows, lambda outputs, _: outputs, batches(inputs, torch.zeros(len(values)), size))
+
+
+def logits(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(0)
+    return torch.randn(EXAMPLES, 5, generator=draws, dtype=dtype), torch.randint(0, 5, (EXAMPLES,), generator=draws)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40), st.integers(1, 45))
+def test_mean_and_standard_error(values: list[float], size: int) -> None:
+    """A smaller last batch counts by its examples: 12 of the second list of peers' mistakes."""
+    losses = np.array(values)
+    found = of_losses(losses, size)
+    scale = np.abs(losses).max()
+    assert found.loss == pytest.approx(losses.mean(), rel=1e-12, abs=1e-12 * scale)
+    assert found.loss_stderr == pytest.approx(losses.std(ddof=1) / math.sqrt(len(losses)), rel=1e-7, abs=1e-12 * scale)
+    assert found.examples == len(losses)
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=40), st.integers(1, 45))
+def test_the_same_to_the_last_bit_for_every_batch_size(values: list[float], size: int) -> None:
+    losses = np.array(values, dtype=np.float32)
+    whole, found = of_losses(losses, len(losses)), of_losses(losses, size)
+    np.testing.assert_array_equal((found.loss, found.loss_stderr), (whole.loss, whole.loss_stderr))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 22, 23, 24])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cross_entropy_and_error_in_batches(size: int, dtype: torch.dtype) -> None:
+    """All of an evaluation, bitwise, and against numpy."""
+    outputs, targets = logits(dtype)
+    found = evaluate(lambda rows: rows, cross_entropy, batches(outputs, targets, size))
+    assert found == evaluate(lambda rows: rows, cross_entropy, [(outputs, targets)])
+    rows = outputs.double().numpy()
+    losses = np.log(np.exp(rows).sum(axis=1)) - rows[np.arange(EXAMPLES), targets.numpy()]
+    precision = 1e-6 if dtype == torch.float32 else 1e-12
+    assert found.loss == pytest.approx(losses.mean(), rel=precision)
+    assert found.loss_stderr == pytest.approx(losses.std(ddof=1) / math.sqrt(EXAMPLES), rel=10 * precision)
+    assert found.error == 100 * (rows.argmax(axis=1) != targets.numpy()).sum() / EXAMPLES
+
+
+@pytest.mark.parametrize("values", [[1.0, math.nan, 2.0], [1.0, math.inf], [-math.inf, 3.0], [math.inf, -math.inf]])
+def test_losses_that_are_not_finite_are_results(values: list[float]) -> None:
+    found = of_losses(np.array(values))
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(found.loss, np.array(values).mean())
+    assert math.isnan(found.loss_stderr)
+
+
+def test_losses_are_added_in_float64() -> None:
+    """2^24 + 1 is no float32."""
+    assert of_losses(np.array([2.0**24, 1.0, 1.0, 1.0], np.float32), 4).loss == (2**24 + 3) / 4
+
+
+def test_squares_that_overflow_have_no_standard_error() -> None:
+    found = of_losses(np.array([1e200, -1e200]))
+    assert found.loss == 0
+    assert math.isnan(found.loss_stderr)
+
+
+def test_one_example_has_no_standard_error() -> None:
+    assert math.isnan(of_losses(np.array([3.0])).loss_stderr)
+    assert of_losses(np.array([3.0])).loss == 3
+
+
+def test_no_gradients_are_kept() -> None:
+    """And the network's mode is the caller's business."""
+    model, modes = nn.Sequential(nn.Linear(5, 5), nn.Dropout(0.5)).double(), []
+    model[0].register_forward_hook(lambda module, _, outputs: modes.append((module.training, outputs.requires_grad)))
+    inputs, targets = logits()
+    for training in (True, False):
+        evaluate(model.train(training), cross_entropy, batches(inputs, targets, 23))
+    assert modes == [(True, False), (False, False)]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "right"),
+    [
+        (torch.eye(3), torch.tensor([0, 1, 0]), 2.0),
+        (torch.tensor([[math.nan, 0.0], [0.0, 1.0]]), torch.tensor([0, 1]), 1.0),  # NaN is no answer
+        (torch.full((2, 3), math.inf), torch.tensor([0, 1]), 1.0),
+        (torch.zeros(2, 3), torch.zeros(2, 3), math.nan),  # regression
+        (torch.zeros(2, 3, 4), torch.zeros(2, 4, dtype=torch.int64), math.nan),  # a class at every place
+        (torch.zeros(2), torch.zeros(2, dtype=torch.int64), math.nan),
+    ],
+)
+def test_right_answers(outputs: Tensor, targets: Tensor, right: float) -> None:
+    np.testing.assert_array_equal(correct(outputs, targets).item(), right)
+
+
+def test_bfloat16_is_close_to_float32_and_no_more() -> None:
+    """Mixed precision computes the network in bfloat16, and the loss in the parameters' own type."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 5))
+    inputs, targets = logits(torch.float32)
+    seen: list[torch.dtype] = []
+
+    def loss(outputs: Tensor, classes: Tensor) -> Tensor:
+        seen.append(outputs.dtype)
+        return cross_entropy(outputs, classes)
+
+    short = Objective(model, loss, torch.bfloat16)
+    plain = Objective(model, loss).evaluate(batches(inputs, targets, 10))
+    mixed = short.evaluate(batches(inputs, targets, 10))
+    assert mixed.loss == pytest.approx(plain.loss, rel=2e-2)
+    assert mixed.loss != plain.loss
+    assert set(seen) == {torch.float32}
+    hidden: list[torch.dtype] = []
+    short.folded.model.get_submodule("0").register_forward_hook(lambda _, __, outputs: hidden.append(outputs.dtype))
+    short.evaluate(batches(inputs, targets, 23))
+    assert hidden == [torch.bfloat16]

@@ -1,0 +1,64 @@
+"""Several processes, as the environment says."""
+
+import pytest
+from torch._C._distributed_c10d import HashStore
+
+from lossviz.engine import ranks as engine_ranks
+from lossviz.engine.ranks import Ranks, ranks
+from lossviz.errors import RequestError
+
+NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+
+
+def environment(monkeypatch: pytest.MonkeyPatch, *values: str | None) -> None:
+    for name, value in zip(NAMES, values, strict=True):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+
+
+def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A LOCAL_RANK that another tool left behind makes no group."""
+    for local in (None, "3"):
+        environment(monkeypatch, None, None, local)
+        assert ranks() == Ranks(0, 1, 0)
+        assert ranks().alone
+        assert ranks().first
+
+
+def test_as_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(monkeypatch, "5", "8", "1")
+    assert ranks() == Ranks(rank=5, world=8, local_rank=1)
+    assert not ranks().first
+    assert not ranks().alone
+    environment(monkeypatch, "0", "8", "0")
+    assert ranks().first
+    environment(monkeypatch, "0", "1", "0")
+    assert ranks().alone
+
+
+@pytest.mark.parametrize(
+    "values",
+    [("0", None, None), (None, "2", "0"), ("0", "2", None), ("one", "2", "0"), ("-1", "2", "0"), ("0", "", "0")],
+)
+def test_an_incomplete_environment_is_refused(monkeypatch: pytest.MonkeyPatch, values: tuple[str | None, ...]) -> None:
+    environment(monkeypatch, *values)
+    with pytest.raises(RequestError, match="torchrun") as refusal:
+        ranks()
+    assert all(f"{name}={value}" in str(refusal.value) for name, value in zip(NAMES, values, strict=True))
+
+
+def test_a_store_for_one_purpose_and_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same keys of another purpose, or of an attempt before a restart, are other keys."""
+    shared = HashStore()
+    monkeypatch.setattr(engine_ranks, "_store", lambda: shared)
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
+    first, second = Ranks(0, 2, 0), Ranks(1, 2, 1)
+    first.store("one").add("claimed", 3)
+    assert second.store("one").add("claimed", 0) == 3
+    assert second.store("two").add("claimed", 0) == 0
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert first.store("one").add("claimed", 0) == 3
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert first.store("one").add("claimed", 0) == 0

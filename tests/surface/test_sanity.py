@@ -1,0 +1,196 @@
+"""What a scan says about itself: each finding where it belongs, and silence where all is well."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lossviz.surface.grid import DONE, NOT_FINITE, TO_DO
+from lossviz.surface.sanity import facts, findings
+
+CENTRE = "no point of the grid"
+AGREE = "they should agree"
+LOWEST = "not the lowest point"
+ANGLE = "far from perpendicular"
+LENGTH = "times as long as the other"
+FINITE = "NaN or infinite"
+NOISE = "standard error is"
+PATH = "not the loss of the checkpoints"
+ALL = (CENTRE, AGREE, LOWEST, ANGLE, LENGTH, FINITE, NOISE, PATH)
+
+
+def bowl(**attributes: Any) -> xr.Dataset:
+    """L = 1 + x^2 + y^2 on a rectangular grid around the checkpoint, and three checkpoints: all is well."""
+    x, y = np.linspace(-1, 1, 5), np.linspace(-0.5, 0.5, 3)
+    loss = 1 + x**2 + y[:, None] ** 2
+    names = np.array(["step 1", "step 2", "step 3"], dtype=object)
+    return xr.Dataset(
+        {
+            "loss": (("y", "x"), loss),
+            "loss_stderr": (("y", "x"), np.full((3, 5), 0.01)),
+            "status": (("y", "x"), np.full((3, 5), DONE, np.int8)),
+            "checkpoint_loss": ("checkpoint", [2.0, 1.5, 1.0]),
+            "checkpoint_plane_loss": ("checkpoint", [2.1, 1.45, 1.0]),
+            "checkpoint_distance": ("checkpoint", [0.5, 0.25, 0.0]),
+        },
+        coords={"x": x, "y": y, "checkpoint": names},
+        attrs={
+            "checkpoint": "step 3",
+            "precision": "float32",
+            "x_norm": 2.0,
+            "y_norm": 3.0,
+            "cosine": 0.01,
+            "trajectory": 1,
+            **attributes,
+        },
+    )
+
+
+def said(results: xr.Dataset) -> set[str]:
+    """Which findings there are; none says two things."""
+    lines = findings(results)
+    found = [[each for each in ALL if each in line] for line in lines]
+    assert all(len(each) == 1 for each in found), lines
+    assert len(lines) == len({each[0] for each in found})
+    return {each[0] for each in found}
+
+
+def at(results: xr.Dataset, x: float, y: float, name: str = "loss") -> xr.DataArray:
+    """A point, to be written to as `[...]`."""
+    return results[name].sel(x=x, y=y)
+
+
+def test_a_bowl_is_silent() -> None:
+    assert findings(bowl()) == []
+    assert findings(bowl().isel(y=1, drop=True).drop_attrs().assign_attrs(bowl().attrs)) == []
+
+
+@pytest.mark.parametrize(("x", "y"), [(slice(1, None, 2), slice(None)), (slice(None), slice(None, None, 2))])
+def test_no_centre(x: slice, y: slice) -> None:
+    """Of an even number of points, none is the checkpoint; nothing can be said of a minimum then."""
+    assert said(bowl().isel(x=x, y=y)) == {CENTRE}
+
+
+def test_a_centre_that_is_still_to_do() -> None:
+    results = bowl()
+    at(results, 0, 0, "status")[...] = TO_DO
+    at(results, 0, 0)[...] = np.nan
+    assert said(results) == set()
+
+
+@pytest.mark.parametrize(
+    ("precision", "within", "beyond"),
+    [("float32", 9e-6, 1.2e-5), ("float64", 9e-11, 2e-10), ("bfloat16", 0.015, 0.03), ("tf32", 0.015, 0.03)],
+)
+def test_the_centre_is_the_checkpoint(precision: str, within: float, beyond: float) -> None:
+    """To what fast paths may differ by; of the scan's own checkpoint, not of another."""
+    for off, expected in ((within, set()), (beyond, {AGREE})):
+        results = bowl(precision=precision, trajectory=0)
+        results.checkpoint_loss[2] = 1 + off
+        assert said(results) == expected
+
+
+def test_a_checkpoint_whose_loss_is_nan_agrees_with_its_centre() -> None:
+    results = bowl(trajectory=0)
+    results.checkpoint_loss[2] = np.nan
+    assert said(results) == {AGREE}
+    at(results, 0, 0)[...] = np.nan
+    at(results, 0, 0, "status")[...] = NOT_FINITE
+    assert said(results) == {FINITE}
+
+
+@pytest.mark.parametrize(("lower", "expected"), [(0.019, set()), (0.021, {LOWEST})])
+def test_a_lower_point(lower: float, expected: set[str]) -> None:
+    """By more than twice the standard error at the centre; the lowest is named."""
+    results = bowl()
+    at(results, -0.5, 0.5)[...] = 1 - lower
+    at(results, 0.5, 0)[...] = 1 - lower / 2
+    assert said(results) == expected
+    if expected:
+        (line,) = findings(results)
+        assert f"{lower:.3g} lower at x = -0.5, y = 0.5." in line
+
+
+def test_a_lower_point_on_a_line() -> None:
+    results = bowl().isel(y=1, drop=True)
+    results.loss[4] = 0.5
+    (line,) = findings(results)
+    assert "0.5 lower at x = 1." in line
+
+
+@pytest.mark.parametrize("status", [TO_DO, NOT_FINITE])
+def test_only_points_that_are_done_are_lower(status: int) -> None:
+    results = bowl()
+    at(results, 1, 0.5)[...] = -np.inf
+    at(results, 1, 0.5, "status")[...] = status
+    assert LOWEST not in said(results)
+
+
+@pytest.mark.parametrize(("cosine", "expected"), [(0.49, set()), (0.51, {ANGLE}), (-0.9, {ANGLE})])
+def test_directions_that_are_nearly_parallel(cosine: float, expected: set[str]) -> None:
+    assert said(bowl(cosine=cosine)) == expected
+
+
+@pytest.mark.parametrize(("norms", "expected"), [((1, 9.9), set()), ((1, 10.1), {LENGTH}), ((300, 20), {LENGTH})])
+def test_directions_of_different_lengths(norms: tuple[float, float], expected: set[str]) -> None:
+    assert said(bowl(x_norm=norms[0], y_norm=norms[1])) == expected
+
+
+def test_points_that_are_not_finite() -> None:
+    """Their share of those that are known."""
+    results = bowl()
+    for x, y, status in ((1, 0.5, NOT_FINITE), (1, -0.5, NOT_FINITE), (-1, 0.5, TO_DO)):
+        at(results, x, y)[...] = np.nan
+        at(results, x, y, "loss_stderr")[...] = np.nan
+        at(results, x, y, "status")[...] = status
+    assert said(results) == {FINITE}
+    assert findings(results)[0].startswith("2 of 14 points (14.3%)")
+
+
+@pytest.mark.parametrize(("stderr", "expected"), [(0.06, set()), (0.07, {NOISE})])
+def test_noise(stderr: float, expected: set[str]) -> None:
+    """The range of the loss is 1.25; a twentieth of it is 0.0625."""
+    results = bowl()
+    at(results, 1, 0.5, "loss_stderr")[...] = stderr
+    assert said(results) == expected
+
+
+def test_a_flat_surface_has_no_range() -> None:
+    results = bowl(trajectory=0)
+    results.loss[...] = 1.0
+    assert said(results) == set()
+    assert not any("standard error" in line for line in facts(results))
+
+
+@pytest.mark.parametrize(("plane", "trajectory", "expected"), [(2.19, 1, set()), (2.21, 1, {PATH}), (2.21, 0, set())])
+def test_the_path_leaves_the_plane(plane: float, trajectory: int, expected: set[str]) -> None:
+    results = bowl(trajectory=trajectory)
+    results.checkpoint_plane_loss[0] = plane
+    assert said(results) == expected
+
+
+def test_how_far_the_path_leaves_the_plane() -> None:
+    results = bowl()
+    results.checkpoint_plane_loss[0] = 2.5
+    (line,) = findings(results)
+    assert "differs by up to 25%" in line
+    assert "up to 0.5 away" in line
+
+
+def test_facts() -> None:
+    results = bowl(x_norm=12.34567, y_norm=3.0, cosine=-0.01234)
+    at(results, 1, 0.5, "status")[...] = NOT_FINITE
+    assert facts(results) == [
+        "loss at the centre 1, of the checkpoint in float64 1",
+        "|d_x| = 12.35, |d_y| = 3, cosine between them -0.0123",
+        "1 of 15 points (6.7%) not finite",
+        "largest standard error 0.80% of the range of the loss",
+    ]
+
+
+def test_facts_of_a_line_without_its_centre() -> None:
+    results = bowl().isel(y=1, x=slice(1, None, 2), drop=True)
+    del results.attrs["cosine"]
+    assert facts(results)[0] == "|d_x| = 2"
+    assert facts(results)[1] == "0 of 2 points (0.0%) not finite"
