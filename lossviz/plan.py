@@ -4,28 +4,40 @@ import math
 
 from torch import nn
 
+from lossviz.engine.group import Group
+from lossviz.engine.ranks import ranks
 from lossviz.engine.setup import Setup
+from lossviz.engine.share import share_of
 from lossviz.errors import RequestError
 from lossviz.models.build import count_parameters
 from lossviz.models.layers import pick
 from lossviz.probe.measure import probe_steps
-from lossviz.surface.measure import checkpoint_file
+from lossviz.progress import duration
+from lossviz.surface.checkpoints import scanned_checkpoint
+from lossviz.surface.estimate import seconds_of_scan
 
 
 def train(setup: Setup) -> list[str]:
     """Cost and files of a training."""
-    size = setup.minibatches().batch_size
-    config, model = setup.train, setup.model()
+    config, model, size = setup.train, setup.model(), setup.train.batch_size
+    share_of(setup, Group(ranks()))  # refuses pieces that are too small
     evaluations = math.ceil(config.steps / config.eval_every) + 1
     checkpoints = math.ceil(config.steps / config.checkpoint_every) + 1
-    sample = setup.data.train.choose(config.eval_examples, "first", setup.config.seed, "train.eval_examples")
-    examples = evaluations * (len(sample) + len(setup.data.test))
+    examples = evaluations * (_sampled(setup) + len(setup.data.test))
     return [
         f"{setup.config.model.name} with {count_parameters(model):,} parameters",
         f"{config.steps:,} steps of {size:,} examples: {config.steps * size:,} forward and backward",
         f"{evaluations:,} evaluations: {examples:,} examples forward",
         f"writes train.nc and {checkpoints:,} checkpoints of {_megabytes(model)}",
     ]
+
+
+def _sampled(setup: Setup) -> int:
+    """Training examples in an evaluation."""
+    examples = setup.train.eval_examples
+    if examples == "none":
+        return 0
+    return len(setup.data.train.choose(examples, "first", setup.config.seed, "train.eval_examples"))
 
 
 def probe_training(setup: Setup) -> list[str]:
@@ -48,14 +60,28 @@ def probe_checkpoints(setup: Setup) -> list[str]:
 def surface(setup: Setup) -> list[str]:
     """Cost and files of a scan."""
     config = setup.config.surface
-    points = config.x[2] * (config.y[2] if config.y else 1)
-    split = setup.data.train if config.data.split == "train" else setup.data.test
-    examples = len(split.choose(config.data.examples, config.data.choose, setup.config.seed, "surface.data.examples"))
+    splits = {"train": [setup.data.train], "test": [setup.data.test], "both": [setup.data.train, setup.data.test]}
+    chosen = [
+        split.choose(config.data.examples, config.data.choose, setup.config.seed, "surface.data.examples")
+        for split in splits[config.data.split]
+    ]
+    examples, points = sum(map(len, chosen)), _points(setup)
     return [
-        f"around {checkpoint_file(setup)}",
+        f"around {scanned_checkpoint(setup).path}",
         f"{points:,} points of {examples:,} examples: {points * examples:,} forward",
         f"writes surface-{config.name}.nc and directions-{config.name}.safetensors",
     ]
+
+
+def surface_time(setup: Setup) -> list[str]:
+    """How long a scan will take, from a few points that are computed for it."""
+    seconds, why = seconds_of_scan(setup, _points(setup))
+    return [f"about {duration(seconds)} on this device, by a few points that were computed ({why})"]
+
+
+def _points(setup: Setup) -> int:
+    config = setup.config.surface
+    return config.x[2] * (config.y[2] if config.y else 1)
 
 
 def _measurements(setup: Setup, count: int) -> str:

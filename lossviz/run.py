@@ -23,7 +23,7 @@ from lossviz.signals import Stopped
 # What decides the numbers of a training; the rest of a configuration may change between commands.
 IDENTITY = ("seed", "data", "model", "loss", "train")
 # Where data lie is not what they are; run.json holds their fingerprint.
-PLACES = {"data": {"root", "download"}}
+PLACES = {"data": {"root", "download", "workers"}}
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,20 @@
 """Each command over all variants of an experiment: prepare, lock the folder, work; or only say what would be done."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from lossviz import plan
+from lossviz.allowed import NOBODY, Allowed
 from lossviz.config import Config
 from lossviz.config.data import Cifar10
+from lossviz.engine.memory import is_out_of_memory
+from lossviz.engine.ranks import Ranks, ranks
 from lossviz.engine.setup import Setup, prepare
 from lossviz.engine.train import train as train_variant
-from lossviz.errors import WorkError
+from lossviz.errors import RequestError, WorkError
+from lossviz.loading import explained
 from lossviz.probe.measure import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.run import Run
@@ -30,6 +32,7 @@ class Options:
     fresh: bool = False
     dry_run: bool = False
     quiet: bool = False
+    allowed: Allowed = NOBODY
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,20 @@ class Command:
         planned: what it would do, line by line; refuses what cannot be done.
         action: does it.
         files: what it leaves, and --fresh discards.
+        shared: whether several processes can do it together.
+        measured: what it would take, found out by beginning it; for --dry-run.
     """
 
     planned: Callable[[Setup], list[str]]
     action: Callable[[Setup, Report, StopRequest], object]
     files: Callable[[Run, Config], list[Path]]
+    shared: bool = False
+    measured: Callable[[Setup], list[str]] = lambda _: []
 
 
 def train(jobs: Jobs, options: Options) -> None:
     """`lossviz train`."""
-    _each(jobs, options, Command(plan.train, train_variant, _all_files))
+    _each(jobs, options, Command(plan.train, train_variant, _all_files, shared=True))
 
 
 def probe(jobs: Jobs, options: Options, at_checkpoints: bool) -> None:
@@ -61,7 +68,11 @@ def probe(jobs: Jobs, options: Options, at_checkpoints: bool) -> None:
 
 def surface(jobs: Jobs, options: Options) -> None:
     """`lossviz surface`."""
-    _each(jobs, options, Command(plan.surface, scan_variant, lambda run, config: run.scan_files(config.surface.name)))
+    _each(jobs, options, Command(plan.surface, scan_variant, _scan_files, shared=True, measured=plan.surface_time))
+
+
+def _scan_files(run: Run, config: Config) -> list[Path]:
+    return run.scan_files(config.surface.name)
 
 
 def _all_files(run: Run, _: Config) -> list[Path]:
@@ -71,23 +82,41 @@ def _all_files(run: Run, _: Config) -> list[Path]:
 
 
 def _each(jobs: Jobs, options: Options, command: Command) -> None:
-    report = Report(options.quiet)
+    group = ranks()
+    if not (group.alone or command.shared):
+        raise RequestError(f"this command works in one process, and torchrun started {group.world}\n  start it without")
+    report = Report(options.quiet or not group.first)
     said = None
     for run, config in jobs:
-        with _memory(run):
-            setup = prepare(_offline(config) if options.dry_run else config, run, options.device)
+        with explained(), _memory(run):
+            setup = prepare(_offline(config) if options.dry_run else config, run, options.device, options.allowed)
             lines = command.planned(setup)  # refuses before anything is touched
             if said != setup.backend:
                 report.say(setup.backend.line())
                 said = setup.backend
+            if options.dry_run and not group.first:
+                continue
             if options.dry_run:
+                lines += command.measured(setup)
                 there = [path.name for path in command.files(run, config) if path.exists()]
                 found = [f"{'discards' if options.fresh else 'goes on with'} {', '.join(there)}"] if there else []
                 Report().say("\n  ".join([f"{run.folder}:", *lines, *found]))
                 continue
-            with deferred() as stop, run.writing(config, fresh=command.files(run, config) if options.fresh else []):
+            fresh = command.files(run, config) if options.fresh else []
+            # Of several processes the first one holds the lock, for all of them.
+            with deferred() as stop, run.writing(config, fresh=fresh) if group.first else nullcontext():
                 command.action(setup, report, stop)
+                _tell_damaged(setup, report, group)
             stop.obey()
+
+
+def _tell_damaged(setup: Setup, report: Report, group: Ranks) -> None:
+    """Say and record which files could not be read and were skipped."""
+    damaged = setup.data.damaged
+    if damaged and group.first:
+        setup.run.note("damaged files", **damaged)
+        path, reason = next(iter(damaged.items()))
+        report.say(f"  look: {len(damaged):,} damaged files were skipped (run.json names them): {path}: {reason}")
 
 
 def _offline(config: Config) -> Config:
@@ -103,11 +132,10 @@ def _memory(run: Run) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # On a CPU torch has no error of its own for it.
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        if is_out_of_memory(error):
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise WorkError(
                 f"{run.folder}: out of memory: {reason}\n"
-                "  lower train.batch_size, surface.batch_size or model.width, or use another --device"
+                "  lower train.micro_batch, surface.batch_size or model.width, or use another --device"
             ) from error
         raise

@@ -1,7 +1,7 @@
 """The training curves of a run: what train.nc holds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -29,7 +29,11 @@ class Curves:
     """Numbers by step and by evaluated step; those of the latest steps wait on the device until `settle`."""
 
     def __init__(self, config: Config) -> None:
+        assert config.train is not None
         self.config = config
+        self._planned = config.train.steps
+        only = "val" if config.train.eval_examples == "none" else ""
+        self._evaluated = [name for name in _EVAL if name.startswith(only)]
         self.steps: list[list[float]] = []
         self.evaluations: dict[int, list[float]] = {}
         self.diverged_at: int | None = None
@@ -43,7 +47,16 @@ class Curves:
 
     def add_evaluation(self, step: int, values: Mapping[str, float]) -> None:
         """Record an evaluation."""
-        self.evaluations[step] = [values[name] for name in _EVAL]
+        self.evaluations[step] = [values[name] for name in self._evaluated]
+
+    def latest(self) -> dict[str, float]:
+        """The latest evaluation, by name."""
+        return dict(zip(self._evaluated, self.evaluations[max(self.evaluations)], strict=True))
+
+    def validation(self, step: int, quantity: str) -> Sequence[float]:
+        """`loss` or `error` of the test set in all evaluations up to a step."""
+        column = self._evaluated.index(f"val_{quantity}")
+        return [self.evaluations[at][column] for at in sorted(self.evaluations) if at <= step]
 
     def settle(self) -> bool:
         """Bring the latest steps home (one synchronisation); whether every loss so far is finite.
@@ -63,21 +76,24 @@ class Curves:
         """Start from an earlier train.nc, as of the moment before step `step`."""
         table = np.stack([saved[name].values for name in _STEP], axis=-1)
         self.steps = table[:step].tolist()
-        rows = np.stack([saved[name].values for name in _EVAL], axis=-1).tolist()
+        self.recall(saved, step)
+
+    def recall(self, saved: xr.Dataset, step: int) -> None:
+        """Take the evaluations up to a step from an earlier train.nc."""
+        rows = np.stack([saved[name].values for name in self._evaluated], axis=-1).tolist()
         at = saved["eval_step"].values.tolist()
         self.evaluations = {int(key): row for key, row in zip(at, rows, strict=True) if key <= step}
 
     def dataset(self) -> xr.Dataset:
         """As in docs/results.md."""
         self.settle()
-        assert self.config.train is not None
         table = np.array(self.steps, dtype=np.float64).reshape(-1, len(_STEP))
         at = sorted(self.evaluations)
-        rows = np.array([self.evaluations[step] for step in at], dtype=np.float64).reshape(-1, len(_EVAL))
+        rows = np.array([self.evaluations[step] for step in at], dtype=np.float64).reshape(-1, len(self._evaluated))
         return xr.Dataset(
             {
                 **{name: variable("step", table[:, i], *_STEP[name]) for i, name in enumerate(_STEP)},
-                **{name: variable("eval_step", rows[:, i], *_EVAL[name]) for i, name in enumerate(_EVAL)},
+                **{name: variable("eval_step", rows[:, i], *_EVAL[name]) for i, name in enumerate(self._evaluated)},
             },
             coords={
                 "step": variable("step", np.arange(len(table)), "updates before this minibatch", "1"),
@@ -85,7 +101,7 @@ class Curves:
             },
             attrs={
                 **protocol(self.config, "training curves"),
-                "steps": self.config.train.steps,
+                "steps": self._planned,
                 **({} if self.diverged_at is None else {"diverged_at": self.diverged_at}),
             },
         )

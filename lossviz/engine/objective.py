@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn import functional
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.evaluation import Evaluation, PerExample, correct, evaluate
 from lossviz.engine.folding import Folded
+from lossviz.engine.views import over_views
 from lossviz.seeding import seeded
 
 
@@ -40,30 +41,43 @@ class Objective:
         model: f_theta.
         loss: of each example.
         autocast: the dtype of automatic mixed precision; None: all in the dtype of the parameters.
+        views: whether inputs of five dimensions are several views of each image, as in ten-crop evaluation.
     """
 
-    def __init__(self, model: nn.Module, loss: PerExample = cross_entropy, autocast: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: PerExample = cross_entropy,
+        autocast: torch.dtype | None = None,
+        *,
+        views: bool = False,
+    ) -> None:
         self.model = model
         self.loss = loss
         self.autocast = autocast
+        self.views = views
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.device = self.parameters[0].device
 
     def with_model(self, model: nn.Module) -> "Objective":
         """The same loss of another network."""
-        return Objective(model, self.loss, self.autocast)
+        return Objective(model, self.loss, self.autocast, views=self.views)
 
-    def differentiate(self, batch: Minibatch, parameters: Sequence[Tensor] | None = None) -> Differential:
+    def differentiate(
+        self, batch: Minibatch, parameters: Sequence[Tensor] | None = None, weight: float = 1.0
+    ) -> Differential:
         """Loss and gradient on a minibatch, with the network in the mode it is in; `.grad` is not touched.
 
         Args:
             batch: the minibatch.
             parameters: with respect to which; all trainable ones unless given.
+            weight: of the loss, as where this is a part of a minibatch.
         """
         outputs, loss = self.apply(batch)
         wanted = self.parameters if parameters is None else parameters
-        gradient = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
-        return Differential(loss.detach(), list(gradient), correct(outputs.detach(), batch.targets))
+        scale = torch.full_like(loss, weight)
+        gradient = torch.autograd.grad(loss, wanted, scale, allow_unused=True, materialize_grads=True)
+        return Differential(loss.detach() * weight, list(gradient), correct(outputs.detach(), batch.targets))
 
     def apply(self, batch: Minibatch) -> tuple[Tensor, Tensor]:
         """Outputs and mean loss on a minibatch, ready to be differentiated."""
@@ -82,7 +96,9 @@ class Objective:
         return Folded(self.model)
 
     def precisely(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """A forward pass in the objective's precision, with outputs in which a loss can be computed."""
+        """A forward pass in the objective's precision, over all views, to outputs in which a loss can be computed."""
+        if self.views:
+            forward = partial(over_views, forward)
         if self.autocast is None:
             return forward
 

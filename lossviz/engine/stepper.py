@@ -17,19 +17,28 @@ class Stepper:
     Args:
         config: optimiser, learning rate, schedule.
         parameters: the network's, updated in place.
+
+    Attributes:
+        errors: of the evaluations so far, for the schedule `plateau`.
     """
 
     def __init__(self, config: Train, parameters: Sequence[Tensor]) -> None:
         self.config = config
         self.parameters = list(parameters)
         self.optimizer = make_optimizer(config, self.parameters)
+        self.errors: Sequence[float] = ()
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return learning_rate(self.config, step, self.errors)
 
     def take(self, gradient: Vector, step: int) -> None:
         """Update the parameters along a gradient, with the learning rate of a step."""
         for parameter, part in zip(self.parameters, gradient, strict=True):
             parameter.grad = part
+        rate = self.rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, step)
+            group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -49,5 +58,6 @@ class Stepper:
 
     @property
     def remembers(self) -> bool:
-        """Whether a step depends on earlier ones (momentum, moments), so that a checkpoint alone cannot repeat it."""
-        return self.config.optimizer != "sgd" or self.config.momentum > 0
+        """Whether a step depends on what a checkpoint does not hold: momentum, moments, earlier evaluations."""
+        config = self.config
+        return config.optimizer != "sgd" or config.momentum > 0 or config.schedule.kind == "plateau"

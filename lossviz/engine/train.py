@@ -1,7 +1,12 @@
 """`lossviz train`: train a variant, or go on where it stopped."""
 
 import math
+from contextlib import nullcontext
+from typing import Any
 
+from lossviz.config.reading import dump
+from lossviz.engine.group import Group, joined
+from lossviz.engine.ranks import ranks
 from lossviz.engine.setup import Setup
 from lossviz.engine.training import Observer, Training
 from lossviz.errors import RequestError
@@ -11,10 +16,12 @@ from lossviz.run import Run
 from lossviz.signals import StopRequest
 
 OVER = ("done", "diverged")
+# What all processes have alike.
+ALIKE = ("versions", "code", "own_code", "data")
 
 
 def train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | None = None) -> int:
-    """Train a variant to its end, or to the step whose loss is not finite.
+    """Train a variant to its end, or to the step whose loss is not finite; all processes of torchrun together.
 
     Args:
         setup: the variant.
@@ -24,16 +31,26 @@ def train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | 
 
     Returns:
         The last step that there is: the end, or where the training diverged.
+
+    Raises:
+        RequestError: the folder holds the training of other data, or the processes do not fit together.
     """
+    with joined(ranks(), setup.backend.device, f"train/{setup.config.name}/{setup.config.variant}") as group:
+        return _train(setup, report, stop, observer, group)
+
+
+def _train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | None, group: Group) -> int:
     run = setup.run
     over = _over(run)
     if over is not None:
         report.say(f"{run.folder}: nothing left to train ({_how(*over)})")
         return over[1]
-    facts = setup.facts()
+    facts = {**setup.facts(), "processes": group.ranks.world}
+    group.refuse_differences({**{name: facts[name] for name in ALIKE}, "configuration": dump(setup.config)})
     _refuse_other_data(run, facts["data"])
-    with run.stage("train", **facts) as outcome:
-        training = Training(setup, observer)
+    outcome: dict[str, Any] = {}
+    with run.stage("train", **facts) if group.first else nullcontext(outcome) as outcome:
+        training = Training(setup, observer, group=group)
         if training.step:
             report.say(f"{run.folder}: going on after step {training.step:,}")
         training.go(report, stop)
@@ -73,7 +90,9 @@ def _how(status: str, last_step: int) -> str:
 def _errors(training: Training) -> str:
     if training.curves.diverged_at is not None or not training.curves.evaluations:
         return ""
-    train_loss, train_error, val_loss, val_error = training.curves.evaluations[max(training.curves.evaluations)]
-    if math.isnan(train_error):  # regression
-        return f", loss {train_loss:.4g} on the training and {val_loss:.4g} on the test set"
-    return f", error {train_error:.2f} % on the training and {val_error:.2f} % on the test set"
+    values = training.curves.latest()
+    shown = {name: f"error {values[f'{name}_error']:.2f} %" for name in training.evaluated}
+    if math.isnan(values["val_error"]):  # regression
+        shown = {name: f"loss {values[f'{name}_loss']:.4g}" for name in training.evaluated}
+    names = {"train": "training", "val": "test"}
+    return ", " + ", ".join(f"{number} on the {names[name]} set" for name, number in shown.items())

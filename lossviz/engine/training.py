@@ -1,19 +1,27 @@
 """The training loop: one variant from its last saved state to its last step."""
 
+import hashlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from lossviz.config.train import Plateau
 from lossviz.data.minibatches import Minibatch
+from lossviz.data.split import Split
+from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.checkpoint import load_resume, load_tensors, save_resume, save_tensors
 from lossviz.engine.curves import Curves
+from lossviz.engine.evaluation import Evaluation
+from lossviz.engine.group import Group
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import penalty
-from lossviz.engine.schedule import learning_rate, penalty_decay
+from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
+from lossviz.engine.share import Share, share_of
 from lossviz.engine.stepper import Stepper
 from lossviz.errors import WorkError
 from lossviz.progress import Report
@@ -24,6 +32,9 @@ from lossviz.signals import StopRequest
 STEPS_BETWEEN_CHECKS = 16
 # A kill -9 costs at most about this much work; saving the largest network (VGG-19, momentum) takes 0.3 s.
 SECONDS_BETWEEN_SAVES = 60.0
+
+# Of no examples.
+_NONE = Evaluation(0.0, 0.0, 0.0, 0)
 
 
 class Observer(Protocol):
@@ -47,25 +58,43 @@ class Training:
         observer: measures before the steps that it calls due.
         replay_until: go through a finished training again, up to this step, for the observer's sake: nothing of
             the training is written, and every checkpoint on disk must be met bitwise.
+        group: the processes that train together; only the first of them writes, and only one alone is observed.
     """
 
-    def __init__(self, setup: Setup, observer: Observer | None = None, replay_until: int | None = None) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        observer: Observer | None = None,
+        replay_until: int | None = None,
+        group: Group | None = None,
+    ) -> None:
         self.config = setup.train
         self.setup = setup
         self.run = setup.run
         self.observer = observer
         self.replay = replay_until is not None
         self.end = self.config.steps if replay_until is None else replay_until
-        self.minibatches = setup.minibatches()
+        self.group = group or Group()
+        self.share = share_of(setup, self.group)
         self.curves = Curves(setup.config)
-        self.train_sample = setup.data.train.choose(
-            self.config.eval_examples, "stratified", setup.config.seed, "train.eval_examples"
-        )
+        self.evaluated = {name: self.group.share(split) for name, split in self._splits().items()}
         self._saved_at = time.monotonic()
         self._resume_file: Path = self.run.replay_file if self.replay else self.run.resume_file
         self._begin()
         if self._resume_file.exists():
             self._resume()
+        if self.replay and setup.run.train_file.exists():
+            self.curves.recall(load_results(setup.run.train_file), self.end)
+        if not self.group.alone:
+            self.group.refuse_differences({"weights": self._digest()})
+
+    def _splits(self) -> Mapping[str, Split | StreamedSplit]:
+        """What is evaluated, by the prefix of its curves."""
+        data, examples = self.setup.data, self.config.eval_examples
+        if examples == "none":
+            return {"val": data.test}
+        sample = data.train.choose(examples, "stratified", self.setup.config.seed, "train.eval_examples")
+        return {"train": sample, "val": data.test}
 
     def go(self, report: Report, stop: StopRequest) -> None:
         """Train to the end, to divergence, or to a request to stop; what is finished is on disk then.
@@ -107,12 +136,15 @@ class Training:
         if evaluate:
             self._evaluate()
         if observe and self.observer is not None:
-            self.observer.observe(step, self.objective, self.minibatches(step), self.stepper)
+            self.observer.observe(step, self.objective, self.share.minibatches(step), self.stepper)
         if checkpoint:
             self._checkpoint()
         # Asked once, and last: what was measured while the request came in is saved too.
+        stop.number, late = self.group.largest(
+            stop.number, int(time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES)
+        )
         stopping = bool(stop)
-        if checkpoint or stopping or time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
+        if checkpoint or stopping or late:
             if self._diverged():
                 return False
             self._save()
@@ -126,23 +158,26 @@ class Training:
 
     def _update(self) -> None:
         """One step of the optimiser; step t's numbers belong to the point before it."""
-        batch = self.minibatches(self.step)
-        loss, accuracy, decay = update(self.objective, self.stepper, batch, self.step)
-        self.curves.add(loss, accuracy, decay, learning_rate(self.config, self.step))
+        if isinstance(self.config.schedule, Plateau):
+            self.stepper.errors = self.curves.validation(self.step, "loss" if self.setup.data.regression else "error")
+        loss, accuracy, decay = update(self.objective, self.stepper, self.share, self.step)
+        self.curves.add(loss, accuracy, decay, self.stepper.rate(self.step))
         self.step += 1
 
     def _evaluate(self) -> None:
-        size = self.setup.backend.evaluation_batch
-        train = self.objective.evaluate(self.train_sample.batches(size))
-        test = self.objective.evaluate(self.setup.data.test.batches(size))
-        values = {"train_loss": train.loss, "train_error": train.error, "val_loss": test.loss, "val_error": test.error}
+        self.group.copy_from_first(list(self.objective.model.buffers()))
+        values: dict[str, float] = {}
+        for name, split in self.evaluated.items():
+            found = self.objective.evaluate(split.batches(self.setup.backend.evaluation_batch)) if len(split) else _NONE
+            loss, error = self.group.mean([found.loss, found.error], found.examples)
+            values |= {f"{name}_loss": loss, f"{name}_error": error}
         self.curves.add_evaluation(self.step, values)
 
     def _checkpoint(self) -> None:
         path, state = self.run.checkpoint_file(self.step), self.objective.model.state_dict()
-        if not self.replay:
+        if not self.replay and self.group.first:
             save_tensors(path, state)
-        elif path.exists():
+        elif self.replay and path.exists():
             for name, saved in load_tensors(path).items():
                 if not torch.allclose(saved, state[name].cpu(), rtol=0, atol=0, equal_nan=True):
                     raise WorkError(
@@ -153,6 +188,8 @@ class Training:
                     )
 
     def _write_results(self) -> None:
+        if not self.group.first:
+            return
         if self.observer is not None:
             self.observer.save()
         if not self.replay:
@@ -161,17 +198,26 @@ class Training:
     def _save(self) -> None:
         # The state to resume from comes last: results may run ahead of it (they are rewound), never behind.
         self._write_results()
-        save_resume(self._resume_file, self.step, self.objective.model, self.stepper.optimizer)
+        if self.group.first:
+            save_resume(self._resume_file, self.step, self.objective.model, self.stepper.optimizer)
         self._saved_at = time.monotonic()
 
+    def _digest(self) -> str:
+        """SHA-256 of all that the next step starts from."""
+        digest = hashlib.sha256(repr(self.step).encode())
+        moments = [value for state in self.stepper.optimizer.state.values() for value in state.values()]
+        for tensor in (*self.objective.model.state_dict().values(), *moments):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
-def update(objective: Objective, stepper: Stepper, batch: Minibatch, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Train on one minibatch; loss, accuracy (%) and penalty at the point before, on the device."""
+
+def update(objective: Objective, stepper: Stepper, share: Share, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Train on the minibatch of a step; its loss, accuracy (%) and penalty at the point before, on the device."""
     objective.model.train()
     decay = penalty(objective.parameters, penalty_decay(stepper.config))
-    here = objective.differentiate(batch)
+    here = share.differentiate(objective, step)
     stepper.take(here.gradient, step)
-    return here.loss, here.correct * (100 / len(batch.targets)), decay
+    return here.loss, here.correct * (100 / share.minibatches.batch_size), decay
 
 
 def _due(step: int, every: int, last: bool) -> bool:

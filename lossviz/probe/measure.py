@@ -41,8 +41,8 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
     stepper = Stepper(setup.train, objective.parameters)
     if "shift" in setup.config.probe.measures and stepper.remembers:
         raise RequestError(
-            f"{run.folder}: probe.measures: shift needs the optimiser's momentum or moments, "
-            "which checkpoints do not hold\n"
+            f"{run.folder}: probe.measures: shift needs the optimiser's momentum or moments, or "
+            "the evaluations before a plateau, which checkpoints do not hold\n"
             f"  measure along the training instead: lossviz probe {run.config_file}"
         )
     with run.stage("probe", **setup.facts()) as outcome:

@@ -8,8 +8,8 @@ from lossviz.config import read
 from lossviz.errors import RequestError
 
 TRAIN_KEYS = (
-    "steps, batch_size, micro_batch, sync_bn, optimizer, lr, momentum, nesterov, betas, weight_decay, schedule, warmup, "
-    "warmup_lr, eval_every, eval_examples, checkpoint_every, precision, compile, channels_last"
+    "steps, batch_size, micro_batch, sync_bn, optimizer, lr, momentum, nesterov, betas, weight_decay, schedule, "
+    "warmup, warmup_lr, eval_every, eval_examples, checkpoint_every, precision, compile, channels_last"
 )
 DATA = "digits, cifar10, imagefolder, gaussian or own"
 NETWORKS = "vgg, resnet, resnet-imagenet, densenet, linear, torchvision or own"

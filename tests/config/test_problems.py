@@ -76,12 +76,12 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "train",
             "{steps: 1, schedule: cosine}",
-            "4: train.schedule = cosine\n  accepted: a mapping with kind: constant, step or cosine",
+            "4: train.schedule = cosine\n  accepted: a mapping with kind: constant, step, cosine or plateau",
         ),
         (
             "train",
             "{steps: 1, schedule: {kind: cosin}}",
-            "4: train.schedule.kind = cosin\n  accepted: constant, step or cosine",
+            "4: train.schedule.kind = cosin\n  accepted: constant, step, cosine or plateau",
         ),
         # code of one's own
         *[
@@ -179,6 +179,16 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("train", "{steps: 1, nesterov: yes}", "4: train.nesterov = 'yes'\n  accepted: true or false"),
         ("train", "{steps: 1, optimizer: SGD}", "4: train.optimizer = SGD\n  accepted: sgd, adam or adamw"),
         ("train", "{steps: 1, compile: 3}", "4: train.compile = 3\n  accepted: auto, true or false"),
+        (
+            "train",
+            "{steps: 1, warmup_lr: 0.01}",
+            "4: train.warmup_lr = 0.01 needs a warmup of at least 1 step",
+        ),
+        (
+            "train",
+            "{steps: 1, sync_bn: true, compile: true}",
+            "4: train.sync_bn = true does not go with train.compile = true; use auto",
+        ),
         (
             "train",
             "{steps: 1, eval_examples: true}",

@@ -81,6 +81,11 @@ def test_whole_numbers_are_numbers() -> None:
         {"weight_decay": 0},
         {"compile": True, "channels_last": False},
         {"eval_examples": 1},
+        {"eval_examples": "none"},
+        {"micro_batch": 1},
+        {"micro_batch": 1000},
+        {"warmup": 100, "warmup_lr": 0.01},
+        {"schedule": {"kind": "plateau", "patience": 1, "min_delta": 0.0, "gamma": 0.5}},
         {"batch_size": 1},
     ],
 )

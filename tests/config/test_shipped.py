@@ -17,7 +17,8 @@ def test_each_is_read_under_its_own_name(name: str) -> None:
 def test_the_paper_s_figures_are_there() -> None:
     figures = {f"batchnorm-{figure}" for figure in ("fig1", "fig2", "fig3", "fig4", "dln", "lp", "small")}
     surfaces = {f"surface-{what}" for what in ("fig1", "depth", "width", "densenet", "batch-size", "small")}
-    assert {"quickstart", *figures, *surfaces} <= set(shipped_configurations())
+    residual = {f"resnet-{figure}" for figure in ("fig4", "fig4-small", "fig6", "fig6-small")}
+    assert {"quickstart", *figures, *surfaces, *residual} <= set(shipped_configurations())
 
 
 @pytest.mark.parametrize("name", ["fig1", "depth", "width", "densenet", "batch-size"])
@@ -35,6 +36,26 @@ def test_surfaces_are_trained_as_li_et_al_did(name: str) -> None:
         assert config.model.model_dump().get("shortcut", "B") == ("none" if "noshort" in config.variant else "B")
         assert config.surface.x[2] == 51
         assert (config.surface.y is None) == (name == "batch-size")
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "milestones", "steps"),
+    [("fig4", 256, (150_000, 300_000), 600_000), ("fig6", 128, (32_000, 48_000), 64_000)],
+)
+def test_residual_networks_are_trained_as_he_et_al_did(
+    name: str, batch: int, milestones: tuple[int, ...], steps: int
+) -> None:
+    """Sections 3.4 and 4.2; shortcuts A, and a warm-up of the deepest."""
+    for config in read(f"resnet-{name}"):
+        train, (kind, depth) = config.train, config.variant.split("-")
+        assert train is not None
+        assert train.schedule == Step(kind="step", milestones=milestones)
+        assert (train.batch_size, train.steps, train.lr, train.momentum) == (batch, steps, 0.1, 0.9)
+        assert (train.weight_decay, train.nesterov) == (1e-4, False)
+        assert (train.warmup, train.warmup_lr) == ((400, 0.01) if depth == "110" else (0, None))
+        model = config.model.model_dump()
+        assert (model["shortcut"], model["depth"]) == ("A" if kind == "resnet" else "none", int(depth))
+        assert config.data.model_dump()["augment"] == ("he" if name == "fig4" else "crop-flip")
 
 
 def test_names_of_depth_and_width_are_right() -> None:

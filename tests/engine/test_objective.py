@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lossviz.data.minibatches import Minibatch
-from lossviz.engine.objective import Evaluation, Objective, cross_entropy, squared_error
+from lossviz.engine.evaluation import Evaluation
+from lossviz.engine.objective import Objective, cross_entropy, squared_error
 
 EXAMPLES, CLASSES = 23, 4
 

@@ -1,11 +1,13 @@
 """From a configuration to a device, data and a network."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from lossviz.config import read
+from lossviz.data.split import Split
 from lossviz.engine.setup import prepare
 from lossviz.errors import RequestError
 from lossviz.run import run_of
@@ -48,6 +50,16 @@ def test_a_minibatch_cannot_be_larger_than_the_data(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path, data={"examples": "all"}, train={"batch_size": 1438})
     with pytest.raises(RequestError, match=r"train\.batch_size = 1438: there are 1,437 training examples"):
         setup.minibatches()
+
+
+def test_the_network_hears_how_large_the_images_are(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path)
+    assert isinstance(setup.data.train, Split)
+    train = replace(setup.data.train, inputs=setup.data.train.inputs[:, :, :, :16])
+    with pytest.raises(
+        RequestError, match=r"model\.name = vgg: takes images of 32x32, and those of the data are 32x16"
+    ):
+        replace(setup, data=replace(setup.data, train=train)).model()
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:-1", "tpu", "meta", ""])

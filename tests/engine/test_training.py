@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,15 +12,18 @@ from lossviz.engine.checkpoint import load_tensors, save_tensors
 from lossviz.engine.setup import Setup
 from lossviz.engine.train import train
 from lossviz.engine.training import Training
-from lossviz.errors import WorkError
+from lossviz.errors import RequestError, WorkError
 from lossviz.probe.measure import probe_checkpoints, probe_training
 from lossviz.probe.prober import Prober
+from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.signals import Stopped, StopRequest
 from tests.faults import tiny
 from tests.faults.tiny import QUIET, Interrupter
 
 COSINE = {"kind": "cosine"}
+# Two digits of difference never happen, so that every second evaluation is a plateau.
+PLATEAU = {"kind": "plateau", "patience": 2, "min_delta": 100.0, "gamma": 0.5}
 TRAININGS: dict[str, dict[str, Any]] = {
     "sgd": {"train": {"weight_decay": 1e-3}},
     "momentum": {"train": {"momentum": 0.9, "weight_decay": 1e-3}, "data": {"augment": "crop-flip"}},
@@ -31,6 +35,9 @@ TRAININGS: dict[str, dict[str, Any]] = {
         "model": {"norm": "noisy-batch"},
     },
     "steps": {"train": {"schedule": {"kind": "step", "milestones": [5, 9]}}, "model": {"norm": "batch"}},
+    "plateau": {"train": {"schedule": PLATEAU, "eval_every": 2, "momentum": 0.9}},
+    "pieces": {"train": {"micro_batch": 3}, "model": {"norm": "noisy-batch"}, "data": {"augment": "crop-flip"}},
+    "he": {"train": {"warmup": 3, "warmup_lr": 0.01, "eval_examples": "none", "precision": "bfloat16"}},
 }
 
 
@@ -80,6 +87,32 @@ def test_updates_are_those_of_torch(tmp_path: Path) -> None:
     saved = load_tensors(setup.run.checkpoint_file(12))
     for name, value in model.state_dict().items():
         torch.testing.assert_close(saved[name], value, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_mixed_precision_is_close_and_on_record(tmp_path: Path) -> None:
+    """bfloat16 has 8 bits; weights stay in float32."""
+    mixed, plain = tiny.setup(tmp_path, "mixed", train={"precision": "bfloat16"}), tiny.setup(tmp_path, "plain")
+    for setup in (mixed, plain):
+        train(setup, QUIET, StopRequest())
+    assert mixed.run.record()["train"]["compute"]["precision"] == "bfloat16"
+    assert {tensor.dtype for tensor in load_tensors(mixed.run.checkpoint_file(12)).values()} == {torch.float32}
+    found, exact = (load_results(setup.run.train_file)["loss"].values for setup in (mixed, plain))
+    assert not np.array_equal(found, exact)
+    np.testing.assert_allclose(found, exact, rtol=2**-6)
+
+
+def test_nothing_is_said_of_a_training_set_that_is_not_evaluated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup = tiny.setup(tmp_path, train={"eval_examples": "none"})
+    train(setup, Report(), StopRequest())
+    whole = tiny.setup(tmp_path, "whole")
+    train(whole, QUIET, StopRequest())
+    curves, more = load_results(setup.run.train_file), load_results(whole.run.train_file)
+    assert set(more.variables) - set(curves.variables) == {"train_loss", "train_error"}
+    assert curves["val_loss"].equals(more["val_loss"])
+    assert "trained (12 steps), error " in (said := capsys.readouterr().out)
+    assert "training set" not in said
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "noisy-batch"])
@@ -166,6 +199,23 @@ def test_a_stopped_replay_misses_no_step_that_is_asked_for_later(tmp_path: Path,
     found, expected = load_results(later.run.probe_file), load_results(whole.run.probe_file)
     assert set(range(0, 13, every)) <= set(found["step"].values.tolist())
     assert found.identical(expected.sel(step=found["step"].values).assign_attrs(found.attrs))
+
+
+def test_a_plateau_is_replayed(tmp_path: Path) -> None:
+    """The learning rate behind `shift` comes from evaluations, which a replay does not repeat."""
+    sections: dict[str, Any] = {
+        "train": {"schedule": PLATEAU, "eval_every": 2},
+        "probe": {"measures": ["shift"], "layers": [2]},
+    }
+    online, replayed = (tiny.setup(tmp_path, out, **sections) for out in ("online", "replayed"))
+    probe_training(online, QUIET, StopRequest())
+    train(replayed, QUIET, StopRequest())
+    probe_training(replayed, QUIET, StopRequest())
+    assert tiny.everything(online.run) == tiny.everything(replayed.run)
+    rates = load_results(online.run.train_file)["lr"].values
+    assert rates == pytest.approx([0.05] * 4 + [0.025] * 4 + [0.0125] * 4)  # evaluated before steps 0, 2, 4, ...
+    with pytest.raises(RequestError, match="evaluations before a plateau"):
+        probe_checkpoints(online, QUIET, StopRequest())
 
 
 def test_a_stopped_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -1,0 +1,162 @@
+"""The processes of one training: sums over them, and decisions that all of them take alike."""
+
+import hashlib
+import json
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, distributed
+
+from lossviz.data.split import Split
+from lossviz.data.streamed import StreamedSplit
+from lossviz.engine.ranks import Ranks
+from lossviz.errors import RequestError, WorkError
+
+
+class Group:
+    """The processes that train together; whatever one of them calls, the others call too, in the same order.
+
+    One process alone waits for nobody, and gets back what it gave, bit for bit.
+
+    Args:
+        ranks: which of them this one is; alone unless given.
+    """
+
+    def __init__(self, ranks: Ranks | None = None) -> None:
+        self.ranks = ranks or Ranks()
+
+    @property
+    def first(self) -> bool:
+        """Whether this process speaks and writes for all."""
+        return self.ranks.first
+
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others."""
+        return self.ranks.alone
+
+    def total(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Each tensor summed over the processes, the same to the last bit in all of them; one message for all.
+
+        Raises:
+            WorkError: another process has ended; so for all methods that wait for the others.
+        """
+        if self.alone:
+            return list(tensors)
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        with _waiting():
+            distributed.all_reduce(flat)
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        # In the memory layout of each: an optimiser is slower where a gradient lies otherwise than its parameter.
+        return [
+            torch.empty_like(tensor).copy_(part.view(tensor.shape)) for tensor, part in zip(tensors, parts, strict=True)
+        ]
+
+    def mean(self, values: Sequence[float], examples: int) -> list[float]:
+        """The mean over all examples from the means over those of each process; 0 examples say nothing."""
+        if self.alone:
+            return list(values)
+        sums = [value * examples for value in values] if examples else [0.0] * len(values)
+        (total,) = self.total([torch.tensor([*sums, examples], dtype=torch.float64)])
+        return (total[:-1] / total[-1]).tolist()
+
+    def largest(self, *numbers: int) -> list[int]:
+        """The largest of each number."""
+        if self.alone:
+            return list(numbers)
+        found = torch.tensor(numbers)
+        with _waiting():
+            distributed.all_reduce(found, distributed.ReduceOp.MAX)
+        return found.tolist()
+
+    def copy_from_first(self, tensors: Sequence[Tensor]) -> None:
+        """Give all processes what the first one has, in place."""
+        if not self.alone:
+            for tensor in tensors:
+                with _waiting():
+                    distributed.broadcast(tensor, 0)
+
+    def share(self, split: Split | StreamedSplit) -> Split | StreamedSplit:
+        """The examples that are this process's to evaluate: contiguous, and together all of them once."""
+        if self.alone:
+            return split
+        rank, world, count = self.ranks.rank, self.ranks.world, len(split)
+        rows = torch.arange(rank * count // world, (rank + 1) * count // world, device=split.targets.device)
+        return split.take(rows)
+
+    def refuse_differences(self, facts: Mapping[str, object]) -> None:
+        """See that all processes have the same.
+
+        Raises:
+            RequestError: they do not; names what differs.
+        """
+        numbers = [_number(value) for value in facts.values()]
+        highest, lowest = self.largest(*numbers), self.largest(*(-number for number in numbers))
+        differing = [name for name, high, low in zip(facts, highest, lowest, strict=True) if high != -low]
+        if differing:
+            raise RequestError(
+                f"the processes do not fit together: they have different {', '.join(differing)}\n"
+                "  start the same command with the same files on all machines, in a folder that all of them share"
+            )
+
+    def refuse_one_device_for_two(self, device: torch.device) -> None:
+        """See that each process has a CUDA device of its own.
+
+        Raises:
+            RequestError: two of them have the same.
+        """
+        own = _number([socket.gethostname(), str(device)])
+        devices = self.largest(*(own if rank == self.ranks.rank else 0 for rank in range(self.ranks.world)))
+        if len(set(devices)) < len(devices):
+            raise RequestError(
+                f"several processes have one device; {socket.gethostname()} has {torch.cuda.device_count()} for CUDA\n"
+                "  give torchrun as many --nproc-per-node, and lossviz --device auto or cuda"
+            )
+
+
+@contextmanager
+def joined(ranks: Ranks, device: torch.device, purpose: str) -> Iterator[Group]:
+    """The processes that torchrun started, connected: by NCCL between CUDA devices, by gloo between CPUs.
+
+    Raises:
+        RequestError: two processes have the same CUDA device.
+    """
+    if ranks.alone:
+        yield Group()
+        return
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.set_device(device)
+    with _waiting():
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            store=ranks.store(purpose),
+            rank=ranks.rank,
+            world_size=ranks.world,
+        )
+    try:
+        group = Group(ranks)
+        if cuda:
+            group.refuse_one_device_for_two(device)
+        yield group
+    finally:
+        distributed.destroy_process_group()
+
+
+def _number(fact: object) -> int:
+    """A whole number that stands for a fact."""
+    return int.from_bytes(hashlib.sha256(json.dumps(fact, sort_keys=True).encode()).digest()[:7], "big")
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).split(". ")[0].split("\n")[0]
+        raise WorkError(
+            f"another of the processes has ended, or cannot be reached: {reason}\n"
+            "  its own error says why; the same command goes on from what was saved, with any number of processes"
+        ) from error
