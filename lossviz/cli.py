@@ -170,7 +170,7 @@ def plot(
         typer.Option(
             "--figure",
             metavar="NAME",
-            help="Draw only training, landscape, activations, moments, shift, sharpness, surface, seeds, convexity or "
+            help="Draw only training, residual (with a table of errors), landscape, activations, moments, shift, sharpness, surface, seeds, convexity or "
             "trajectory; or difference, of two planes, the second minus the first. Repeatable.",
         ),
     ] = None,
@@ -200,7 +200,7 @@ def plot(
         typer.Option(metavar="LOW HIGH", help="Clip the losses of surfaces, in the figures only."),
     ] = None,
     reference: Annotated[
-        bool, typer.Option("--reference", help="Overlay curves of Santurkar et al. 2018 on the runs that they fit.")
+        bool, typer.Option("--reference", help="Overlay the published curves (Santurkar et al. 2018, He et al. 2015) on the runs that they fit.")
     ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -217,6 +217,8 @@ def plot(
         paths = draw(runs, figures=figures or (), formats=formats or ("png",), folder=out, options=options)
         if not quiet:
             typer.echo("\n".join(str(path) for path in paths))
+            for table in (path for path in paths if path.suffix == ".md"):
+                typer.echo(f"\n{table.read_text(encoding='utf-8')}", nl=False)
 
 
 def main() -> None:

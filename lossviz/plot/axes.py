@@ -74,6 +74,14 @@ def mark_not_finite(ax: Axes, x: NDArray[Any], look: Look) -> None:
         ax.plot(x, height, **_mark(look.colour), transform=ax.get_xaxis_transform(), label=_NOT_FINITE)
 
 
+def mark_divergence(ax: Axes, each: Series, x: NDArray[Any], values: Floats) -> None:
+    """Mark the last finite value of a run whose training diverged."""
+    last = np.flatnonzero(np.isfinite(values))[-1:]
+    if "diverged_at" in each.results.attrs and len(last):
+        style: dict[str, Any] = {"marker": "X", "markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.5}
+        ax.plot(x[last], values[last], **style, color=each.look.colour, zorder=5, label="diverged")
+
+
 def mark_beside(ax: Axes, y: float, look: Look) -> None:
     """Mark a height at which not all values are finite, on the right edge."""
     ax.plot([1], [y], **_mark(look.colour), transform=ax.get_yaxis_transform(), label=_NOT_FINITE)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lossviz.errors import RequestError
 from lossviz.files import atomic_write
 from lossviz.plot import style
-from lossviz.plot.drawings import FIGURES, default_figures
+from lossviz.plot.drawings import FIGURES, default_figures, residual_tables
 from lossviz.plot.exports import EXPORTS, exported
 from lossviz.plot.missing import missing_results
 from lossviz.plot.options import DEFAULT, Options
@@ -63,7 +63,7 @@ def draw(
 
 
 def _images(shown: Sequence[Shown], figures: Sequence[str], kinds: Sequence[str], options: Options) -> dict[str, bytes]:
-    there = {name: FIGURES[name](shown, options) for name in figures or default_figures(options)}
+    there = {name: FIGURES[name](shown, options) for name in figures or default_figures(shown, options)}
     missing = [name for name, drawings in there.items() if not drawings]
     if missing and (figures or len(missing) == len(there)):
         raise RequestError(missing_results(missing, [each.run for each in shown]))
@@ -71,7 +71,9 @@ def _images(shown: Sequence[Shown], figures: Sequence[str], kinds: Sequence[str]
         drawn = {stem: make() for drawings in there.values() for stem, make in drawings.items()}
         if options.reference and not any(map(shows_published, drawn.values())):
             raise RequestError(f"no published curve is the counterpart of what is drawn; there are\n  {NEEDED}")
-        return {f"{stem}.{kind}": _rendered(figure, kind) for stem, figure in drawn.items() for kind in kinds}
+        images = {f"{stem}.{kind}": _rendered(figure, kind) for stem, figure in drawn.items() for kind in kinds}
+    tables = residual_tables(shown) if there.get("residual") else {}
+    return images | {f"{stem}.md": table.encode() for stem, table in tables.items()}
 
 
 def _exports(

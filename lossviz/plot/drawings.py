@@ -6,7 +6,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from lossviz.plot import activations, landscape, moments, probed, sharpness, shift, training
+from lossviz.plot import activations, landscape, moments, probed, residual, residual_table, sharpness, shift, training
+from lossviz.plot.networks import Network, compares, networks
 from lossviz.plot.options import Options
 from lossviz.plot.reference import published
 from lossviz.plot.series import Series, Shown
@@ -22,6 +23,21 @@ def _training(runs: Sequence[Shown], options: Options) -> Drawings:
             curves = published("training", each.run.config()) if options.reference else {}
             series.append(Series(each.label, each.look, results, training.note(results), curves))
     return {"training": partial(training.figure, series, log=options.log)} if series else {}
+
+
+def _residual(runs: Sequence[Shown], options: Options) -> Drawings:
+    return {stem: partial(residual.figure, members) for stem, members in _families(runs, options.reference).items()}
+
+
+def residual_tables(runs: Sequence[Shown]) -> dict[str, str]:
+    """The numbers beside the figure `residual`, as Markdown, by file name without its ending."""
+    return {f"{stem}-table": residual_table.table(members) for stem, members in _families(runs).items()}
+
+
+def _families(runs: Sequence[Shown], reference: bool = False) -> dict[str, list[Network]]:
+    """The networks of each figure: those of ImageNet and of small images have no axis in common."""
+    found = networks(runs, reference)
+    return {"residual" if len(found) == 1 else f"residual-{name}": members for name, members in found.items()}
 
 
 def _landscape(runs: Sequence[Shown], options: Options) -> Drawings:
@@ -51,6 +67,7 @@ def _sharpness(runs: Sequence[Shown], options: Options) -> Drawings:
 
 FIGURES: dict[str, Callable[[Sequence[Shown], Options], Drawings]] = {
     "training": _training,
+    "residual": _residual,
     "landscape": _landscape,
     "activations": _activations,
     "moments": _moments,
@@ -60,9 +77,10 @@ FIGURES: dict[str, Callable[[Sequence[Shown], Options], Drawings]] = {
 }
 
 
-def default_figures(options: Options) -> list[str]:
-    """What is drawn when no figure is named: all there is, or what named scans make."""
-    return [name for name in (SURFACE_FIGURES if options.scans else FIGURES) if name not in ON_REQUEST]
+def default_figures(runs: Sequence[Shown], options: Options) -> list[str]:
+    """What is drawn when no figure is named: all there is to say of the runs, or what named scans make."""
+    left_out = ON_REQUEST if compares(runs) else (*ON_REQUEST, "residual")
+    return [name for name in (SURFACE_FIGURES if options.scans else FIGURES) if name not in left_out]
 
 
 def _probed(runs: Sequence[Shown], quantity: str, options: Options) -> list[Series]:

@@ -41,6 +41,8 @@ def missing_results(figures: Sequence[str], runs: Sequence[Run]) -> str:
     for name in figures:
         if name == "training":
             lack = _lack("train.nc", [f"train {run.config_file}{_out(run)}" for run in runs])
+        elif name == "residual":
+            lack = _lack("train.nc of a network of model.name resnet or resnet-imagenet", ["train resnet-fig6-small"])
         elif name == "surface" or (name in _SCANS and not any(run.surface_files for run in runs)):
             lack = _lack("surface-*.nc", [f"surface {place}" for place in places])
         elif name in _SCANS:

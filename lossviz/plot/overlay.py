@@ -11,19 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lossviz.plot.axes import Floats
+from lossviz.plot.he import HE
 from lossviz.plot.reference import SANTURKAR, Published
 from lossviz.plot.series import Series
 from lossviz.plot.style import KEY, Look
 
 _LINE: dict[str, Any] = {"linestyle": (0, (1, 1)), "linewidth": 0.8}
+_SOURCES = (SANTURKAR, HE)
 
 
-def draw_published(ax: Axes, look: Look, curve: Published | None) -> None:
+def draw_published(ax: Axes, look: Look, curve: Published | None, width: float = 0.8) -> None:
     """Draw the published counterpart of what a run shows here, where there is one."""
     if curve is not None:
         colour = tuple((np.array(to_rgb(look.colour)) + to_rgb(KEY)) / 2)
         for edge in curve.edges:
-            ax.plot(curve.step, edge, **_LINE, color=colour, zorder=1.9, label=SANTURKAR)
+            ax.plot(curve.step, edge, **_LINE | {"linewidth": width}, color=colour, zorder=1.9, label=curve.source)
 
 
 def published_values(series: Sequence[Series], quantity: str) -> list[Floats]:
@@ -35,9 +37,10 @@ def published_values(series: Sequence[Series], quantity: str) -> list[Floats]:
 
 def shows_published(figure: Figure) -> bool:
     """Whether a figure has a published curve."""
-    return any(line.get_label() == SANTURKAR for ax in figure.axes for line in ax.lines)
+    return bool(published_key(figure))
 
 
 def published_key(figure: Figure, remark: str = "") -> dict[str, Artist]:
     """The entry of the published curves in a key, where there are any."""
-    return {SANTURKAR + remark: Line2D([], [], **_LINE, color=KEY)} if shows_published(figure) else {}
+    drawn = {line.get_label() for ax in figure.axes for line in ax.lines}
+    return {source + remark: Line2D([], [], **_LINE, color=KEY) for source in _SOURCES if source in drawn}

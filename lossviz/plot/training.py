@@ -1,6 +1,7 @@
 """The figure `training`: accuracy of the minibatches, error and loss of both splits, against the step."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lossviz.plot.axes import (
-    Floats,
     finite,
     key_below,
     legend_above,
+    mark_divergence,
     mark_not_finite,
     not_finite_key,
     panel_titles,
@@ -57,7 +58,9 @@ def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
         _draw_splits(loss, each, "loss")
         draw_published(accuracy, each.look, _averaged(each.published.get("accuracy"), window))
         draw_published(error, each.look, each.published.get("val_error"))
-    losses = [each.results[name].values for each in series for name in ("train_loss", "val_loss") if name in each.results]
+    losses = [
+        each.results[name].values for each in series for name in ("train_loss", "val_loss") if name in each.results
+    ]
     scale_axis(loss, finite(losses), log is not False)
     for ax, label in ((accuracy, "accuracy (%)"), (error, "error (%)"), (loss, "loss (nats)")):
         ax.set(xlabel="step", ylabel=label, xlim=(-0.02 * steps, 1.02 * steps))
@@ -78,7 +81,8 @@ def _averaged(curve: Published | None, window: int) -> Published | None:
     points = round((last - first) / np.median(np.diff(curve.step))) + 1
     even = np.linspace(first, last, points)
     per_window = max(1, round(window * (points - 1) / (last - first)))
-    return Published(even, tuple(running_mean(np.interp(even, curve.step, edge), per_window) for edge in curve.edges))
+    edges = tuple(running_mean(np.interp(even, curve.step, edge), per_window) for edge in curve.edges)
+    return replace(curve, step=even, edges=edges)
 
 
 def _draw_minibatches(ax: Axes, each: Series, window: int) -> None:
@@ -89,7 +93,7 @@ def _draw_minibatches(ax: Axes, each: Series, window: int) -> None:
     curve = running_mean(values, window) if len(values) else values
     ax.plot(step, curve, color=look.colour, linestyle=look.line, linewidth=1.2, label=each.label)
     mark_not_finite(ax, step[~np.isfinite(values)], look)
-    _mark_divergence(ax, each, step, curve)
+    mark_divergence(ax, each, step, curve)
 
 
 def _draw_splits(ax: Axes, each: Series, quantity: str) -> None:
@@ -103,14 +107,7 @@ def _draw_splits(ax: Axes, each: Series, quantity: str) -> None:
         style: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "linewidth": width}
         ax.plot(step, values, **style, marker=marker, markersize=size, label=f"{each.label} {split}")
         mark_not_finite(ax, step[~np.isfinite(values)], look)
-        _mark_divergence(ax, each, step, values)
-
-
-def _mark_divergence(ax: Axes, each: Series, step: Floats, values: Floats) -> None:
-    last = np.flatnonzero(np.isfinite(values))[-1:]
-    if "diverged_at" in each.results.attrs and len(last):
-        style: dict[str, Any] = {"marker": "X", "markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.5}
-        ax.plot(step[last], values[last], **style, color=each.look.colour, zorder=5, label="diverged")
+        mark_divergence(ax, each, step, values)
 
 
 def _handle(each: Series) -> Artist:

@@ -27,10 +27,13 @@ def project(
         state: theta_c, by name.
 
     Returns:
-        The place by axis, in units of the directions, and the distance.
+        The place by axis, in units of the directions, and the distance; NaN of a network or directions that are
+        not finite.
     """
     vectors = [parameters_of(coordinates, vector) for vector in directions.values()]
     gram = np.array([[float(dot(first, second)) for second in vectors] for first in vectors])
+    if not (np.isfinite(gram).all() and _finite(theta)):
+        return dict.fromkeys(directions, float("nan")), float("nan")
     # In units of the directions' own lengths, so that a long one beside a short one costs no digits.
     scale = np.array([square**-0.5 if square > 0 else 0.0 for square in np.diag(gram)])
     along = torch.zeros(len(vectors), dtype=torch.float64, device=theta[0].device)
@@ -50,3 +53,7 @@ def _away(coordinates: Sequence[Coordinate], theta: Vector, state: Mapping[str, 
     for each, here in zip(coordinates, theta, strict=True):
         if each.kind != "statistic":
             yield state[each.name].to(here).double() - here.double()
+
+
+def _finite(vector: Vector) -> bool:
+    return all(bool(part.isfinite().all()) for part in vector)

@@ -129,8 +129,8 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "loss",
             "{name: squared-error}",
-            "5: loss.name = squared-error does not fit data.name = digits; cross-entropy goes with classes, squared-error "
-            "with vectors",
+            "5: loss.name = squared-error does not fit data.name = digits; cross-entropy goes with classes, "
+            "squared-error with vectors",
         ),
         # missing keys, sections without a value
         ("train", "{}", "4: train.steps is missing\n  accepted: a whole number of at least 1"),
@@ -236,12 +236,13 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "surface",
             "{x: [-1, 1]}",
             "5: surface.x = [-1, 1] is too short\n"
-            "  accepted: a list [a number, a number, a whole number of at least 2]",
+            "  accepted: a list [auto or a number, auto or a number, a whole number of at least 2]",
         ),
         (
             "surface",
             "{y: [-1, 1, 2, 3]}",
-            "5: surface.y = [-1, 1, 2, 3]\n  accepted: a list [a number, a number, a whole number of at least 2]",
+            "5: surface.y = [-1, 1, 2, 3]\n"
+            "  accepted: a list [auto or a number, auto or a number, a whole number of at least 2]",
         ),
         ("surface", "{y: [-1, 1, 1]}", "5: surface.y[2] = 1\n  accepted: a whole number of at least 2"),
         (

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from lossviz.config import Config, read
+from lossviz.config.directions import Gradient, Hessian, Pca, Random, Toward
 from lossviz.config.model import Densenet, ImagenetResnet, Noise, Resnet, Torchvision, Vgg
 from lossviz.config.reference import reference
-from lossviz.config.surface import Directions
+from lossviz.config.surface import Statistics, Surface, SurfaceData
 from lossviz.config.train import Plateau, Step, Train
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -20,7 +21,11 @@ def test_the_page_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [Config, Vgg, Resnet, ImagenetResnet, Densenet, Torchvision, Noise, Train, Step, Plateau, Directions]
+    "model",
+    [
+        *(Config, Vgg, Resnet, ImagenetResnet, Densenet, Torchvision, Noise, Train, Step, Plateau),
+        *(Surface, SurfaceData, Statistics, Random, Toward, Pca, Hessian, Gradient),
+    ],
 )
 def test_every_key_has_a_row(model: type[Config]) -> None:
     page = reference()

@@ -48,11 +48,12 @@ def test_what_is_left_out() -> None:
         "channel": "drawn",
         "sharpness": {"eigenvalues": 1, "examples": "minibatch"},
     }
-    assert (made["surface"]["x"], made["surface"]["y"]) == ([-1.0, 1.0, 51], None)
+    assert (made["surface"]["x"], made["surface"]["y"]) == (["auto", "auto", 51], None)
     assert made["surface"]["directions"] == {
         "kind": "random",
         "normalize": "filter",
         "ignore": ["bias", "norm"],
+        "parameters": {"include": ["."], "exclude": []},
         "seed": 123,
     }
 

@@ -68,7 +68,7 @@ def test_the_style_does_not_leak_nor_give_way(complete: list[Run], tmp_path: Pat
     [
         (
             {"figures": ["training", "paths"]},
-            "no figure paths\n  figures: training, landscape, activations, moments, shift, sharpness, "
+            "no figure paths\n  figures: training, residual, landscape, activations, moments, shift, sharpness, "
             "surface, difference, seeds, convexity, trajectory",
         ),
         ({"formats": ["jpg"]}, "no format jpg\n  formats: png, pdf, svg"),

@@ -1,0 +1,92 @@
+"""The table beside the figure `residual`: the errors that trainings ended with, and the published ones."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lossviz.plot.he import he_final
+from lossviz.plot.networks import Network
+from lossviz.plot.residual import window
+from lossviz.plot.smooth import finite_mean
+from lossviz.plot.training import note
+
+_ABSENT = "–"
+_TEXT_COLUMNS = 2
+# What there is of `he_final`, by the data that the run has in common with the paper.
+_PUBLISHED: dict[str, dict[str, str]] = {
+    "imagefolder": {
+        "training": "Figure 4, training",
+        "validation": "Figure 4, centre crop",
+        "table": "Tables 2 and 3, 10 crops",
+    },
+    "cifar10": {
+        "training": "Figure 6, training",
+        "validation": "Figure 6, test",
+        "table": "Table 6, test",
+        "reproduction": "akamaster, best",
+    },
+}
+
+
+def table(networks: Sequence[Network]) -> str:
+    """The last and the best errors of every network in %, as Markdown.
+
+    The training error is the mean over the last `window` minibatches, the validation error that of the last
+    evaluation. Columns of published numbers are there where a run is the counterpart of a published one.
+    """
+    mean_over = window(networks)
+    finals = [he_final(each.config) for each in networks]
+    names = {key: name for each in networks for key, name in _PUBLISHED.get(each.config.data.name, {}).items()}
+    names = {key: name for key, name in names.items() if any(final.get(key) for final in finals)}
+    head = ["network", "run", "iterations", "training error", "validation error", "best", "at", *names.values()]
+    rows = [
+        [*_measured(each, mean_over), *(final.get(key) or _ABSENT for key in names)]
+        for each, final in zip(networks, finals, strict=True)
+    ]
+    return _markdown(head, rows) + "\n" + _remarks(mean_over, names)
+
+
+def _measured(each: Network, mean_over: int) -> list[str]:
+    results = each.series.results
+    done, validation = results.sizes["step"], results.val_error.values
+    known = np.isfinite(validation).any()
+    best = int(np.nanargmin(np.where(np.isfinite(validation), validation, np.nan))) if known else 0
+    return [
+        each.series.label,
+        each.run,
+        note(results) or f"{done:,}",
+        _error(finite_mean(each.errors.values[-mean_over:])),
+        _error(validation[-1]) if len(validation) else _ABSENT,
+        _error(validation[best]) if known else _ABSENT,
+        f"{int(results.eval_step[best]):,}" if known else _ABSENT,
+    ]
+
+
+def _error(percent: float) -> str:
+    return f"{percent:.2f}" if np.isfinite(percent) else _ABSENT
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        left = [cell.ljust(width) for cell, width in zip(cells[:_TEXT_COLUMNS], widths, strict=False)]
+        right = [cell.rjust(width) for cell, width in zip(cells[_TEXT_COLUMNS:], widths[_TEXT_COLUMNS:], strict=True)]
+        return f"| {' | '.join([*left, *right])} |\n"
+
+    rule = ["-" * width for width in widths[:_TEXT_COLUMNS]]
+    rule += ["-" * (width - 1) + ":" for width in widths[_TEXT_COLUMNS:]]
+    return "".join(map(line, [head, rule, *rows]))
+
+
+def _remarks(mean_over: int, names: Mapping[str, str]) -> str:
+    of_minibatches = f"mean over the last {mean_over:,} of them" if mean_over > 1 else "the last one"
+    text = (
+        f"Errors in %. Training: of the minibatches as they were trained on, augmented; {of_minibatches}.\n"
+        "Validation: the last evaluation, and the best one with its iteration.\n"
+    )
+    if names:
+        text += "Figures and tables: He et al. 2015 (arXiv:1512.03385); those of figures are read off its curves.\n"
+    if "reproduction" in names:
+        text += "akamaster: best epoch, github.com/akamaster/pytorch_resnet_cifar10.\n"
+    return text
