@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
+from benchmarks.decoding import decoding
 from benchmarks.pairs import paired, seconds
 from benchmarks.scanning import scan_pair, sharing
 from lossviz.config.model import Model, Resnet, Vgg
@@ -165,6 +166,7 @@ ROWS = {
     "scan a small network": (small_scan, 5.0),
     "scan ResNet-56, compiled": (large_scan, 2.2),
     "two processes, against two threads": (sharing, 0.95),
+    "decode photographs, against a DataLoader": (decoding, 0.9),
     "probe, against bare passes": (probing, 1 / 1.05),
     "noisy BatchNorm, against BatchNorm": (noise, 1 / 1.7),
 }

@@ -170,8 +170,9 @@ def plot(
         typer.Option(
             "--figure",
             metavar="NAME",
-            help="Draw only training, residual (with a table of errors), landscape, activations, moments, shift, sharpness, surface, seeds, convexity or "
-            "trajectory; or difference, of two planes, the second minus the first. Repeatable.",
+            help="Draw only training, residual (plain beside residual networks, with a table of their errors), "
+            "landscape, activations, moments, shift, sharpness, surface, seeds, convexity or trajectory; or "
+            "difference, of two planes, the second minus the first. Repeatable.",
         ),
     ] = None,
     formats: Annotated[
@@ -200,7 +201,11 @@ def plot(
         typer.Option(metavar="LOW HIGH", help="Clip the losses of surfaces, in the figures only."),
     ] = None,
     reference: Annotated[
-        bool, typer.Option("--reference", help="Overlay the published curves (Santurkar et al. 2018, He et al. 2015) on the runs that they fit.")
+        bool,
+        typer.Option(
+            "--reference",
+            help="Overlay the published curves (Santurkar et al. 2018, He et al. 2015) on the runs that they fit.",
+        ),
     ] = False,
     quiet: Quiet = False,
     debug: Debug = False,

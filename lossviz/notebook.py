@@ -8,6 +8,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from lossviz.config.directions import Random
+from lossviz.engine.backend import full_precision
 from lossviz.engine.evaluation import PerExample
 from lossviz.engine.objective import Objective, cross_entropy
 from lossviz.engine.point import undisturbed
@@ -59,7 +60,7 @@ def loss_surface(
         >>> surface = loss_surface(torch.nn.Linear(2, 3), [(torch.randn(8, 2), torch.arange(8) % 3)], x=(-1, 1, 5))
         >>> surface.loss.plot()  # doctest: +SKIP
     """
-    _refuse(batches, x, y)
+    _refuse(model, batches, x, y)
     objective, coordinates = Objective(model, _checked(loss)), moving(model, statistics=False)
     axes = ("x",) if y is None else ("x", "y")
     if isinstance(directions, Random):
@@ -77,7 +78,7 @@ def loss_surface(
         return ((inputs.to(objective.device, copy=True), targets.to(objective.device)) for inputs, targets in batches)
 
     # A DataLoader draws a number whenever it starts, even where it does not shuffle.
-    with undisturbed(model) as theta, torch.random.fork_rng(devices=[]):
+    with undisturbed(model) as theta, torch.random.fork_rng(devices=[]), full_precision():
         model.eval()
         if batch_norm == "batch":
             mode = by_batch(objective)
@@ -91,7 +92,9 @@ def loss_surface(
     return grid.dataset({"title": "loss surface", **record.of_directions(coordinates, vectors)}).drop_vars("penalty")
 
 
-def _refuse(batches: object, x: Range, y: Range | None) -> None:
+def _refuse(model: nn.Module, batches: object, x: Range, y: Range | None) -> None:
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RequestError("model: no parameter is trainable, so none would move\n  model.requires_grad_(True)")
     if isinstance(batches, Iterator):
         raise RequestError("batches: can be gone through only once\n  accepted: a list, or a DataLoader")
     for name, axis in (("x", x), ("y", y)):

@@ -92,9 +92,9 @@ def read_official_directions(path: Path) -> dict[str, list[np.ndarray]]:
     with _opened(path) as file:
         for axis in ("x", "y"):
             group = file.get(f"{axis}direction")
-            if isinstance(group, h5py.Group) and len(group):
+            if isinstance(group, h5py.Group) and len(group) and _is_inside(file, f"{axis}direction"):
                 names = [str(place) for place in range(len(group))]
-                if set(names) != set(group):
+                if set(names) != set(group) or not all(_is_inside(group, name) for name in names):
                     raise RequestError(f"{shown(path)}: {axis}direction holds {', '.join(group)}, not 0, 1, 2, ...")
                 axes[axis] = [np.asarray(group[name]) for name in names]
     if "x" not in axes:
@@ -179,8 +179,16 @@ def _datasets(path: Path) -> dict[str, Floats]:
         return {
             name: np.asarray(item, dtype=float)
             for name, item in file.items()
-            if name in known and isinstance(item, h5py.Dataset)
+            if name in known and isinstance(item, h5py.Dataset) and _is_inside(file, name)
         }
+
+
+def _is_inside(group: h5py.Group, name: str) -> bool:
+    """Whether a dataset holds its own data: links and external storage would read other files of the computer."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        return False
+    item = group[name]
+    return not (isinstance(item, h5py.Dataset) and (item.external or item.is_virtual))
 
 
 def _opened(path: Path) -> h5py.File:

@@ -13,6 +13,7 @@ from lossviz.models.build import count_parameters
 from lossviz.models.layers import pick
 from lossviz.probe.measure import probe_steps
 from lossviz.progress import duration
+from lossviz.results import load_results
 from lossviz.surface.checkpoints import scanned_checkpoint
 from lossviz.surface.estimate import seconds_of_scan
 
@@ -75,8 +76,12 @@ def surface(setup: Setup) -> list[str]:
 
 def surface_time(setup: Setup) -> list[str]:
     """How long a scan will take, from a few points that are computed for it."""
-    seconds, why = seconds_of_scan(setup, _points(setup))
-    return [f"about {duration(seconds)} on this device, by a few points that were computed ({why})"]
+    file = setup.run.surface_file(setup.config.surface.name)
+    known = int((load_results(file).status != 0).sum()) if file.exists() else 0
+    left = max(0, _points(setup) - known)
+    seconds, why = seconds_of_scan(setup, left)
+    there = f" for the {left:,} that are left" if known else ""
+    return [f"about {duration(seconds)}{there} on this device, by a few points that were computed ({why})"]
 
 
 def _points(setup: Setup) -> int:

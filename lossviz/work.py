@@ -9,6 +9,7 @@ from lossviz import plan
 from lossviz.allowed import NOBODY, Allowed
 from lossviz.config import Config
 from lossviz.config.data import Cifar10
+from lossviz.config.train import Precision
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.ranks import Ranks, ranks
 from lossviz.engine.setup import Setup, prepare
@@ -44,6 +45,7 @@ class Command:
         action: does it.
         files: what it leaves, and --fresh discards.
         shared: whether several processes can do it together.
+        precision: in which it computes; auto is the training's.
         measured: what it would take, found out by beginning it; for --dry-run.
     """
 
@@ -52,6 +54,7 @@ class Command:
     files: Callable[[Run, Config], list[Path]]
     shared: bool = False
     measured: Callable[[Setup], list[str]] = lambda _: []
+    precision: Callable[[Config], Precision] = lambda _: "auto"
 
 
 def train(jobs: Jobs, options: Options) -> None:
@@ -68,7 +71,15 @@ def probe(jobs: Jobs, options: Options, at_checkpoints: bool) -> None:
 
 def surface(jobs: Jobs, options: Options) -> None:
     """`lossviz surface`."""
-    _each(jobs, options, Command(plan.surface, scan_variant, _scan_files, shared=True, measured=plan.surface_time))
+    command = Command(
+        plan.surface,
+        scan_variant,
+        _scan_files,
+        shared=True,
+        measured=plan.surface_time,
+        precision=lambda config: config.surface.precision,
+    )
+    _each(jobs, options, command)
 
 
 def _scan_files(run: Run, config: Config) -> list[Path]:
@@ -89,7 +100,9 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
     said = None
     for run, config in jobs:
         with explained(), _memory(run):
-            setup = prepare(_offline(config) if options.dry_run else config, run, options.device, options.allowed)
+            complete = _offline(config) if options.dry_run else config
+            precision = command.precision(config)
+            setup = prepare(complete, run, options.device, options.allowed, precision=precision)
             lines = command.planned(setup)  # refuses before anything is touched
             if said != setup.backend:
                 report.say(setup.backend.line())

@@ -74,7 +74,7 @@ class Pca(Selection):
 
 
 class Hessian(Selection):
-    """Eigenvectors of the Hessian of the mean loss at the checkpoint: unit vectors, never rescaled."""
+    """Eigenvectors of the Hessian of the mean loss at the checkpoint, in eval mode: unit vectors, never rescaled."""
 
     kind: Literal["hessian"]
     eigenvectors: Annotated[tuple[int, ...], Field(min_length=1, max_length=2)] = Field(
@@ -84,7 +84,7 @@ class Hessian(Selection):
 
 
 class Gradient(Selection):
-    """d1 is the negative gradient at the checkpoint, never rescaled: x is a step length. d2 is a random direction."""
+    """d1 is the negative gradient at the checkpoint, in eval mode, never rescaled: x is a step length. d2 is random."""
 
     kind: Literal["gradient"]
     examples: AllOrCount = Field("all", description="Training examples of the loss (stratified).")

@@ -36,6 +36,14 @@ class Config(Section):
             raise ValueError(f"train.batch_size = {self.train.batch_size} is larger than data.examples = {examples}")
         if self.train:
             self._fits_training(self.train)
+        precision = self.surface.precision
+        if precision == "auto" and self.train:
+            precision = self.train.precision
+        if precision == "bfloat16" and "hessian" in (*self.surface.metrics, self.surface.directions.kind):
+            raise ValueError(
+                "surface.precision = bfloat16 has too few digits for a Hessian, which surface.metrics or "
+                "surface.directions asks for"
+            )
         vectors, own = self.data.name == "gaussian", self.data.name == "own"
         if not own and self.model.name != "own" and (self.model.name == "linear") != vectors:
             raise ValueError(
@@ -56,11 +64,6 @@ class Config(Section):
         norm = getattr(self.model, "norm", "none")
         if train.batch_size == 1 and norm not in ("none", "noise"):
             raise ValueError(f"train.batch_size = 1 with model.norm = {norm}: statistics need two examples")
-        if train.precision == "bfloat16" and "hessian" in (*self.surface.metrics, self.surface.directions.kind):
-            raise ValueError(
-                "train.precision = bfloat16 has too few digits for a Hessian, which surface.metrics or "
-                "surface.directions asks for"
-            )
         examples = self.probe.sharpness.examples
         if isinstance(examples, int) and examples % train.batch_size:
             raise ValueError(

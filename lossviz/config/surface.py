@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lossviz.config.directions import Checkpoint, Directions, Hessian, Random, Toward
 from lossviz.config.section import AllOrCount, AutoOrBool, Count, Name, Section
+from lossviz.config.train import Precision
 
 Bound = Literal["auto"] | float
 Metric = Literal["gradient", "hessian"]
@@ -70,7 +71,10 @@ class Surface(Section):
     data: SurfaceData = Field(default_factory=SurfaceData, description="The examples of the scan.")
     batch_size: Literal["auto"] | Count = Field(
         "auto",
-        description="Examples per forward pass; changes the cost, not the numbers. auto: the fastest, measured.",
+        description="Examples per forward pass; changes the cost, or last digits. auto: the fastest, measured.",
+    )
+    precision: Precision = Field(
+        "auto", description="Arithmetic of the scan, as train.precision; auto: the same as that of the training."
     )
     compile: AutoOrBool = Field(
         "auto", description="torch.compile the forward pass. auto: when the scan is long enough to pay for it."

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from lossviz.config.section import AllOrCount, AutoOrBool, Count, NonNegative, Positive, Section
 
+Precision = Literal["auto", "float32", "float64", "tf32", "bfloat16"]
+
 
 class Constant(Section):
     """lr(t) = lr."""
@@ -95,10 +97,10 @@ class Train(Section):
     checkpoint_every: Count = Field(
         1000, description="Save before the first step, every so many steps, and after the last."
     )
-    precision: Literal["auto", "float32", "float64", "tf32", "bfloat16"] = Field(
+    precision: Precision = Field(
         "auto",
         description="Arithmetic; auto is float32. tf32: CUDA matrix products with 10-bit mantissas. bfloat16: "
-        "automatic mixed precision, weights and sums in float32. Probes and scans use the same.",
+        "automatic mixed precision, weights and sums in float32. Probes use the same; scans may differ.",
     )
     compile: AutoOrBool = Field(
         "auto",

@@ -1,13 +1,15 @@
 """Which device computes, in which precision and layout, and why."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from lossviz.config.train import Train
+from lossviz.config.train import Precision, Train
 from lossviz.engine.ranks import ranks
 from lossviz.errors import RequestError
 from lossviz.provenance import processor
@@ -74,29 +76,32 @@ def evaluation_batch(device: torch.device) -> int:
     return 64 if device.type == "cpu" else 1000
 
 
-def choose_backend(request: str, train: Train | None) -> Backend:
+def choose_backend(request: str, train: Train | None, precision: Precision = "auto") -> Backend:
     """Choose the device a person asked for, and set torch's switches so that results repeat on it.
 
     Args:
         request: auto, cpu, cuda or cuda:N.
         train: its precision, compile and channels_last; defaults where an experiment does not train.
+        precision: instead of the training's; auto: the training's.
 
     Raises:
         RequestError: the device is not there, or cannot compute in that precision.
     """
     train = train or Train(steps=1)
     device, why = _device(request)
-    if train.precision == "tf32" and device.type != "cuda":
+    section, wanted = ("train", train.precision) if precision == "auto" else ("surface", precision)
+    if wanted == "tf32" and device.type != "cuda":
         raise RequestError(
-            f"train.precision = tf32: needs a CUDA device, and this is {device}\n  accepted: auto, float32, float64"
+            f"{section}.precision = tf32: needs a CUDA device, and this is {device}\n"
+            "  accepted: auto, float32, float64, bfloat16"
         )
-    _make_repeatable(device, tf32=train.precision == "tf32")
-    automatic = train.precision == "auto"
+    _make_repeatable(device, tf32=wanted == "tf32")
+    automatic = wanted == "auto"
     return Backend(
         device=device,
         why_device=why,
-        dtype=torch.float64 if train.precision == "float64" else torch.float32,
-        precision="float32" if automatic else train.precision,
+        dtype=torch.float64 if wanted == "float64" else torch.float32,
+        precision="float32" if automatic else wanted,
         why_precision="the default: every faster path must agree with it" if automatic else "as configured",
         channels_last=train.channels_last is not False,
         compile=train.compile is True,
@@ -135,3 +140,14 @@ def _make_repeatable(device: torch.device, tf32: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Without TF32, which torch allows in convolutions unless told otherwise; the switches are put back."""
+    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept

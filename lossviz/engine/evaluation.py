@@ -26,10 +26,10 @@ class Evaluation:
 def evaluate(
     forward: Callable[[Tensor], Tensor], loss: PerExample, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> Evaluation:
-    """Mean over all examples, exact with a ragged last batch and the same to the last bit for every batch size.
+    """Mean over all examples, exact with a ragged last batch.
 
-    The losses of the examples are added once, in float64, whatever batches they came in; the device is waited for
-    at the end only.
+    The losses of the examples are added once, in float64, whatever batches they came in: the batch size changes the
+    mean only by what it changes in the outputs. The device is waited for at the end only.
 
     Args:
         forward: from inputs to outputs, in the mode in which the loss is meant.

@@ -17,6 +17,8 @@ def move(parameters: Vector, origin: Vector, *steps: tuple[float, Vector]) -> No
         return
     torch._foreach_copy_(list(parameters), list(origin))
     for length, direction in steps:
+        if length == 0:
+            continue  # also where the direction is not finite: the centre is the origin
         torch._foreach_add_(list(parameters), list(direction), alpha=length)
 
 

@@ -11,7 +11,7 @@ from lossviz.allowed import NOBODY, Allowed
 from lossviz.config import Config
 from lossviz.config.data import Data, Gaussian
 from lossviz.config.own import Own
-from lossviz.config.train import Train
+from lossviz.config.train import Precision, Train
 from lossviz.data.load import Dataset, load
 from lossviz.data.minibatches import Minibatches
 from lossviz.data.streamed_minibatches import StreamedMinibatches
@@ -61,9 +61,9 @@ class Setup:
             )
         return self.config.train
 
-    def objective(self) -> Objective:
-        """The data loss of a freshly initialised network."""
-        return self._objective(self.model())
+    def objective(self, *, eager: bool = False) -> Objective:
+        """The data loss of a freshly initialised network, compiled as configured unless it must be eager."""
+        return self._objective(self._eager() if eager else self.model())
 
     def _objective(self, model: nn.Module) -> Objective:
         loss = per_example(self.config.loss, self.data.regression, self.allowed)
@@ -113,7 +113,9 @@ class Setup:
         }
 
 
-def prepare(config: Config, run: Run, device: str, allowed: Allowed = NOBODY) -> Setup:
+def prepare(
+    config: Config, run: Run, device: str, allowed: Allowed = NOBODY, *, precision: Precision = "auto"
+) -> Setup:
     """Load data and choose the device.
 
     Args:
@@ -121,12 +123,13 @@ def prepare(config: Config, run: Run, device: str, allowed: Allowed = NOBODY) ->
         run: its folder.
         device: auto, cpu, cuda or cuda:N.
         allowed: whose code may run.
+        precision: instead of the training's.
 
     Raises:
         RequestError: data or device are not there, or a person's own code is not allowed or does not fit.
         WorkError: a person's own code fails.
     """
-    backend = choose_backend(device, config.train)
+    backend = choose_backend(device, config.train, precision)
     data = _on_device(config.data, config.seed, allowed, backend.device, backend.dtype)
     setup = Setup(config, run, backend, data, allowed)
     setup.rehearse()

@@ -13,6 +13,7 @@ _MEASURES = {
     "shift": "shift",
     "sharpness": "sharpness",
 }
+_RESIDUAL = ("resnet", "resnet-imagenet")
 _WHOLE_PATH = "--set 'surface.x=[auto, auto, 51]' --set 'surface.y=[auto, auto, 51]'"
 # What a figure needs of the scans, and the settings of one that has it.
 _SCANS = {
@@ -42,7 +43,9 @@ def missing_results(figures: Sequence[str], runs: Sequence[Run]) -> str:
         if name == "training":
             lack = _lack("train.nc", [f"train {run.config_file}{_out(run)}" for run in runs])
         elif name == "residual":
-            lack = _lack("train.nc of a network of model.name resnet or resnet-imagenet", ["train resnet-fig6-small"])
+            of_family = [run for run in runs if run.config_file.is_file() and run.config().model.name in _RESIDUAL]
+            commands = [f"train {run.config_file}{_out(run)}" for run in of_family] or ["train resnet-fig6-small"]
+            lack = _lack(f"train.nc with errors of a model {' or '.join(_RESIDUAL)}", commands)
         elif name == "surface" or (name in _SCANS and not any(run.surface_files for run in runs)):
             lack = _lack("surface-*.nc", [f"surface {place}" for place in places])
         elif name in _SCANS:

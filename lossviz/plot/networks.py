@@ -11,6 +11,7 @@ import xarray as xr
 from lossviz.config import Config
 from lossviz.config.model import ImagenetResnet, Resnet
 from lossviz.plot import training
+from lossviz.plot.axes import Floats
 from lossviz.plot.reference import published
 from lossviz.plot.series import Series, Shown
 from lossviz.plot.style import LINES, Look, look
@@ -34,10 +35,10 @@ class Network:
     series: Series
 
     @property
-    def errors(self) -> xr.DataArray:
+    def errors(self) -> Floats:
         """Training error of each minibatch, %; NaN at the step that diverged, which predicted nothing."""
         results = self.series.results
-        return (100 - results.accuracy).where(np.isfinite(results.loss))
+        return np.where(np.isfinite(results.loss.values), 100 - results.accuracy.values, np.nan)
 
 
 def compares(runs: Sequence[Shown]) -> bool:

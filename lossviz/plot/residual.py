@@ -75,13 +75,14 @@ def _draw(ax: Axes, each: Network, mean_over: int, unit: float) -> list[Floats]:
     """Draw both curves of a network and the published ones; what there is to see of each."""
     series, results = each.series, each.series.results
     few = results.sizes["eval_step"] <= FEW
-    training = block_means(each.errors.values, mean_over)
+    training = block_means(each.errors, mean_over)
     validation = results.eval_step.values, results.val_error.values
     seen = [training[1], validation[1]]
     for (step, error), split, width in ((training, "train", THIN), (validation, "val", BOLD)):
         style: dict[str, Any] = {"color": series.look.colour, "linestyle": series.look.line, "linewidth": width}
-        dots = {"marker": series.look.marker, "markersize": 3.0} if few and split == "val" else {}
-        ax.plot(step / unit, error, **style, **dots, label=f"{series.label} {split}")
+        if few and split == "val":
+            style |= {"marker": series.look.marker, "markersize": 3.0}
+        ax.plot(step / unit, error, **style, label=f"{series.label} {split}")
         mark_not_finite(ax, step[~np.isfinite(error)] / unit, series.look)
         mark_divergence(ax, series, step / unit, error)
     for quantity, width in (("train_error", THIN), ("val_error", PUBLISHED_BOLD)):

@@ -55,7 +55,7 @@ def _measured(each: Network, mean_over: int) -> list[str]:
         each.series.label,
         each.run,
         note(results) or f"{done:,}",
-        _error(finite_mean(each.errors.values[-mean_over:])),
+        _error(finite_mean(each.errors[-mean_over:])),
         _error(validation[-1]) if len(validation) else _ABSENT,
         _error(validation[best]) if known else _ABSENT,
         f"{int(results.eval_step[best]):,}" if known else _ABSENT,

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lossviz.engine.folding import Folded, duplicate
 from lossviz.engine.objective import Objective
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import NoisyBatchNorm1d, NoisyBatchNorm2d
 
-Normalisation = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | LpNorm
+Normalisation = _BatchNorm | LpNorm
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,24 @@ def _twin(model: nn.Module) -> tuple[nn.Module, list[Normalisation]]:
     twin = duplicate(model, shared=model.parameters()).eval()
     found: list[Normalisation] = []
     for name, module in list(twin.named_modules()):
-        norm = _without_noise(module) if isinstance(module, NoisyBatchNorm1d | NoisyBatchNorm2d) else module
+        norm = _plain(module) if isinstance(module, NoisyBatchNorm1d | NoisyBatchNorm2d | nn.SyncBatchNorm) else module
         if norm is not module:
             twin.set_submodule(name, norm)
-        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | LpNorm):
+        if isinstance(norm, _BatchNorm | LpNorm):
             found.append(norm)
     return twin, found
 
 
-def _without_noise(module: NoisyBatchNorm1d | NoisyBatchNorm2d) -> nn.BatchNorm1d | nn.BatchNorm2d:
-    kind = nn.BatchNorm1d if isinstance(module, NoisyBatchNorm1d) else nn.BatchNorm2d
+class _AnyBatchNorm(_BatchNorm):
+    """BatchNorm over inputs of any number of dimensions."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+
+def _plain(module: NoisyBatchNorm1d | NoisyBatchNorm2d | nn.SyncBatchNorm) -> _BatchNorm:
+    """The same without noise, and of this process alone."""
+    kind = {NoisyBatchNorm1d: nn.BatchNorm1d, NoisyBatchNorm2d: nn.BatchNorm2d}.get(type(module), _AnyBatchNorm)
     plain = kind(module.num_features, module.eps).to(module.weight.device, module.weight.dtype).eval()
     plain.weight, plain.bias = module.weight, module.bias
     plain.running_mean, plain.running_var = module.running_mean, module.running_var

@@ -4,9 +4,11 @@ import time
 from dataclasses import replace
 from statistics import median
 
+from lossviz.config.directions import Selection
 from lossviz.engine.setup import Setup
 from lossviz.surface.batch_norm import Mode
 from lossviz.surface.directions import random_direction
+from lossviz.surface.moving import selected
 from lossviz.surface.pace import Forward
 from lossviz.surface.subject import Subject
 
@@ -27,7 +29,9 @@ def seconds_of_scan(setup: Setup, points: int) -> tuple[float, str]:
     directions = {axis: random_direction(subject.coordinates, every, "filter", 0, axis) for axis in axes}
     forward = Forward(subject.objective, replace(pace, compiled=False))
     limit = BATCHES * pace.batch_size
-    with subject.slice(directions, forward, limit) as part:
+    wanted = subject.config.directions
+    moved = selected(subject.coordinates, wanted if isinstance(wanted, Selection) else Selection())
+    with subject.slice(directions, forward, moved=moved, limit=limit) as part:
         seconds = [part.at(dict.fromkeys(axes, 0.1 * i))["seconds"] for i in range(POINTS + 1)][1:]
         fixed = median(_seconds_once(subject.mode) for _ in range(POINTS))
     # Statistics are re-estimated once a point, whatever the number of examples.

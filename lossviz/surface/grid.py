@@ -1,5 +1,6 @@
 """The points of a scan and what is known of each."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,10 +37,17 @@ def coordinates(axis: Range) -> np.ndarray:
     return np.where(np.abs(values) < 1e-12 * (high - low), 0.0, values)
 
 
-def through_zero(low: float, high: float, count: int) -> Range:
-    """The least range of so many points that holds [low, high] and has 0 among its points, where 0 lies within."""
+def through_zero(low: float, high: float, count: int, one: bool = False) -> Range:
+    """The least range of so many points that holds [low, high] and has 0 among its points, where 0 lies within.
+
+    With `one`, 1 is among them too, where that is possible.
+    """
     if not low < 0 < high or count < 3:
         return low, high, count
+    for k in range(count - 2, 0, -1) if one else ():  # points from 0 to 1
+        below = math.ceil(-low * k - 1e-9)
+        if count - 1 - below >= high * k - 1e-9:
+            return -below / k, (count - 1 - below) / k, count
     steps = {below: max(-low / below, high / (count - 1 - below)) for below in range(1, count - 1)}
     below, step = min(steps.items(), key=lambda each: each[1])
     return -below * step, (count - 1 - below) * step, count

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from lossviz.engine.ranks import Ranks
+from lossviz.errors import WorkError
 from lossviz.results import load_results, save_results, variable
 from lossviz.run import Run
 from lossviz.signals import StopRequest
@@ -17,6 +18,7 @@ from lossviz.surface.order import Index
 # Saving takes some 20 ms: at most 1 % of the time, and a kill -9 costs two seconds of work.
 SECONDS_BETWEEN_SAVES = 2.0
 SECONDS_BETWEEN_LOOKS = 0.05
+SECONDS_OF_PATIENCE = 60.0
 # Near the end nobody should claim what the others could have done meanwhile.
 SHARE_OF_THE_REST = 4
 
@@ -89,7 +91,19 @@ class Ledger:
             while self._store.add("done", 0) < len(self._todo):
                 stop.obey()
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-        if self.ranks.first:
+        if not self.ranks.first:
+            return
+        self.gather()
+        # A shared folder may show a file later than its writer said so.
+        patience = time.monotonic() + SECONDS_OF_PATIENCE
+        while self._todo:
+            stop.obey()
+            if time.monotonic() > patience:
+                raise WorkError(
+                    f"{self.run.folder}: {len(self._todo):,} points that were computed are not there\n"
+                    "  is the folder shared by all processes? the same command computes what is missing"
+                )
+            time.sleep(SECONDS_BETWEEN_LOOKS)
             self.gather()
 
     def gather(self) -> None:

@@ -51,6 +51,11 @@ class Scan:
     checkpoints: Sequence[Checkpoint]
     waypoints: xr.Dataset
 
+    @property
+    def moved(self) -> set[str]:
+        """Names of the parameters that the directions may move."""
+        return set(str(self.attributes["moved"]).split("\n"))
+
 
 def surface(setup: Setup, report: Report, stop: StopRequest, group: Ranks | None = None) -> None:
     """Scan what the `surface` section says, or what is left of it; several processes share the points.
@@ -86,7 +91,7 @@ def _begun(subject: Subject, attributes: record.Attributes) -> Scan:
     """A scan from nothing: its plane, its pace, an empty grid."""
     setup, config = subject.setup, subject.config
     plane = find_plane(setup, subject.objective, subject.coordinates)
-    x, y = (_range(axis, plane.ranges.get(name)) for name, axis in (("x", config.x), ("y", config.y)))
+    x, y = (_range(axis, plane.ranges.get(name), plane.ones) for name, axis in (("x", config.x), ("y", config.y)))
     assert x is not None
     for path in setup.run.block_files(config.name):
         path.unlink()  # of a scan whose file somebody deleted
@@ -94,10 +99,12 @@ def _begun(subject: Subject, attributes: record.Attributes) -> Scan:
     points = x[2] * (y[2] if y else 1)
     pace = subject.pace(points)
     facts = {**plane.facts, **({"trajectory": 1} if plane.is_path else {})}
+    facts |= record.of_directions(subject.coordinates, plane.directions)
+    facts |= record.of_file(setup.run.directions_file(config.name), plane.moved)
     return Scan(
         plane.directions,
         Grid.empty(x, y, subject.quantities),
-        {**attributes, **record.of_directions(subject.coordinates, plane.directions), **facts, **record.of_pace(pace)},
+        {**attributes, **facts, **record.of_pace(pace)},
         pace,
         _with_own(subject.checkpoint, plane.waypoints),
         xr.Dataset(),
@@ -114,6 +121,7 @@ def _resumed(subject: Subject, attributes: record.Attributes) -> Scan:
     file = run.surface_file(config.name)
     saved = load_results(file)
     record.refuse_another(file, saved.attrs, attributes)
+    record.refuse_other_directions(run.directions_file(config.name), saved.attrs)
     waypoints = saved[[str(name) for name in saved.variables if str(name).startswith("checkpoint")]]
     if run.block_files(config.name):
         Ledger(run, config.name, Grid.of(saved), saved.attrs, waypoints, Ranks()).gather()
@@ -126,7 +134,8 @@ def _resumed(subject: Subject, attributes: record.Attributes) -> Scan:
     plane = find_plane(subject.setup, subject.objective, subject.coordinates) if missing else None
     # The same checkpoint by another name (last, a step, a path) stays what the file's waypoints call it; what was said
     # of a whole scan does not hold for a larger one.
-    kept = {name: value for name, value in saved.attrs.items() if name not in attributes or name in _NAMES}
+    names = () if missing else _NAMES
+    kept = {name: value for name, value in saved.attrs.items() if name not in attributes or name in names}
     if grid.todo():
         kept.pop("sanity", None)
     return Scan(
@@ -148,8 +157,9 @@ def _publish(subject: Subject, group: Ranks, scan: Scan) -> None:
 def _joined(subject: Subject, group: Ranks) -> Scan:
     """The scan that the first process began."""
     pace = Pace(**json.loads(_store(subject, group).get("pace")))
-    grid = Grid.of(load_results(subject.setup.run.surface_file(subject.config.name)))
-    return Scan(_directions(subject, list(grid.axes)), grid, {}, pace, [], xr.Dataset())
+    saved = load_results(subject.setup.run.surface_file(subject.config.name))
+    grid = Grid.of(saved)
+    return Scan(_directions(subject, list(grid.axes)), grid, saved.attrs, pace, [], xr.Dataset())
 
 
 def _store(subject: Subject, group: Ranks) -> Store:
@@ -167,7 +177,7 @@ def _go(subject: Subject, scan: Scan, ledger: Ledger, report: Report, stop: Stop
     quiet = report if ledger.ranks.first else Report(quiet=True)
     forward = Forward(subject.objective, scan.pace, quiet.say)
     variant, total = subject.setup.run.variant, scan.grid.status.size
-    with subject.slice(scan.directions, forward) as part:
+    with subject.slice(scan.directions, forward, moved=scan.moved) as part:
         if scan.checkpoints:
             with quiet.track(f"checkpoints of {variant}", len(scan.checkpoints), "checkpoints") as track:
                 ledger.waypoints = measure_waypoints(part, scan.checkpoints, track, stop)
@@ -184,7 +194,7 @@ def _go(subject: Subject, scan: Scan, ledger: Ledger, report: Report, stop: Stop
                 stop.obey()
             ledger.finish(stop)
     if ledger.ranks.first:
-        ledger.attributes = {**ledger.attributes, "batch_size": forward.pace.batch_size}
+        ledger.attributes = {**ledger.attributes, **record.of_pace(forward.pace)}
         _judge(ledger, quiet)
 
 
@@ -192,9 +202,10 @@ def _judge(ledger: Ledger, report: Report) -> None:
     """The sanity report, on screen and in the file."""
     results = ledger.dataset()
     found = findings(results)
-    ledger.attributes = {**ledger.attributes, "sanity": "\n".join(found)}
+    said = facts(results)
+    ledger.attributes = {**ledger.attributes, "report": "\n".join(said), "sanity": "\n".join(found)}
     ledger.save()
-    for line in facts(results):
+    for line in said:
         report.say(f"  {line}")
     for line in found:
         report.say(f"  look: {line}")
@@ -211,14 +222,14 @@ def _ends(saved: xr.Dataset, axis: str) -> tuple[float, float] | None:
     return (float(saved[axis][0]), float(saved[axis][-1])) if axis in saved.sizes else None
 
 
-def _range(axis: Axis | None, automatic: tuple[float, float] | None) -> Range | None:
+def _range(axis: Axis | None, automatic: tuple[float, float] | None, one: bool = False) -> Range | None:
     """A configured axis with its bounds in numbers."""
     if axis is None:
         return None
     low, high, count = axis
     assert automatic is not None
     if low == "auto" and high == "auto":
-        return through_zero(*automatic, count)
+        return through_zero(*automatic, count, one)
     first, last = automatic[0] if low == "auto" else low, automatic[1] if high == "auto" else high
     if first >= last:
         raise RequestError(

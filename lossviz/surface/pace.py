@@ -58,8 +58,7 @@ class Forward:
 
     def __call__(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """The forward pass of a network; the same network is compiled once."""
-        # Batches of several views are smaller, and would be filled up for nothing.
-        if not self.pace.compiled or self._objective.views:
+        if not self.pace.compiled:
             return self._objective.precisely(network)
         if network not in self._compiled:
             self._compiled[network] = self._compile(network)
@@ -67,17 +66,16 @@ class Forward:
 
     def _compile(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         plain = self._objective.precisely(network)
+        torch.compiler.reset()  # one process scans many variants, and the compiler gives up after eight networks
         # Without a GPU, the compiler warns that there is none.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         # On a GPU, kernels of small batches are shorter than their launches: CUDA graphs launch all at once.
         mode = "reduce-overhead" if self._objective.device.type == "cuda" else "default"
         faster: Callable[[Tensor], Tensor] = torch.compile(plain, dynamic=False, mode=mode)
-        broken = False
 
         def forward(inputs: Tensor) -> Tensor:
-            nonlocal broken
             missing = self.pace.batch_size - len(inputs)
-            if broken or missing < 0:
+            if not self.pace.compiled or missing < 0:
                 return plain(inputs)
             # In the layout of the others: another one would be compiled again.
             full = arranged(torch.cat([inputs, inputs[:1].expand(missing, *inputs.shape[1:])])) if missing else inputs
@@ -86,8 +84,8 @@ class Forward:
             except (RuntimeError, OSError, ImportError) as error:  # no C++ compiler, an operator that it cannot do
                 if is_out_of_memory(error):
                     raise
-                broken = True
                 reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                self.pace = replace(self.pace, compiled=False, why=f"{self.pace.why}; not compiled: {reason}")
                 self._say(f"not compiled, which changes the speed and the last digits only: {reason}")
                 return plain(inputs)
 
@@ -122,6 +120,8 @@ def choose_pace(
         why += "".join(f", {n}: {each:.0f}" for n, each in rates.items())
         if rates.get(fastest, 0.0) > WORTH_CHANGING * rate:
             best, rate = fastest, rates[fastest]
+    if objective.views:
+        compiled = False  # their batches are smaller, and would be filled up for nothing
     if compiled == "auto":
         layers = sum(1 for module in network.modules() if not list(module.children()) and list(module.parameters()))
         won, cost = WON_BY_COMPILING * work / rate, COMPILING_A_LAYER_S * layers
@@ -137,9 +137,9 @@ def _filled(batches: BatchesOf, size: int) -> int:
 
 def _rate(objective: Objective, network: nn.Module, batches: BatchesOf, size: int) -> float:
     """Examples a second, the better of two rounds of a few batches; 0 where there is too little memory."""
-    few = list(islice(batches(size), 3))
     seconds = []
     try:
+        few = list(islice(batches(size), 3))
         for _ in range(3):  # the first is warming up
             started = time.perf_counter()
             evaluate(objective.precisely(network), objective.loss, few)

@@ -36,6 +36,7 @@ class Plane:
         ranges: what bounds of `auto` mean, by axis.
         facts: what else is known of the directions: x_explained_variance, x_eigenvalue, ...
         waypoints: checkpoints to be marked; the scan's own is among them only where it is a part of the path.
+        ones: whether 1 is another network, and should be among the points of the grid as 0 is.
         is_path: whether the waypoints of the run (for pca: all of them) follow one another.
     """
 
@@ -45,6 +46,7 @@ class Plane:
     facts: dict[str, float] = field(default_factory=dict)
     waypoints: list[Checkpoint] = field(default_factory=list)
     is_path: bool = False
+    ones: bool = False
 
 
 def find_plane(setup: Setup, objective: Objective, coordinates: Sequence[Coordinate]) -> Plane:
@@ -61,7 +63,9 @@ def find_plane(setup: Setup, objective: Objective, coordinates: Sequence[Coordin
     """
     wanted, model = setup.config.surface.directions, objective.model
     if isinstance(wanted, File):
-        return _with_path(setup, _file(setup, model, coordinates, wanted))
+        plane = _file(setup, model, coordinates, wanted)
+        _refuse_zero(coordinates, plane)
+        return _with_path(setup, plane)
     moved = selected(coordinates, wanted)
     if isinstance(wanted, Toward):
         plane = _toward(setup, model, coordinates, moved, wanted)
@@ -98,7 +102,7 @@ def _toward(setup: Setup, model: nn.Module, coordinates: Sequence[Coordinate], m
     if wanted.orthonormalize and len(vectors) == 2:
         vectors[1], third = orthonormalised(coordinates, *vectors)
     ranges = {"x": _around([0, 1, third[0]], margin=0.5), "y": _around([0, third[1]], margin=0.5)}
-    return Plane(dict(zip(_axes(setup), vectors, strict=True)), moved, ranges, waypoints=checkpoints)
+    return Plane(dict(zip(_axes(setup), vectors, strict=True)), moved, ranges, waypoints=checkpoints, ones=True)
 
 
 def _pca(setup: Setup, model: nn.Module, coordinates: Sequence[Coordinate], moved: Names, wanted: Pca) -> Plane:

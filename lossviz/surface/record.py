@@ -1,7 +1,7 @@
 """What a scan's result file says of itself, and whether two scans are parts of one."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import xarray as xr
@@ -36,6 +36,7 @@ def of_scan(setup: Setup, checkpoint: Checkpoint, examples: int) -> Attributes:
         "examples": examples,
         "split": config.data.split,
         "directions": config.directions.kind,
+        "direction_seed": getattr(config.directions, "seed", ""),
         "normalize": getattr(config.directions, "normalize", "none"),
         "batch_norm": config.batch_norm,
         "precision": facts["precision"],
@@ -54,6 +55,24 @@ def of_directions(coordinates: Sequence[Coordinate], directions: Mapping[str, Ve
         product = norms["x"] * norms["y"]
         found["cosine"] = float(dot(vectors["x"], vectors["y"])) / product if product else float("nan")
     return found
+
+
+def of_file(directions: Path, moved: Iterable[str]) -> Attributes:
+    """Which file holds the directions, and the names of the parameters that they may move."""
+    return {"directions_sha256": hashlib.sha256(read(directions)).hexdigest(), "moved": "\n".join(sorted(moved))}
+
+
+def refuse_other_directions(directions: Path, saved: Mapping[str, object]) -> None:
+    """Refuse to go on in directions that the scan did not begin with.
+
+    Raises:
+        RequestError: the file is another one.
+    """
+    if hashlib.sha256(read(directions)).hexdigest() != saved["directions_sha256"]:
+        raise RequestError(
+            f"{directions}: holds other directions than those that the scan beside it began with\n"
+            "  put those back, or discard the scan with --fresh"
+        )
 
 
 def of_pace(pace: Pace) -> Attributes:

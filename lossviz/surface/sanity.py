@@ -23,6 +23,10 @@ def facts(results: xr.Dataset) -> list[str]:
     if at_centre is not None and "checkpoint_loss" in results:
         own = float(_own(results).checkpoint_loss)
         lines.append(f"loss at the centre {float(at_centre.loss):.6g}, of the checkpoint in float64 {own:.6g}")
+    beside = _beside_centre(results)
+    if at_centre is not None and beside is not None:
+        is_minimum = float(beside.min()) >= float(at_centre.loss)
+        lines.append(f"the centre is {'a' if is_minimum else 'no'} local minimum of the grid")
     norms = [f"|d_{axis}| = {results.attrs[f'{axis}_norm']:.4g}" for axis in ("x", "y") if axis in results.dims]
     angle = f", cosine between them {results.attrs['cosine']:.3g}" if "cosine" in results.attrs else ""
     lines.append(", ".join(norms) + angle)
@@ -55,27 +59,35 @@ def _centre(results: xr.Dataset) -> Iterator[str]:
     if not np.isclose(own, loss, rtol=same, atol=0, equal_nan=True):
         yield (
             f"the centre of the grid has loss {loss:.6g}, and the checkpoint in float64 {own:.6g}: they should "
-            f"agree to {same:g}; too few digits (train.precision: float64), or a network random in eval mode"
+            f"agree to {same:g}; too few digits (surface.precision: float64), or a network random in eval mode"
         )
 
 
 def _minimum(results: xr.Dataset) -> Iterator[str]:
-    centre = _at_centre(results)
-    if centre is None or not np.isfinite(centre.loss):
+    centre, beside = _at_centre(results), _beside_centre(results)
+    if centre is None or beside is None or not np.isfinite(centre.loss) or float(beside.min()) >= float(centre.loss):
         return
-    lower = results.loss.where((results.status == DONE) & (results.loss < centre.loss))
-    if not bool(lower.notnull().any()):
-        return
-    best = lower.isel(lower.argmin(lower.dims))
-    gap = float(centre.loss - best)
-    noise = float(centre.loss_stderr)
-    if gap > 2 * noise:
-        where = ", ".join(f"{axis} = {float(best[axis]):g}" for axis in ("x", "y") if axis in results.dims)
-        yield (
-            f"the checkpoint is not the lowest point: the loss is {gap:.3g} lower at {where}. Usual before the "
-            "training has converged, with noise layers, and on other data than those it was trained on; "
-            "strange for a converged network on its training data"
-        )
+    lowest = beside.isel(beside.argmin(beside.dims))
+    where = ", ".join(f"{axis} = {float(lowest[axis]):g}" for axis in ("x", "y") if axis in results.dims)
+    yield (
+        f"the checkpoint is no local minimum of the grid: the loss is {float(centre.loss - lowest):.3g} lower beside "
+        f"it, at {where}. Usual before the training has converged, with noise layers, and on other data than those it "
+        "was trained on; strange for a converged network on its training data"
+    )
+
+
+def _beside_centre(results: xr.Dataset) -> xr.DataArray | None:
+    """The losses of the centre and of the points around it on the grid; NaN where none is known."""
+    if not _holds_centre(results):
+        return None
+    around = {}
+    for axis in ("x", "y"):
+        if axis in results.dims:
+            middle = int(np.flatnonzero(results[axis].values == 0)[0])
+            around[axis] = slice(max(0, middle - 1), middle + 2)
+    near = results.isel(around)
+    losses = near.loss.where(near.status == DONE)
+    return losses if bool(losses.notnull().any()) else None
 
 
 def _directions(results: xr.Dataset) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """The loss on a line or plane through a network, point by point."""
 
-import copy
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from lossviz.config.surface import Metric
 from lossviz.engine.evaluation import Batches, Evaluation, evaluate
+from lossviz.engine.folding import duplicate
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, dot, move, squared_norm
@@ -80,6 +80,10 @@ class Slice:
         """The quantities of a point, and the seconds it took."""
         return self._in_memory(lambda: self._at(where))
 
+    def loss_at(self, where: Mapping[str, float]) -> float:
+        """The first split's loss at a point, and nothing else."""
+        return self._in_memory(lambda: self._loss_at(where))
+
     def here(self) -> Evaluation:
         """The first split's loss at whatever point the network is, by the plain path: as it is defined, in float64.
 
@@ -88,10 +92,17 @@ class Slice:
         """
         return self._in_memory(self._here)
 
-    def _at(self, where: Mapping[str, float]) -> dict[str, float]:
-        started = time.perf_counter()
+    def _move(self, where: Mapping[str, float]) -> None:
         tensors = [each.tensor for each in self.coordinates]
         move(tensors, self.origin, *((where[axis], vector) for axis, vector in self.directions.items()))
+
+    def _loss_at(self, where: Mapping[str, float]) -> float:
+        self._move(where)
+        return evaluate(self.forward(self.mode.network()), self.objective.loss, self.what.splits[""]()).loss
+
+    def _at(self, where: Mapping[str, float]) -> dict[str, float]:
+        started = time.perf_counter()
+        self._move(where)
         values = self._losses() | {"penalty": self._penalty(where)}
         if self.what.metrics:
             at_point = self.objective.with_model(self.mode.module)
@@ -101,9 +112,9 @@ class Slice:
     def _here(self) -> Evaluation:
         self.mode.network()  # statistics, where they are re-estimated
         loss, batches = self.objective.loss, self.what.splits[""]
-        exact = copy.deepcopy(self.mode.module).double()
-        forward = Objective(exact, loss, views=self.objective.views).precisely(exact)
         try:
+            exact = duplicate(self.mode.module).double()
+            forward = Objective(exact, loss, views=self.objective.views).precisely(exact)
             return evaluate(lambda x: forward(x.double() if x.is_floating_point() else x), loss, batches())
         except RuntimeError as error:
             if is_out_of_memory(error):

@@ -1,13 +1,12 @@
 """What a scan is of: a network at its checkpoint, the tensors that move, and the examples of the loss."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from lossviz.config.directions import Selection
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.checkpoint import fit
@@ -18,7 +17,7 @@ from lossviz.errors import RequestError
 from lossviz.seeding import generator
 from lossviz.surface.batch_norm import Mode, by_batch, frozen, recalibrate
 from lossviz.surface.checkpoints import scanned_checkpoint
-from lossviz.surface.moving import moving, selected
+from lossviz.surface.moving import moving
 from lossviz.surface.pace import Forward, Pace, choose_pace
 from lossviz.surface.slice import Measured, Slice, quantities
 
@@ -33,7 +32,8 @@ class Subject:
     def __init__(self, setup: Setup) -> None:
         self.setup, self.config = setup, setup.config.surface
         self.checkpoint = scanned_checkpoint(setup)
-        self.objective = setup.objective()
+        # Compiled or not is a choice of its own here, and second derivatives need it as it is.
+        self.objective = setup.objective(eager=True)
         self.model = self.objective.model
         fit(self.model, self.checkpoint.load(self.model), self.checkpoint.path)
         self.model.eval()
@@ -78,28 +78,29 @@ class Subject:
         return choose_pace(self.objective, network, first.batches, points * self.examples, wanted)
 
     @contextmanager
-    def slice(self, directions: Mapping[str, Vector], forward: Forward, limit: int | None = None) -> Iterator[Slice]:
+    def slice(
+        self, directions: Mapping[str, Vector], forward: Forward, *, moved: Set[str], limit: int | None = None
+    ) -> Iterator[Slice]:
         """The line or plane through the network, which is bitwise as it was afterwards.
 
         Args:
             directions: by axis; one tensor a coordinate.
             forward: how networks are evaluated.
+            moved: names of the parameters that metrics are about.
             limit: of the examples of each split; for estimates.
         """
         with undisturbed(self.model) as theta:
             # Running statistics are not among the trainable parameters, and come after them.
             origin = [*theta, *(each.tensor.clone() for each in self.coordinates[len(theta) :])]
-            what = self._measured(forward, limit)
+            what = self._measured(forward, moved, limit)
             yield Slice(self.objective, self.coordinates, origin, directions, self.mode, forward, what)
 
-    def _measured(self, forward: Forward, limit: int | None) -> Measured:
+    def _measured(self, forward: Forward, moved: Set[str], limit: int | None) -> Measured:
         splits = {
             name: split if limit is None else split.take(torch.arange(min(limit, len(split))))
             for name, split in self.splits.items()
         }
-        wanted, train = self.config.directions, self.setup.config.train
-        # A file's directions say themselves what moves: nothing is left out.
-        moved = selected(self.coordinates, wanted if isinstance(wanted, Selection) else Selection())
+        train = self.setup.config.train
         parameters = [each.tensor for each in self.coordinates if each.kind != "statistic" and each.name in moved]
         return Measured(
             {name: partial(_batches, split, forward) for name, split in splits.items()},

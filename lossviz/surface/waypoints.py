@@ -39,7 +39,7 @@ def measure_waypoints(part: Slice, checkpoints: Sequence[Checkpoint], track: Tra
     for each in checkpoints:
         state = each.load(part.objective.model)
         place, distance = project(part.coordinates, part.origin, part.directions, state)
-        plane_loss = part.at(place)["loss"]
+        plane_loss = part.loss_at(place)
         with undisturbed(part.objective.model):
             fit(part.objective.model, state, each.path)
             own = part.here()

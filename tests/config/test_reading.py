@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lossviz.config import read
+from lossviz.config.directions import Random
 from lossviz.config.model import Resnet, Torchvision, Vgg
 from lossviz.config.reading import dump, find, shipped_configurations
 from lossviz.config.train import Cosine, Step
@@ -97,7 +98,7 @@ def test_a_repeated_tag_replaces_nothing(write: Write) -> None:
     text = BASE + "surface: {directions: {seed: 7}}\nvariants: {a: {model: {name: vgg, depth: 9}}}\n"
     (config,) = read(write(text), ["surface.directions.kind=random", "train.schedule.kind=step"])
     assert config.model.model_dump()["width"] == 0.5
-    assert config.surface.directions.seed == 7
+    assert config.surface.directions == Random(seed=7)
     assert config.train is not None
     assert config.train.schedule == Step(kind="step", milestones=(10, 20), gamma=0.5)
 

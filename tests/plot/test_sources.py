@@ -24,10 +24,10 @@ def pair(build: Build) -> list[Run]:
 def drawings(paths: Sequence[Path], *figures: str) -> dict[str, list[str]]:
     """The figures that folders or files make, and the labels in each."""
     runs, scans = find_sources([str(path) for path in paths])
-    options = Options(scans=scans)
+    shown, options = appearing(runs, scans), Options(scans=scans)
     found: Drawings = {}
-    for name in figures or default_figures(options):
-        found |= FIGURES[name](appearing(runs, scans), options)
+    for name in figures or default_figures(shown, options):
+        found |= FIGURES[name](shown, options)
     return {stem: [each.label for each in make.args[0]] for stem, make in found.items() if isinstance(make, partial)}
 
 
