@@ -127,7 +127,7 @@ def probe(
         jobs = _jobs(source, settings, variants, out, allowed)
         from lossviz import work
 
-        work.probe(jobs, work.Options(device, fresh, dry_run, quiet, allowed), at_checkpoints=folder)
+        work.probe(jobs, work.Options(device, fresh, dry_run, quiet, allowed, folder), at_checkpoints=folder)
 
 
 @app.command(epilog=EPILOG)
@@ -146,13 +146,14 @@ def surface(
     """Scan the loss on a line or plane through a trained network.
 
     Several scans of one run live side by side: --set surface.name=NAME
+    With RUN, what --set says is for this scan only.
     """
     with _errors(debug):
         allowed = parse_allowed(allow or ())
         jobs = _jobs(source, settings, variants, out, allowed)
         from lossviz import work
 
-        work.surface(jobs, work.Options(device, fresh, dry_run, quiet, allowed))
+        work.surface(jobs, work.Options(device, fresh, dry_run, quiet, allowed, _is_folder(source)))
 
 
 @app.command()
@@ -187,7 +188,12 @@ def plot(
     variants: Variants = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where the figures go. [default: figures/ of the first run]"),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Where the figures go. [default: figures/ of the experiment; of one of its runs, in the run; of some, "
+            "figures/RUN+RUN]",
+        ),
     ] = None,
     log: Annotated[
         bool | None,

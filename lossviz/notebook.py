@@ -8,6 +8,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from lossviz.config.directions import Random
+from lossviz.config.words import either
 from lossviz.engine.backend import full_precision
 from lossviz.engine.evaluation import PerExample
 from lossviz.engine.objective import Objective, cross_entropy
@@ -23,12 +24,13 @@ from lossviz.surface.slice import Measured, Slice, quantities
 
 # Filter-normalised; biases and normalisation layers stay.
 RANDOM = Random()
+BATCH_NORMS = ("frozen", "batch", "recalibrate")
 
 
 def loss_surface(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
-    loss: PerExample = cross_entropy,
+    loss: PerExample | None = None,
     *,
     x: Range = (-1.0, 1.0, 25),
     y: Range | None = None,
@@ -41,7 +43,8 @@ def loss_surface(
         model: the network, on any device.
         batches: inputs and targets, gone through anew for every point: a list, or a DataLoader that does not
             shuffle or augment. They are moved to the network's device.
-        loss: from outputs (N, ...) and targets (N, ...) to one loss an example, (N,).
+        loss: from outputs (N, ...) and targets (N, ...) to one loss an example, (N,). Default: cross-entropy of
+            classes, squared error of float targets that have the shape of the outputs.
         x: min, max and number of points along the first direction.
         y: the same along the second; None for a line.
         directions: Gaussian ones (Li et al. 2018, section 4), such as Random(normalize="layer", seed=5); or by axis,
@@ -52,8 +55,8 @@ def loss_surface(
         loss, loss_stderr, error (%; NaN where outputs are not those of classes), status and seconds over y and x.
 
     Raises:
-        RequestError: a direction does not fit the network or is zero, a range is none, the batches can be gone through
-            only once, or the loss is not one number an example.
+        RequestError: an argument is none of those above, a direction does not fit the network or is zero, the batches
+            can be gone through only once, or the loss is not one number an example.
 
     Example:
         >>> from lossviz import loss_surface
@@ -61,7 +64,8 @@ def loss_surface(
         >>> surface.loss.plot()  # doctest: +SKIP
     """
     _refuse(model, batches, x, y)
-    objective, coordinates = Objective(model, _checked(loss)), moving(model, statistics=False)
+    _refuse_words(directions, batch_norm)
+    objective, coordinates = Objective(model, _checked(loss or _by_targets)), moving(model, statistics=False)
     axes = ("x",) if y is None else ("x", "y")
     if isinstance(directions, Random):
         moved, wanted = selected(coordinates, directions), directions
@@ -98,10 +102,33 @@ def _refuse(model: nn.Module, batches: object, x: Range, y: Range | None) -> Non
     if isinstance(batches, Iterator):
         raise RequestError("batches: can be gone through only once\n  accepted: a list, or a DataLoader")
     for name, axis in (("x", x), ("y", y)):
-        if axis is not None and not (axis[0] < axis[1] and axis[2] >= 2):
+        if axis is not None and not (len(axis) == 3 and axis[0] < axis[1] and axis[2] >= 2):
             raise RequestError(
                 f"{name} = {axis}\n  accepted: min, max and number of points, with min < max and two or more"
             )
+
+
+def _refuse_words(directions: object, batch_norm: object) -> None:
+    if not isinstance(directions, Random | Mapping):
+        raise RequestError(
+            f"directions = {directions!r}\n"
+            "  accepted: Random(...), or by axis a tensor for every parameter that moves\n"
+            "  other kinds need a run: lossviz surface"
+        )
+    if batch_norm not in BATCH_NORMS:
+        raise RequestError(f"batch_norm = {batch_norm!r}\n  accepted: {either(BATCH_NORMS)}")
+
+
+def _by_targets(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of classes, squared error of vectors."""
+    if not targets.is_floating_point():
+        return cross_entropy(outputs, targets)
+    if outputs.shape != targets.shape:
+        raise RequestError(
+            f"loss: outputs are {tuple(outputs.shape)} and targets {tuple(targets.shape)}: there is no squared error\n"
+            "  give the loss, a function of both, or targets of the shape of the outputs"
+        )
+    return (outputs - targets).square().flatten(1).sum(dim=1)
 
 
 def _given(coordinates: list[Coordinate], directions: Mapping[str, Mapping[str, Tensor]], axis: str) -> list[Tensor]:

@@ -26,6 +26,7 @@ SUFFIX = ".h5"
 _AXES = {"y": "ycoordinates", "x": "xcoordinates"}
 _LOSS = {"train": ("train_loss", "train_acc"), "test": ("test_loss", "test_acc")}
 _EIGENVALUES = {"hessian_min": "min_eig", "hessian_max": "max_eig"}
+_LONG_NAMES = {"x": "x (units of d1)", "y": "y (units of d2)"}
 # What its arrays hold before a point is computed.
 _TO_DO = {"min_eig": 1.0}
 
@@ -68,7 +69,7 @@ def read_official_surface(path: Path) -> xr.Dataset:
             "status": variable(tuple(axes), status, "0 to do, 1 done, 2 done and not finite", "1"),
             "seconds": variable(tuple(axes), np.full(status.shape, np.nan), "time the point took", "s"),
         },
-        coords={axis: variable(axis, values, f"steps of the {axis} direction", "1") for axis, values in axes.items()},
+        coords={axis: variable(axis, values, _LONG_NAMES[axis], "1") for axis, values in axes.items()},
         attrs={
             "title": f"{path.name}: loss surface",
             "variant": path.stem,

@@ -61,11 +61,9 @@ def probe_checkpoints(setup: Setup) -> list[str]:
 def surface(setup: Setup) -> list[str]:
     """Cost and files of a scan."""
     config = setup.config.surface
-    splits = {"train": [setup.data.train], "test": [setup.data.test], "both": [setup.data.train, setup.data.test]}
-    chosen = [
-        split.choose(config.data.examples, config.data.choose, setup.config.seed, "surface.data.examples")
-        for split in splits[config.data.split]
-    ]
+    names = ("train", "test") if config.data.split == "both" else (config.data.split,)
+    data, seed, key = config.data, setup.config.seed, "surface.data.examples"
+    chosen = [getattr(setup.data, name).choose(data.examples, data.choose, seed, key, name) for name in names]
     examples, points = sum(map(len, chosen)), _points(setup)
     return [
         f"around {scanned_checkpoint(setup).path}",

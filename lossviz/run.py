@@ -13,7 +13,7 @@ from typing import Any
 from lossviz.allowed import Allowed
 from lossviz.config import Config, read
 from lossviz.config.reading import dump
-from lossviz.config.words import show
+from lossviz.config.words import either, show
 from lossviz.errors import RequestError, WorkError
 from lossviz.files import atomic_write, remove_partials, shown
 from lossviz.files import read as read_file
@@ -106,12 +106,13 @@ class Run:
         return read(str(self.config_file), overrides, allowed=allowed)[0]
 
     @contextmanager
-    def writing(self, config: Config, fresh: Sequence[Path] = ()) -> Iterator[None]:
+    def writing(self, config: Config, fresh: Sequence[Path] = (), keep: bool = False) -> Iterator[None]:
         """Be the folder's only writer, for this configuration.
 
         Args:
             config: becomes the folder's config.yaml.
             fresh: files and folders to discard first.
+            keep: leave a config.yaml that is there: the settings are for this once.
 
         Raises:
             WorkError: somebody else writes here.
@@ -122,7 +123,7 @@ class Run:
             self._refuse_another(config, fresh)
             _discard(fresh)
             before = self.config_file.read_bytes() if self.config_file.exists() else None
-            content = dump(config).encode()
+            content = before if keep and before is not None else dump(config).encode()
             if content != before:
                 atomic_write(self.config_file, content)
             try:
@@ -206,8 +207,10 @@ def find_runs(path: Path, only: Sequence[str] = ()) -> list[Run]:
     missing = [name for name in only if name not in {run.variant for run in runs}]
     if missing or not runs:
         there = ", ".join(run.variant for run in runs) or "no run (a folder with config.yaml, one level down)"
+        below = [] if runs else sorted({str(config.parent.parent) for config in path.glob("*/*/config.yaml")})
+        meant = f"\n  did you mean {either(below)}?" if below else ""
         wanted = f"no variant {', '.join(missing)}" if missing else "nothing that lossviz train left"
-        raise RequestError(f"{shown(path)}: holds {wanted}\n  there is: {there}")
+        raise RequestError(f"{shown(path)}: holds {wanted}\n  there is: {there}{meant}")
     return [run for run in runs if not only or run.variant in only]
 
 

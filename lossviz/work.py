@@ -27,13 +27,18 @@ Jobs = Sequence[tuple[Run, Config]]
 
 @dataclass(frozen=True)
 class Options:
-    """The command line's options that are the same for all variants."""
+    """The command line's options that are the same for all variants.
+
+    Attributes:
+        of_folder: the configurations are those of the folders, which keep them as they are.
+    """
 
     device: str = "auto"
     fresh: bool = False
     dry_run: bool = False
     quiet: bool = False
     allowed: Allowed = NOBODY
+    of_folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,8 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
                 continue
             fresh = command.files(run, config) if options.fresh else []
             # Of several processes the first one holds the lock, for all of them.
-            with deferred() as stop, run.writing(config, fresh=fresh) if group.first else nullcontext():
+            writing = run.writing(config, fresh, keep=options.of_folder) if group.first else nullcontext()
+            with deferred() as stop, writing:
                 command.action(setup, report, stop)
                 _tell_damaged(setup, report, group)
             stop.obey()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lossviz import __version__
+from lossviz.results import load_results
 from lossviz.run import Run
 from tests.faults import tiny
 from tests.faults.tiny import lossviz
@@ -143,7 +144,7 @@ def test_measuring_another_way_is_refused_and_fresh_allows_it(trained: Run) -> N
     assert lossviz("surface", RUN).status == 0
     for command, setting, texts in (
         ("probe", "probe.lengths=[0.3]", ["probe.lengths", "[0.1, 0.2]", "[0.3]"]),
-        ("surface", "surface.x=[-1, 1, 5]", ["surface.x", "[-1.0, 1.0, 3]", "[-1.0, 1.0, 5]"]),
+        ("surface", "surface.x=[-1, 1, 4]", ["surface.x", "[-1, 1, 3]", "[-1, 1, 4]"]),
         ("surface", "surface.directions.seed=1", ["surface.directions.seed", "123", "1"]),
     ):
         numbers = tiny.everything(trained)
@@ -155,13 +156,27 @@ def test_measuring_another_way_is_refused_and_fresh_allows_it(trained: Run) -> N
         assert tiny.everything(trained) != numbers
 
 
+def test_settings_beside_a_run_are_for_that_command(trained: Run) -> None:
+    """The next scan begins from what the folder says; with a configuration the folder takes over what it says."""
+    before = trained.config_file.read_bytes()
+    for settings in (["surface.name=other", "surface.batch_norm=recalibrate"], ["surface.name=third"]):
+        assert lossviz("surface", RUN, *(word for each in settings for word in ("--set", each))).status == 0
+        assert trained.config_file.read_bytes() == before
+    assert lossviz("probe", RUN, "--set", "probe.lengths=[0.3]").status == 0
+    assert trained.config_file.read_bytes() == before
+    modes = [load_results(trained.surface_file(name)).attrs["batch_norm"] for name in ("other", "third")]
+    assert modes == ["recalibrate", "frozen"]
+    assert lossviz("surface", "tiny.yaml", "--set", "surface.name=fourth").status == 0
+    assert trained.config().surface.name == "fourth"
+
+
 def test_a_checkpoint_of_another_architecture_is_refused_by_the_first_tensor(trained: Run) -> None:
     tiny.write(Path(), name="wide", model={"width": 0.05})
     assert lossviz("train", "tiny.yaml").status == 0
     other = Run(Path("runs/wide/wide")).checkpoint_file(12)
     answer = lossviz("surface", trained.folder, "--set", f"surface.checkpoint={other}")
     assert answer.status == 2
-    assert f"{other}: belongs to another network" in answer.err
+    assert f"surface.checkpoint: {other}: belongs to another network" in answer.err
     assert "in the file and" in answer.err
     assert not trained.surface_file("main").exists()
 

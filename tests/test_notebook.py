@@ -136,6 +136,15 @@ def test_gaussian_directions_by_default() -> None:
     assert loss_surface(network(), batches, x=X, directions=last).attrs["x_norm"] < first.attrs["x_norm"]
 
 
+def test_squared_error_of_float_targets_by_default() -> None:
+    """Cross-entropy would take them for probabilities."""
+    inputs, targets = data()[0], torch.rand(22, 4, dtype=torch.float64)
+    found = loss_surface(network(), in_batches(inputs, targets), x=X)
+    with torch.no_grad():
+        expected = (network().eval()(inputs) - targets).square().sum(dim=1).mean()
+    assert float(found.loss.sel(x=0)) == pytest.approx(float(expected), rel=1e-10)
+
+
 def test_a_data_loader_and_the_random_numbers_of_everybody_else() -> None:
     """It draws a number whenever it begins, even where it does not shuffle."""
     loader = DataLoader(TensorDataset(*data()), batch_size=4)
@@ -188,6 +197,10 @@ def test_a_point_that_is_not_finite_is_a_result() -> None:
         ({"loss": lambda outputs, _: outputs}, r"gave \(4, 4\) for 4 examples"),
         ({"x": (1.0, -1.0, 5)}, r"x = \(1\.0, -1\.0, 5\)"),
         ({"x": (0.0, 1.0, 1)}, r"x = \(0\.0, 1\.0, 1\)"),
+        ({"x": (-1, 1)}, r"x = \(-1, 1\)\n  accepted: min, max and number of points"),
+        ({"directions": "pca"}, "directions = 'pca'\n  accepted: Random"),
+        ({"batch_norm": "interpolate"}, "batch_norm = 'interpolate'\n  accepted: frozen, batch or recalibrate"),
+        ({"batches": [(data()[0], torch.zeros(22))]}, r"outputs are \(22, 4\) and targets \(22,\)"),
         ({"y": (0.0, 0.0, 3)}, r"y = \(0\.0, 0\.0, 3\)"),
         ({"batches": iter(in_batches(*data()))}, "only once"),
         ({"directions": Random(parameters=Parameters(include=("conv",)))}, "no parameter"),

@@ -216,3 +216,19 @@ def test_directions_both_ways(tmp_path: Path) -> None:
 def test_a_file_without_directions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="a group xdirection"):
         read_official_directions(crunch(tmp_path / "theirs.h5"))
+
+
+def test_a_file_that_points_at_other_files_does_not_read_them(tmp_path: Path) -> None:
+    """External links and external storage would bring in whatever lies on the reader's disk."""
+    secret = crunch(tmp_path / "secret.h5")
+    for kind in ("link", "storage"):
+        path = tmp_path / f"{kind}.h5"
+        with h5py.File(path, "w") as file:
+            file["xcoordinates"], file["ycoordinates"] = X, Y
+            if kind == "link":
+                file["train_loss"] = h5py.ExternalLink(str(secret), "train_loss")
+            else:
+                outside = [(str(secret), 0, 8 * len(X) * len(Y))]
+                file.create_dataset("train_loss", (len(X), len(Y)), "f8", external=outside)
+        with pytest.raises(RequestError, match="train_loss"):
+            read_official_surface(path)

@@ -127,6 +127,20 @@ def test_what_does_not_change_the_training_may_change(run: Run, tmp_path: Path, 
     assert run.checkpoint_steps == [0, 10]
 
 
+def test_settings_for_once_do_not_stay(run: Run, tmp_path: Path) -> None:
+    """What the folder holds is the default of the next command; another training is refused all the same."""
+    (other,), (alien,) = (configs(tmp_path, *settings) for settings in (["surface.batch_norm=batch"], ["seed=9"]))
+    before = run.config_file.read_bytes()
+    with run.writing(other, keep=True):
+        assert run.config_file.read_bytes() == before
+    assert run.config_file.read_bytes() == before
+    with pytest.raises(RequestError, match="seed = 0 there"), run.writing(alien, keep=True):
+        raise AssertionError("must not get here")
+    new = Run(run.folder.parent / "new")
+    with new.writing(other, keep=True):
+        assert new.config() == other
+
+
 def test_a_folder_without_a_training_takes_any_configuration(run: Run, tmp_path: Path) -> None:
     for path in (run.train_file, run.checkpoint_file(0), run.checkpoint_file(10)):
         path.unlink()
@@ -287,6 +301,13 @@ def test_a_run_that_the_experiment_no_longer_names_comes_last(several: Path, tmp
             [],
             "runs/exp/figures: holds nothing that lossviz train left\n"
             "  there is: no run (a folder with config.yaml, one level down)",
+        ),
+        (
+            "runs",
+            [],
+            "runs: holds nothing that lossviz train left\n"
+            "  there is: no run (a folder with config.yaml, one level down)\n"
+            "  did you mean runs/exp?",
         ),
     ],
 )

@@ -106,7 +106,7 @@ def _limited(noun: str, notes: Sequence[object], many: bool) -> str:
     if any(getattr(note, "pattern", None) for note in notes):
         return "names" if many else NAME_WORDS
     if any(getattr(note, "min_length", 0) for note in notes):
-        return f"{noun} that is not empty"
+        return f"{noun} that {'are' if many else 'is'} not empty"
     bound = {key: getattr(note, key) for note in notes for key in LIMITS if hasattr(note, key)}
     if bound.keys() == {"ge", "le"}:
         return f"{noun} from {bound['ge']} to {bound['le']}"

@@ -67,7 +67,7 @@ class Split:
             digest.update(tensor.cpu().contiguous().numpy().data)
         return f"sha256:{digest.hexdigest()}"
 
-    def choose(self, examples: int | str, how: str, seed: int, key: str = "examples") -> "Split":
+    def choose(self, examples: int | str, how: str, seed: int, key: str = "examples", which: str = "train") -> "Split":
         """A subset: `all`, the first n, or n with the same share of every class (drawn with the seed).
 
         Vectors and sequences have no class; of them it is always the first n.
@@ -75,7 +75,7 @@ class Split:
         Raises:
             RequestError: more examples are asked for than there are.
         """
-        return self if examples == "all" else self.take(chosen(self.targets, int(examples), how, seed, key))
+        return self if examples == "all" else self.take(chosen(self.targets, int(examples), how, seed, key, which))
 
 
 def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -83,10 +83,13 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return images.to(mean.dtype).div_(255).sub_(mean).div_(std)
 
 
-def chosen(targets: Tensor, count: int, how: str, seed: int, key: str) -> Tensor:
+def chosen(targets: Tensor, count: int, how: str, seed: int, key: str, which: str) -> Tensor:
     """Indices of `count` examples, ascending, as `Split.choose` chooses them, on the targets' device."""
     if count > len(targets):
-        raise RequestError(f"{key} = {count}: there are {len(targets):,} examples\n  accepted: all or at most that")
+        raise RequestError(
+            f"{key} = {count}: there are {len(targets):,} examples in the {which} split\n"
+            "  accepted: all or at most that"
+        )
     if how == "first" or targets.is_floating_point() or targets.dim() > 1:
         return torch.arange(count, device=targets.device)
     return stratified(targets.cpu(), count, seed).to(targets.device)

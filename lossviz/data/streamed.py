@@ -135,13 +135,15 @@ class StreamedSplit:
         digest.update(repr((self.mean.tolist(), self.std.tolist())).encode())
         return f"sha256:{digest.hexdigest()}"
 
-    def choose(self, examples: int | str, how: str, seed: int, key: str = "examples") -> "StreamedSplit":
+    def choose(
+        self, examples: int | str, how: str, seed: int, key: str = "examples", which: str = "train"
+    ) -> "StreamedSplit":
         """A subset: `all`, the first n, or n with the same share of every class (drawn with the seed).
 
         Raises:
             RequestError: more examples are asked for than there are.
         """
-        return self if examples == "all" else self.take(chosen(self.targets, int(examples), how, seed, key))
+        return self if examples == "all" else self.take(chosen(self.targets, int(examples), how, seed, key, which))
 
     @cached_property
     def _held(self) -> Split | None:

@@ -112,8 +112,8 @@ def _device(request: str) -> tuple[torch.device, str]:
     here = ranks().local_rank
     if request == "auto":
         if torch.cuda.is_available():
-            number = here % torch.cuda.device_count()
-            return torch.device("cuda", number), f"auto: CUDA device {number} is this process's"
+            number = here % max(1, torch.cuda.device_count())
+            return torch.device("cuda", number), "auto: a CUDA device"
         return torch.device("cpu"), "auto: no CUDA device is usable"
     try:
         device = torch.device(request)

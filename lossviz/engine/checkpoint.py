@@ -1,6 +1,7 @@
 """Saving and reading networks: sealed safetensors of our own, and foreign files that hold data only."""
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,10 +75,10 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
             with torch.serialization.safe_globals(_NUMPY):
                 tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises nearly anything: IndexError, struct.error, AssertionError
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RequestError(
-            f"{path}: is not a checkpoint that can be read without running its code: {reason}\n"
-            f"  accepted: safetensors, or a PyTorch state_dict (alone, or in a dict under {either(_NESTS)})"
+            f"{path}: is not a checkpoint that can be read without running its code: {_reason(error)}\n"
+            f"  accepted: safetensors, or a PyTorch state_dict (alone, or in a dict under {either(_NESTS)}): "
+            "save model.state_dict()"
         ) from error
     found = _state_dict(tree, path)
     bare = {_bare(name): tensor for name, tensor in found.items()}
@@ -144,6 +145,15 @@ def load_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) 
     return int(state["step"])
 
 
+def _reason(error: Exception) -> str:
+    """What an error says in one line, without PyTorch's advice to let the file run its code."""
+    code = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if code:
+        return f"it holds {code[1]}"
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines and "weights_only" not in str(error) else type(error).__name__
+
+
 def _state_dict(tree: object, path: Path) -> dict[str, Tensor]:
     if isinstance(tree, Mapping):
         for nest in _NESTS:
@@ -151,7 +161,11 @@ def _state_dict(tree: object, path: Path) -> dict[str, Tensor]:
                 return _state_dict(tree[nest], path)
         if tree and all(isinstance(value, Tensor) for value in tree.values()):
             return {str(name): value for name, value in tree.items()}
-    raise RequestError(f"{path}: holds no state_dict\n  looked for tensors at the top and under {', '.join(_NESTS)}")
+    there = f"a dict of {', '.join(map(str, tree)) or 'nothing'}" if isinstance(tree, Mapping) else type(tree).__name__
+    raise RequestError(
+        f"{path}: holds no state_dict, but {there}\n"
+        f"  looked for tensors at the top and under {', '.join(_NESTS)}: save model.state_dict()"
+    )
 
 
 def _bare(name: str) -> str:
@@ -170,4 +184,4 @@ def _misfit(path: Path, difference: str) -> RequestError:
 
 
 def _shape(tensor: Tensor) -> str:
-    return "x".join(str(size) for size in tensor.shape) or "scalar"
+    return str(tuple(tensor.shape))

@@ -28,7 +28,7 @@ def has_path(results: xr.Dataset) -> bool:
 def names(results: xr.Dataset) -> list[str]:
     """Short and different names: `step 50`, or the stem of a file, with its run where stems agree."""
     full = [str(each) for each in results.checkpoint.values]
-    short = [_short(each) for each in full]
+    short = [short_name(each) for each in full]
     return [
         f"{_run(whole)} {name}".strip() if short.count(name) > 1 else name
         for whole, name in zip(full, short, strict=True)
@@ -67,7 +67,8 @@ def circle(colour: str) -> dict[str, Any]:
     return {"marker": "o", "markersize": 4, "markerfacecolor": colour, **edge}
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """`step 50`, or the stem of a file."""
     stem = Path(name).stem
     match = _STEP.fullmatch(stem)
     return f"step {match[1]}" if match else stem

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from lossviz.errors import RequestError
 from lossviz.plot.axes import STEEP, Floats, finite
 from lossviz.plot.cells import draw_cells
-from lossviz.plot.checkpoints import mark_checkpoints
+from lossviz.plot.checkpoints import mark_checkpoints, short_name
 from lossviz.plot.panels import colour_bar, square_panels, surface_key
 from lossviz.plot.scale import Scale, extension
 from lossviz.plot.scan import DONE, NOT_FINITE, TO_DO, Places, lattice, note, values
@@ -26,6 +26,8 @@ from lossviz.run import differences
 COLOURS = "RdBu_r"
 # Of directions that are drawn or computed, the same keys mean the same plane; files lie elsewhere in every run.
 _PLACES = ("checkpoints", "path")
+# What may differ between two scans of one plane, and what it is called before its value.
+_PROTOCOL = {"split": "", "checkpoint": "", "batch_norm": "BatchNorm"}
 _DECADES = 3
 _ZERO: dict[str, Any] = {"colors": "black", "linewidths": 0.8}
 
@@ -43,7 +45,8 @@ def difference(pair: Sequence[Series], *, log: bool | None = None, clip: tuple[f
     """
     first, second = pair
     results = subtracted(first, second)
-    shown = Series(f"{second.label}\nminus {first.label}", second.look, results, note(results))
+    what, before = _labels(second, first)
+    shown = Series(f"{what}\nminus {before}", second.look, results, note(results))
     scale, norm = _scale(finite([values(results, "difference")]), log, clip)
     drawn, (ax,) = square_panels([shown], "difference")
     draw_cells(ax, results, "difference", COLOURS, norm)
@@ -71,7 +74,28 @@ def subtracted(first: Series, second: Series) -> xr.Dataset:
     bad = (one.status == NOT_FINITE) | (two.status == NOT_FINITE)
     apart = (two.loss - one.loss).where(~(missing | bad))
     status = xr.full_like(one.status, DONE).where(~bad, NOT_FINITE).where(~missing, TO_DO)
-    return xr.Dataset({"difference": apart, "status": status})
+    protocol = {key: first.results.attrs.get(key) for key in _PROTOCOL if not _differs(first, second, key)}
+    return xr.Dataset(
+        {"difference": apart, "status": status},
+        attrs={key: value for key, value in protocol.items() if value is not None},
+    )
+
+
+def _labels(first: Series, second: Series) -> tuple[str, str]:
+    """The labels, with what differs in the protocol."""
+    differing = [key for key in _PROTOCOL if _differs(first, second, key)]
+    one, two = (
+        ", ".join(
+            [each.label, *(f"{_PROTOCOL[key]} {short_name(str(each.results.attrs[key]))}".strip() for key in differing)]
+        )
+        for each in (first, second)
+    )
+    return one, two
+
+
+def _differs(first: Series, second: Series, key: str) -> bool:
+    there, here = (each.results.attrs.get(key) for each in (first, second))
+    return None not in (there, here) and there != here
 
 
 def _common(first: Series, second: Series, axis: str) -> tuple[Places, Places]:
@@ -94,6 +118,10 @@ def _common(first: Series, second: Series, axis: str) -> tuple[Places, Places]:
 def _refuse_other_directions(first: Series, second: Series) -> None:
     there, here = _directions(first.results), _directions(second.results)
     if there is None or here is None:
+        return
+    # Equal tensors are equal files, whatever the configurations say of where they come from.
+    stored = {each.results.attrs.get("directions_sha256") for each in (first, second)}
+    if len(stored) == 1 and None not in stored:
         return
     if first.results.attrs.get("checkpoint_sha256") != second.results.attrs.get("checkpoint_sha256"):
         there, here = ({key: value for key, value in each.items() if key not in _PLACES} for each in (there, here))

@@ -15,6 +15,7 @@ from lossviz.plot.exports import EXPORTS, exported
 from lossviz.plot.missing import missing_results
 from lossviz.plot.options import DEFAULT, Options
 from lossviz.plot.overlay import shows_published
+from lossviz.plot.place import figures_folder
 from lossviz.plot.reference import NEEDED
 from lossviz.plot.series import Shown, appearing
 from lossviz.plot.surfaces import SURFACE_FIGURES
@@ -39,7 +40,7 @@ def draw(
         runs: variants, of one experiment or of several.
         figures: names among those of `FIGURES`; all that there is but `difference` when empty.
         formats: names among png, pdf and svg, which hold figures, and html, vtk and h5, which hold scans.
-        folder: where the files go; by default `figures` beside the first run.
+        folder: where the files go; by default `figures_folder` of the runs.
         options: what the figures show.
 
     Raises:
@@ -50,8 +51,8 @@ def draw(
     clip = options.clip
     if clip is not None and not clip[0] < clip[1]:
         raise RequestError(f"clip = [{clip[0]:g}, {clip[1]:g}]: the first must be below the second")
-    folder = folder or runs[0].folder.parent / "figures"
     shown = appearing(runs, options.scans)
+    folder = folder or figures_folder(shown)
     images, exports = ([each for each in dict.fromkeys(formats) if each in kind] for kind in (IMAGES, EXPORTS))
     # All before the first is written: a request that one of them refuses leaves nothing behind.
     contents = _exports(shown, figures, exports, options) if exports else {}

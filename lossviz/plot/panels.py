@@ -78,12 +78,19 @@ def axis_name(results: xr.Dataset, axis: Literal["x", "y"], named: bool = True) 
 
 
 def title(each: Series, quantity: str = "loss") -> str:
-    """The run, a quantity at the checkpoint where the grid holds that, and what else a reader must know."""
+    """The run, a quantity at the checkpoint where the grid holds that, and what else a reader must know.
+
+    That is the split and the mode of BatchNorm, where they are not the usual ones, and the note.
+    """
     # A panel is narrow: two lines for "experiment/variant", and more for long names.
     lines = [line for name in each.label.replace("/", "/\n").splitlines() for line in wrap(name, 26)]
     centre = at_centre(each.results, quantity)
     if centre is not None:
         lines.append(f"{quantity} {centre:.3g} at the centre")
+    if each.results.attrs.get("split") == "test":
+        lines.append("test set")
+    if each.results.attrs.get("batch_norm", "frozen") != "frozen":
+        lines.append(f"BatchNorm: {each.results.attrs['batch_norm']}")
     return "\n".join([*lines, each.note] if each.note else lines)
 
 

@@ -1,17 +1,20 @@
 """The figure of a plane through a trained network in three dimensions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import xarray as xr
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
+from lossviz.plot.labels import OUTLINE
 from lossviz.plot.panels import PER_ROW, colour_bar, rows_and_columns, title
 from lossviz.plot.scale import Scale, common_scale
-from lossviz.plot.scan import lattice, losses, not_finite
+from lossviz.plot.scan import at_centre, lattice, losses, not_finite
 from lossviz.plot.series import Series
 from lossviz.plot.style import COLOUR_MAP, COLUMN_WIDTH, SMALL, TEXT_WIDTH, TINY
 
@@ -72,9 +75,24 @@ def _draw_surface(ax: Axes3D, each: Series, scale: Scale) -> None:
     ax.tick_params(axis="z", pad=-0.5)
     ax.set_xlabel("x", labelpad=-7)
     ax.set_ylabel("y", labelpad=-7)
+    # Above its axis: beside it a label would lie on the numbers, or on the next panel.
+    ax.text(
+        each.results.x.values[-1], each.results.y.values[-1], high, "loss\n", fontsize=TINY, ha="center", va="center"
+    )
+    _mark_checkpoint(ax, known, scale)
     ax.view_init(elev=28, azim=-60)
     ax.set_box_aspect((1, 1, 0.85), zoom=0.84)
     ax.set_title(_title(each), fontsize=SMALL, pad=-2, y=1.0)
+
+
+def _mark_checkpoint(ax: Axes3D, known: xr.Dataset, scale: Scale) -> None:
+    """A cross where the trained network is, which shows through what lies before it."""
+    loss = at_centre(known, "loss")
+    if loss is None or not np.isfinite(loss):
+        return
+    height = scale.clipped(np.array([loss]))
+    cross: dict[str, Any] = {"color": "black", "markersize": 5, "markeredgewidth": 0.8}
+    ax.plot([0], [0], np.log10(height) if scale.log else height, "+", **cross, path_effects=OUTLINE, zorder=6)
 
 
 def _title(each: Series) -> str:

@@ -8,6 +8,9 @@ from lossviz.files import shown
 from lossviz.official import SUFFIX
 from lossviz.run import Run, find_runs
 
+# Files that a message names.
+_NAMED = 5
+
 
 def find_sources(sources: Sequence[str], only: Sequence[str] = ()) -> tuple[list[Run], tuple[Path, ...]]:
     """The runs to draw, and the scans to which these are limited, if any were named.
@@ -39,5 +42,8 @@ def _refuse_stranger(path: Path) -> None:
     there = run.surface_files
     if path in there and run.config_file.is_file():
         return
-    accepted = ", ".join(str(each) for each in there) or "runs/EXPERIMENT/VARIANT/surface-NAME.nc"
-    raise RequestError(f"{shown(path)}: there is no such scan of a run\n  accepted: folders of runs, or {accepted}")
+    accepted = ", ".join(each.name for each in there[:_NAMED]) or "runs/EXPERIMENT/VARIANT/surface-NAME.nc"
+    further = f" and {len(there) - _NAMED} more beside it" if len(there) > _NAMED else ""
+    raise RequestError(
+        f"{shown(path)}: there is no such scan of a run\n  accepted: folders of runs, or {accepted}{further}"
+    )

@@ -25,7 +25,7 @@ from lossviz.plot.overlay import draw_published, published_key
 from lossviz.plot.reference import Published
 from lossviz.plot.series import Series
 from lossviz.plot.smooth import running_mean, window_of
-from lossviz.plot.style import BOLD, KEY, TEXT_WIDTH, THIN
+from lossviz.plot.style import BOLD, COLUMN_WIDTH, KEY, TEXT_WIDTH, THIN
 
 
 def is_empty(results: xr.Dataset) -> bool:
@@ -42,28 +42,30 @@ def note(results: xr.Dataset) -> str:
 
 
 def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
-    """Draw the training curves of all runs.
+    """Draw the training curves of all runs; where none has an accuracy or error, as in a regression, the loss only.
 
     Args:
         series: runs with the contents of their train.nc.
         log: whether the axis of the loss is logarithmic; None: it is.
     """
+    steps = max(int(each.results.attrs["steps"]) for each in series)
+    if all(_is_regression(each.results) for each in series):
+        drawn = Figure(figsize=(COLUMN_WIDTH + 0.5, 2.5), layout="constrained")
+        _draw_loss(drawn.subplots(), series, steps, log)
+        legend_above(drawn, series, [_handle(each) for each in series])
+        key_below(drawn, _splits_key("") | not_finite_key(drawn))
+        return drawn
     drawn = Figure(figsize=(TEXT_WIDTH, 2.5), layout="constrained")
     accuracy, error, loss = drawn.subplots(1, 3)
-    steps = max(int(each.results.attrs["steps"]) for each in series)
     window = window_of(steps)
     for each in series:
         _draw_minibatches(accuracy, each, window)
         _draw_splits(error, each, "error")
-        _draw_splits(loss, each, "loss")
         draw_published(accuracy, each.look, _averaged(each.published.get("accuracy"), window))
         draw_published(error, each.look, each.published.get("val_error"))
-    losses = [
-        each.results[name].values for each in series for name in ("train_loss", "val_loss") if name in each.results
-    ]
-    scale_axis(loss, finite(losses), log is not False)
-    for ax, label in ((accuracy, "accuracy (%)"), (error, "error (%)"), (loss, "loss (nats)")):
-        ax.set(xlabel="step", ylabel=label, xlim=(-0.02 * steps, 1.02 * steps))
+    _draw_loss(loss, series, steps, log)
+    for ax, label in ((accuracy, "accuracy (%)"), (error, "error (%)")):
+        _name_axes(ax, label, steps)
     accuracy.set_ylim(top=min(accuracy.get_ylim()[1], 102))
     accuracy.set_ylim(bottom=0)
     error.set_ylim(bottom=0)
@@ -71,6 +73,27 @@ def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
     legend_above(drawn, series, [_handle(each) for each in series])
     key_below(drawn, _key(window) | published_key(drawn, " (b: test set)") | not_finite_key(drawn))
     return drawn
+
+
+def _is_regression(results: xr.Dataset) -> bool:
+    """Whether no accuracy or error was ever a number; those of a classification are, even after it diverged."""
+    shares = [results[name].values for name in ("accuracy", "train_error", "val_error") if name in results]
+    return all(bool(np.isnan(each).all()) for each in shares)
+
+
+def _draw_loss(ax: Axes, series: Sequence[Series], steps: int, log: bool | None) -> None:
+    for each in series:
+        _draw_splits(ax, each, "loss")
+    losses = [
+        each.results[name].values for each in series for name in ("train_loss", "val_loss") if name in each.results
+    ]
+    scale_axis(ax, finite(losses), log is not False)
+    # A squared error has no unit.
+    _name_axes(ax, "loss" if all(_is_regression(each.results) for each in series) else "loss (nats)", steps)
+
+
+def _name_axes(ax: Axes, label: str, steps: int) -> None:
+    ax.set(xlabel="step", ylabel=label, xlim=(-0.02 * steps, 1.02 * steps))
 
 
 def _averaged(curve: Published | None, window: int) -> Published | None:
@@ -120,6 +143,9 @@ def _key(window: int) -> dict[str, Artist]:
     if window > 1:
         key["(a) each minibatch"] = Line2D([], [], color=KEY, linewidth=0.5, alpha=0.5)
         key[f"(a) mean over {window} steps"] = Line2D([], [], color=KEY, linewidth=1.2)
-    key["(b, c) training set"] = Line2D([], [], color=KEY, linewidth=THIN)
-    key["(b, c) validation set"] = Line2D([], [], color=KEY, linewidth=BOLD)
-    return key
+    return key | _splits_key("(b, c) ")
+
+
+def _splits_key(panels: str) -> dict[str, Artist]:
+    widths = {"training set": THIN, "validation set": BOLD}
+    return {f"{panels}{split}": Line2D([], [], color=KEY, linewidth=width) for split, width in widths.items()}

@@ -98,7 +98,11 @@ class _AnyBatchNorm(_BatchNorm):
 
 def _plain(module: NoisyBatchNorm1d | NoisyBatchNorm2d | nn.SyncBatchNorm) -> _BatchNorm:
     """The same without noise, and of this process alone."""
-    kind = {NoisyBatchNorm1d: nn.BatchNorm1d, NoisyBatchNorm2d: nn.BatchNorm2d}.get(type(module), _AnyBatchNorm)
+    kind: type[_BatchNorm] = _AnyBatchNorm
+    if isinstance(module, nn.BatchNorm1d):
+        kind = nn.BatchNorm1d
+    elif isinstance(module, nn.BatchNorm2d):
+        kind = nn.BatchNorm2d
     plain = kind(module.num_features, module.eps).to(module.weight.device, module.weight.dtype).eval()
     plain.weight, plain.bias = module.weight, module.bias
     plain.running_mean, plain.running_var = module.running_mean, module.running_var

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,11 +24,13 @@ class Checkpoint:
         name: `step 50` of the run, or the path as it was given.
         path: its file.
         step: its step in the run; None where it was given as a path.
+        key: where the configuration names it, for errors.
     """
 
     name: str
     path: Path
     step: int | None = None
+    key: str = field(default="", compare=False)
 
     def load(self, model: nn.Module) -> dict[str, Tensor]:
         """Its parameters and buffers on the CPU.
@@ -37,8 +39,11 @@ class Checkpoint:
             RequestError: there is no such file, or it belongs to another network than `model`.
             WorkError: it was cut short or altered.
         """
-        tensors = load_foreign(self.path) if self.step is None else load_tensors(self.path)
-        return check_fit(model, tensors, self.path)
+        try:
+            tensors = load_foreign(self.path) if self.step is None else load_tensors(self.path)
+            return check_fit(model, tensors, self.path)
+        except RequestError as error:
+            raise RequestError(f"{self.key}: {error}" if self.key else str(error)) from error
 
     def same_file(self, other: "Checkpoint") -> bool:
         """Whether two names mean one file."""
@@ -73,7 +78,7 @@ def find_checkpoint(setup: Setup, wanted: str | int, key: str) -> Checkpoint:
     if isinstance(wanted, str) and wanted != "last":
         if not Path(wanted).is_file():
             raise RequestError(f"{key} = {wanted}: there is no such file")
-        return Checkpoint(wanted, Path(wanted))
+        return Checkpoint(wanted, Path(wanted), key=key)
     steps = setup.run.checkpoint_steps
     if not steps:
         name = setup.config.name if setup.config.name in shipped_configurations() else "CONFIG"

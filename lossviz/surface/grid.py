@@ -27,6 +27,7 @@ QUANTITIES = {
     "hessian_min": ("smallest eigenvalue of the Hessian of the loss", "1"),
     "seconds": ("time the point took", "s"),
 }
+LONG_NAMES = {"x": "x (units of d1)", "y": "y (units of d2)"}
 
 
 def coordinates(axis: Range) -> np.ndarray:
@@ -132,9 +133,7 @@ class Grid:
         meaning = "0 to do, 1 done, 2 done and not finite"
         return xr.Dataset(
             {**variables, "status": variable(dims, self.status, meaning, "1")},
-            coords={
-                name: variable(name, axis, f"steps of the {name} direction", "1") for name, axis in self.axes.items()
-            },
+            coords={name: variable(name, axis, LONG_NAMES[name], "1") for name, axis in self.axes.items()},
             attrs=dict(attributes),
         )
 

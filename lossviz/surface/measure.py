@@ -16,11 +16,12 @@ from lossviz.engine.setup import Setup
 from lossviz.errors import RequestError
 from lossviz.progress import Report
 from lossviz.results import load_results
+from lossviz.run import Run
 from lossviz.signals import StopRequest
 from lossviz.surface import record
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.directions import named, unnamed
-from lossviz.surface.grid import Grid, Range, through_zero
+from lossviz.surface.grid import TO_DO, Grid, Range, through_zero
 from lossviz.surface.ledger import Ledger
 from lossviz.surface.pace import Forward, Pace
 from lossviz.surface.plane import find_plane
@@ -71,7 +72,7 @@ def surface(setup: Setup, report: Report, stop: StopRequest, group: Ranks | None
         _go(subject, scan, Ledger(run, name, scan.grid, {}, xr.Dataset(), group), report, stop)
         return
     attributes = record.of_scan(setup, subject.checkpoint, len(subject.splits[""]))
-    scan = _resumed(subject, attributes) if file.exists() else _begun(subject, attributes)
+    scan = _resumed(subject, attributes) if _has_points(run, name) else _begun(subject, attributes)
     total = scan.grid.status.size
     # A scan that was stopped at its last point has not been judged.
     if scan.grid.done == total and not scan.checkpoints and "sanity" in scan.attributes:
@@ -84,7 +85,18 @@ def surface(setup: Setup, report: Report, stop: StopRequest, group: Ranks | None
         _publish(subject, group, scan)
         _go(subject, scan, ledger, report, stop)
         outcome["points"] = total
-    report.say(f"{file}: {total:,} points, each the mean over {subject.examples:,} examples")
+        splits = record.splits(setup.config.surface.data.split)
+        means = " and over ".join(
+            f"{len(each):,} {name}" for name, each in zip(splits, subject.splits.values(), strict=True)
+        )
+        report.say(f"{file}: {total:,} points, each the mean over {means} examples")
+        _judge(ledger, report)
+
+
+def _has_points(run: Run, name: str) -> bool:
+    """Whether a scan of this name found anything; one that failed before its first point can become any other."""
+    file = run.surface_file(name)
+    return file.exists() and (bool(run.block_files(name)) or bool((load_results(file).status != TO_DO).any()))
 
 
 def _begun(subject: Subject, attributes: record.Attributes) -> Scan:
@@ -98,7 +110,7 @@ def _begun(subject: Subject, attributes: record.Attributes) -> Scan:
     save_tensors(setup.run.directions_file(config.name), named(subject.coordinates, plane.directions))
     points = x[2] * (y[2] if y else 1)
     pace = subject.pace(points)
-    facts = {**plane.facts, **({"trajectory": 1} if plane.is_path else {})}
+    facts: record.Attributes = {**plane.facts, **({"trajectory": 1} if plane.is_path else {})}
     facts |= record.of_directions(subject.coordinates, plane.directions)
     facts |= record.of_file(setup.run.directions_file(config.name), plane.moved)
     return Scan(
@@ -193,9 +205,7 @@ def _go(subject: Subject, scan: Scan, ledger: Ledger, report: Report, stop: Stop
                 track.reach(ledger.keep(found, stopping=bool(stop)))
                 stop.obey()
             ledger.finish(stop)
-    if ledger.ranks.first:
-        ledger.attributes = {**ledger.attributes, **record.of_pace(forward.pace)}
-        _judge(ledger, quiet)
+    ledger.attributes = {**ledger.attributes, **record.of_pace(forward.pace)}
 
 
 def _judge(ledger: Ledger, report: Report) -> None:

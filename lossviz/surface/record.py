@@ -25,13 +25,12 @@ def of_scan(setup: Setup, checkpoint: Checkpoint, examples: int) -> Attributes:
     facts, config = setup.backend.facts(), setup.config.surface
     found = setup.facts()
     data, code = found["data"], found["own_code"]
-    splits = ("train", "test") if config.data.split == "both" else (config.data.split,)
     return {
         **protocol(setup.config, "loss surface"),
         "checkpoint": checkpoint.name,
         "checkpoint_step": "" if checkpoint.step is None else checkpoint.step,
         "checkpoint_sha256": hashlib.sha256(read(checkpoint.path)).hexdigest(),
-        "data_sha256": ", ".join(data[split] for split in splits),
+        "data_sha256": ", ".join(data[split] for split in splits(config.data.split)),
         "own_code": "\n".join(f"{file} {digest}" for file, digest in code.items()),
         "examples": examples,
         "split": config.data.split,
@@ -42,6 +41,11 @@ def of_scan(setup: Setup, checkpoint: Checkpoint, examples: int) -> Attributes:
         "precision": facts["precision"],
         "device": facts["device_name"],
     }
+
+
+def splits(split: str) -> tuple[str, ...]:
+    """The splits of the data set that `surface.data.split` means."""
+    return ("train", "test") if split == "both" else (split,)
 
 
 def of_directions(coordinates: Sequence[Coordinate], directions: Mapping[str, Vector]) -> Attributes:
@@ -109,6 +113,6 @@ def _identity(attributes: Mapping[str, object]) -> dict[str, object]:
     # pace is settled when it begins.
     left_out = ("checkpoint", "batch_size", "compile", "x", "y")
     found["surface"] = {name: value for name, value in tree["surface"].items() if name not in left_out}
-    found["surface"]["plane"] = tree["surface"]["y"] is not None
+    found["surface"]["y"] = "null" if tree["surface"]["y"] is None else "a range"
     names = ("checkpoint_sha256", "data_sha256", "own_code", "precision")
     return {**found, **{name: attributes.get(name, "") for name in names}}

@@ -10,10 +10,16 @@ from lossviz.surface.grid import DONE, NOT_FINITE, TO_DO
 # The fast paths (folded, compiled, other batches) agree with the plain one in float64 to this.
 SAME = {"float32": 1e-5, "float64": 1e-10}
 SAME_IN_SHORT_NUMBERS = 2e-2
+# Statistics that are computed at every point carry their own rounding.
+SAME_WITH_STATISTICS = {**SAME, "float32": 1e-4}
+MOVES_STATISTICS = ("toward", "pca", "file")
+STATISTICS = {"batch": " with its minibatches' statistics", "recalibrate": " with statistics re-estimated"}
 # Random directions of n numbers have a cosine of about 1 / sqrt(n): 0.001 for a million.
 NEARLY_PARALLEL = 0.5
-NOISY = 0.05
+NOISY = 0.5
 FAR_FROM_THE_PLANE = 0.1
+# Of the longer direction; weights in float32 are rounded to far less.
+IN_THE_PLANE = 1e-3
 
 
 def facts(results: xr.Dataset) -> list[str]:
@@ -22,7 +28,8 @@ def facts(results: xr.Dataset) -> list[str]:
     at_centre = _at_centre(results)
     if at_centre is not None and "checkpoint_loss" in results:
         own = float(_own(results).checkpoint_loss)
-        lines.append(f"loss at the centre {float(at_centre.loss):.6g}, of the checkpoint in float64 {own:.6g}")
+        checkpoint = f"the checkpoint{_statistics(results)} in float64"
+        lines.append(f"loss at the centre {float(at_centre.loss):.6g}, of {checkpoint} {own:.6g}")
     beside = _beside_centre(results)
     if at_centre is not None and beside is not None:
         is_minimum = float(beside.min()) >= float(at_centre.loss)
@@ -44,7 +51,8 @@ def findings(results: xr.Dataset) -> list[str]:
     Args:
         results: the contents of a surface-<name>.nc, complete or not.
     """
-    return [*_centre(results), *_minimum(results), *_directions(results), *_points(results), *_path(results)]
+    judges = (_centre, _minimum, _directions, _points, _noise, _own_statistics, _path)
+    return [finding for judge in judges for finding in judge(results)]
 
 
 def _centre(results: xr.Dataset) -> Iterator[str]:
@@ -55,11 +63,15 @@ def _centre(results: xr.Dataset) -> Iterator[str]:
     if centre is None or "checkpoint_loss" not in results:
         return
     own, loss = float(_own(results).checkpoint_loss), float(centre.loss)
-    same = SAME.get(str(results.attrs["precision"]), SAME_IN_SHORT_NUMBERS)
+    with_statistics = _statistics(results)
+    same = (SAME_WITH_STATISTICS if with_statistics else SAME).get(
+        str(results.attrs["precision"]), SAME_IN_SHORT_NUMBERS
+    )
     if not np.isclose(own, loss, rtol=same, atol=0, equal_nan=True):
         yield (
-            f"the centre of the grid has loss {loss:.6g}, and the checkpoint in float64 {own:.6g}: they should "
-            f"agree to {same:g}; too few digits (surface.precision: float64), or a network random in eval mode"
+            f"the centre of the grid has loss {loss:.6g}, and the checkpoint{with_statistics} in float64 {own:.6g}: "
+            f"they should agree to {same:g}; too few digits (surface.precision: float64), or a network random in eval "
+            "mode"
         )
 
 
@@ -98,7 +110,9 @@ def _directions(results: xr.Dataset) -> Iterator[str]:
             "as if they were, so shapes in it are sheared"
         )
     norms = [float(results.attrs[f"{axis}_norm"]) for axis in ("x", "y") if f"{axis}_norm" in results.attrs]
-    if len(norms) == 2 and max(norms) > 10 * min(norms):
+    if 0 in norms:
+        yield "a direction is zero: along it nothing changes"
+    elif len(norms) == 2 and max(norms) > 10 * min(norms):
         yield (
             f"one direction is {max(norms) / min(norms):.3g} times as long as the other: equal steps of x and y are "
             "not equal distances"
@@ -113,24 +127,68 @@ def _points(results: xr.Dataset) -> Iterator[str]:
             f"{bad:,} of {known:,} points ({bad / known:.1%}) have a loss that is NaN or infinite; they are kept "
             "as they are, and drawn as holes. A smaller range, or another batch_norm, avoids them"
         )
-    spread = _spread(results)
-    if spread is not None and spread > NOISY:
+
+
+def _noise(results: xr.Dataset) -> Iterator[str]:
+    """The median over the points of their standard error, relative to their height above the lowest one."""
+    done = results.status == DONE
+    rise = (results.loss - results.loss.where(done).min()).where(done)
+    rise = rise.where(rise > 0)
+    share = float((results.loss_stderr / rise).median())
+    if share > NOISY:
         yield (
-            f"the largest standard error is {spread:.0%} of the range of the loss: features of that size may be "
-            "chance. More examples (surface.data.examples) make it smaller"
+            f"at half of the points the standard error is more than {share:.0%} of their height above the lowest "
+            "one: other examples may give another shape. More of them (surface.data.examples) make it smaller"
+        )
+
+
+def _own_statistics(results: xr.Dataset) -> Iterator[str]:
+    apart = _apart(results)
+    if apart is None:
+        return
+    apart = apart.where(_keeps_statistics(results))
+    if float(apart.max()) > FAR_FROM_THE_PLANE:
+        worst = results.isel(checkpoint=int(np.nanargmax(apart.values)))
+        better = "interpolate" if results.attrs.get("directions") in MOVES_STATISTICS else "recalibrate"
+        yield (
+            f"at {worst.checkpoint.values!s} the scan has loss {float(worst.checkpoint_plane_loss):.3g}, and the "
+            f"network itself {float(worst.checkpoint_loss):.3g}: its BatchNorm statistics are its own, and "
+            f"batch_norm = frozen keeps those of the scan's checkpoint; try surface.batch_norm: {better}"
         )
 
 
 def _path(results: xr.Dataset) -> Iterator[str]:
-    if results.attrs.get("trajectory") != 1 or "checkpoint_loss" not in results:
+    apart = _apart(results)
+    if apart is None or results.attrs.get("trajectory") != 1:
         return
-    own, seen = results.checkpoint_loss, results.checkpoint_plane_loss
-    worst = float((abs(own - seen) / (1e-12 + abs(own))).max())
+    worst = float(apart.where(~_keeps_statistics(results)).max())
     if worst > FAR_FROM_THE_PLANE:
+        frozen = results.attrs.get("batch_norm") == "frozen"
         yield (
             f"the contour under the path is not the loss of the checkpoints: it differs by up to {worst:.0%}, "
             f"because they lie up to {float(results.checkpoint_distance.max()):.3g} away from the plane"
+            + (", or have BatchNorm statistics of their own (batch_norm = frozen)" if frozen else "")
         )
+
+
+def _apart(results: xr.Dataset) -> xr.DataArray | None:
+    """How far the plane's loss at each checkpoint is from the checkpoint's own, relative to that."""
+    if "checkpoint_loss" not in results:
+        return None
+    own, seen = results["checkpoint_loss"], results["checkpoint_plane_loss"]
+    return abs(own - seen) / (1e-12 + abs(own))
+
+
+def _keeps_statistics(results: xr.Dataset) -> xr.DataArray:
+    """Which checkpoints lie in the plane and differ from it by nothing but the statistics that frozen keeps."""
+    norms = [float(results.attrs[f"{axis}_norm"]) for axis in ("x", "y") if f"{axis}_norm" in results.attrs]
+    near = results["checkpoint_distance"] <= IN_THE_PLANE * max(norms, default=0.0)
+    return near & (results.attrs.get("batch_norm") == "frozen")
+
+
+def _statistics(results: xr.Dataset) -> str:
+    """With which statistics the checkpoint is evaluated; empty for its own."""
+    return STATISTICS.get(str(results.attrs.get("batch_norm")), "")
 
 
 def _holds_centre(results: xr.Dataset) -> bool:

@@ -41,7 +41,9 @@ class Subject:
         data = self.config.data
         names = ("train", "test") if data.split == "both" else (data.split,)
         chosen = [
-            getattr(setup.data, name).choose(data.examples, data.choose, setup.config.seed, "surface.data.examples")
+            getattr(setup.data, name).choose(
+                data.examples, data.choose, setup.config.seed, "surface.data.examples", name
+            )
             for name in names
         ]
         self.splits = dict(zip(("", "test_"), map(self._shuffled, chosen), strict=False))

@@ -37,6 +37,8 @@ def test_every_key_has_a_row(model: type[Config]) -> None:
 @pytest.mark.parametrize(
     "row",
     [
+        "| `checkpoints` | a list of one or more `last`, whole numbers of at least 0 or texts that are not empty | "
+        "required | One for a line, two for a plane: last, steps of this run, or paths. |",
         "| `steps` | a whole number of at least 1 | required | Number of optimiser steps. |",
         "| `momentum` | a number of at least 0 and below 1 | `0.0` | Momentum of SGD. |",
         "| `depth` | `9`, `11`, `13`, `16` or `19` | `11` | Number of weight layers. |",

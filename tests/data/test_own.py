@@ -126,7 +126,7 @@ def test_examples_are_chosen_as_of_other_data(make: Load) -> None:
     first = make(((inputs, labels), (inputs, labels)), examples=6, choose="first")
     ((found, _),) = first.to(CPU, torch.float32).train.batches(10)
     assert torch.equal(found.squeeze(), torch.arange(6.0))
-    with pytest.raises(RequestError, match=r"data\.examples = 13: there are 12 examples"):
+    with pytest.raises(RequestError, match=r"data\.examples = 13: there are 12 examples in the train split"):
         make(((inputs, labels), (inputs, labels)), examples=13)
 
 

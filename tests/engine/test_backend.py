@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lossviz.config.train import Train
-from lossviz.engine.backend import Backend, choose_backend
+from lossviz.config.train import Precision, Train
+from lossviz.engine.backend import Backend, choose_backend, full_precision
 from lossviz.errors import RequestError
 
 
@@ -64,11 +64,11 @@ def choose_on_cuda(cuda: pytest.MonkeyPatch, precision: str) -> Backend:
     return choose_backend("auto", train(precision=precision))
 
 
-def test_auto_takes_the_first_cuda_device(cuda: pytest.MonkeyPatch) -> None:
+def test_auto_takes_a_cuda_device(cuda: pytest.MonkeyPatch) -> None:
     torch.backends.cudnn.benchmark = True
     backend = choose_on_cuda(cuda, "tf32")
     assert backend.device == torch.device("cuda", 0)
-    assert backend.line().startswith("cuda:0: Accelerator (auto: the first CUDA device); tf32 (as configured)")
+    assert backend.line().startswith("cuda:0: Accelerator (auto: a CUDA device); tf32 (as configured)")
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.benchmark
     assert torch.backends.cuda.matmul.allow_tf32
@@ -138,3 +138,32 @@ def test_facts_are_plain_and_agree_with_the_line() -> None:
     assert facts["threads"] == torch.get_num_threads()
     assert {type(value) for value in facts.values()} <= {str, int, bool}
     assert all(facts[key] in backend.line() for key in ("device_name", "why_device", "precision", "why_precision"))
+
+
+@pytest.mark.parametrize(
+    ("own", "dtype", "named"), [("float64", torch.float64, "float64"), ("auto", torch.float32, "bfloat16")]
+)
+def test_a_scan_may_have_a_precision_of_its_own(own: Precision, dtype: torch.dtype, named: str) -> None:
+    backend = choose_backend("cpu", train(precision="bfloat16"), own)
+    assert (backend.dtype, backend.precision) == (dtype, named)
+    assert backend.autocast == (torch.bfloat16 if named == "bfloat16" else None)
+
+
+def test_a_refused_precision_of_a_scan_is_named_by_its_key() -> None:
+    with pytest.raises(RequestError, match=r"surface\.precision = tf32"):
+        choose_backend("cpu", None, "tf32")
+
+
+def test_full_precision_puts_the_switches_back() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    with full_precision():
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_processes_on_one_machine_take_their_own_devices(cuda: pytest.MonkeyPatch) -> None:
+    cuda.setattr(torch.cuda, "device_count", lambda: 4)
+    for name, value in (("RANK", "6"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "2")):
+        cuda.setenv(name, value)
+    assert choose_on_cuda(cuda, "float32").device == torch.device("cuda", 2)

@@ -101,10 +101,13 @@ def test_missing_file(tmp_path: Path, load: Callable[[Path], object]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"0.weight": torch.zeros(5, 3, 3, 3)}, "0.weight is 5x3x3x3 in the file and 4x3x3x3 in the network"),
-        ({"1.running_var": None}, "1.running_var 4 is missing in the file"),
-        ({"3.bias": torch.tensor(0.0)}, "3.bias is scalar in the file and 2 in the network"),
-        ({"shortcut.weight": torch.zeros(4, 3, 1, 1)}, "shortcut.weight 4x3x1x1 is in the file and not in the network"),
+        ({"0.weight": torch.zeros(5, 3, 3, 3)}, "0.weight is (5, 3, 3, 3) in the file and (4, 3, 3, 3) in the network"),
+        ({"1.running_var": None}, "1.running_var (4,) is missing in the file"),
+        ({"3.bias": torch.tensor(0.0)}, "3.bias is () in the file and (2,) in the network"),
+        (
+            {"shortcut.weight": torch.zeros(4, 3, 1, 1)},
+            "shortcut.weight (4, 3, 1, 1) is in the file and not in the network",
+        ),
     ],
 )
 def test_fit_names_the_first_difference(tmp_path: Path, change: dict[str, Tensor | None], message: str) -> None:

@@ -165,8 +165,16 @@ def test_code_in_a_file_never_runs(tmp_path: Path, name: str, write: Callable[[o
 
 def test_a_pickled_module_is_refused(tmp_path: Path) -> None:
     torch.save(make_model(), tmp_path / "module.pt")
-    with pytest.raises(RequestError, match=r"module\.pt"):
+    with pytest.raises(RequestError, match=r"module\.pt: .*: it holds torch\.nn\.modules\.") as caught:
         load_foreign(tmp_path / "module.pt")
+    assert "weights_only" not in str(caught.value)
+    assert str(caught.value).endswith("save model.state_dict()")
+
+
+def test_what_a_file_without_tensors_holds_is_told(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "weights": {"a": torch.zeros(1)}}, tmp_path / "a.pt")
+    with pytest.raises(RequestError, match=r"holds no state_dict, but a dict of epoch, weights\n"):
+        load_foreign(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("tree", [{}, [], {"state_dict": 3}, {"a": 1.0}, {"weights": {"a": torch.zeros(1)}}, "text"])

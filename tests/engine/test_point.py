@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -147,3 +149,9 @@ def test_penalty_is_the_function_whose_gradient_is_weight_decay() -> None:
         slope = (penalty(ahead, 5e-4) - penalty(behind, 5e-4)) / 2
         assert float(slope) == pytest.approx(5e-4 * float((parameters[index] * direction).sum().detach()), rel=1e-9)
     assert float(penalty(parameters, 0.0)) == 0
+
+
+def test_a_step_of_length_zero_is_the_origin_whatever_the_direction() -> None:
+    parameter, origin = torch.ones(3), torch.tensor([1.0, 2.0, 3.0])
+    move([parameter], [origin], (0.0, [torch.tensor([math.nan, math.inf, 1.0])]))
+    assert torch.equal(parameter, origin)

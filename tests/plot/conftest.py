@@ -111,7 +111,7 @@ class Build:
         values = {"loss": loss, "error": 10 * loss, "status": status.astype(np.int8)}
         return xr.Dataset(
             {name: variable(tuple(axes), array, name, "1") for name, array in values.items()},
-            coords={name: variable(name, axis, f"steps of the {name} direction", "1") for name, axis in axes.items()},
+            coords={name: variable(name, axis, f"{name} (units of d)", "1") for name, axis in axes.items()},
         )
 
     def with_checkpoints(

@@ -128,10 +128,21 @@ def test_checkpoints_that_the_plane_leads_to_have_names(build: Build) -> None:
 def test_the_axes_say_what_was_measured_of_the_directions(build: Build) -> None:
     results = build.surface(lambda x, y: 1 + x + y).assign_attrs(x_explained_variance=0.713, y_eigenvalue=12.5)
     first, second, _ = contour(build.series(results, results)).axes
-    assert first.get_xlabel() == "steps of the x direction\n71.3% of the variance"
-    assert first.get_ylabel() == "steps of the y direction\neigenvalue 12.5"
+    assert first.get_xlabel() == "x (units of d)\n71.3% of the variance"
+    assert first.get_ylabel() == "y (units of d)\neigenvalue 12.5"
     assert second.get_ylabel() == "eigenvalue 12.5"
 
 
 def test_nothing_finite_is_drawable(build: Build) -> None:
     contour(build.series(build.surface(lambda x, _: np.nan * x))).draw_without_rendering()
+
+
+def test_the_title_says_what_is_not_usual_of_the_protocol(build: Build) -> None:
+    plane = build.surface(lambda x, y: 1 + x + y)
+    usual, other = (
+        plane.assign_attrs(split="train", batch_norm="frozen"),
+        plane.assign_attrs(split="test", batch_norm="batch"),
+    )
+    first, second, _ = contour(build.series(usual, other)).axes
+    assert first.get_title() == "standard\nloss 1 at the centre"
+    assert second.get_title() == "batchnorm\nloss 1 at the centre\ntest set\nBatchNorm: batch"

@@ -109,3 +109,25 @@ def test_a_clip_is_symmetric_and_shows_in_the_bar(build: Build) -> None:
 def test_equal_planes_are_drawable(build: Build) -> None:
     plane = build.surface(lambda x, y: 1 + x)
     difference(build.series(plane, plane)).draw_without_rendering()
+
+
+def test_a_plane_that_was_shared_through_a_file_is_the_same(build: Build) -> None:
+    plane = build.surface(lambda x, y: x + y)
+    drawn, shared = with_directions(plane, ".seed=1"), with_directions(plane, "={kind: file, path: p}")
+    difference(build.series(*(each.assign_attrs(directions_sha256="a") for each in (drawn, shared))))
+    with pytest.raises(RequestError, match=r"surface\.directions\.kind"):
+        difference(build.series(drawn.assign_attrs(directions_sha256="a"), shared.assign_attrs(directions_sha256="b")))
+    with pytest.raises(RequestError, match=r"surface\.directions\.kind"):
+        difference(build.series(drawn, shared))
+
+
+def test_the_title_says_what_differs_beside_the_plane(build: Build) -> None:
+    plane = build.surface(lambda x, y: 1 + x + y).assign_attrs(batch_norm="batch")
+    first = plane.assign_attrs(split="train", checkpoint="step 50")
+    second = plane.assign_attrs(split="test", checkpoint="runs/q/a/checkpoints/step-00000100.safetensors")
+    title = difference(build.series(first, second)).axes[0].get_title()
+    assert " ".join(title.split()) == (
+        "batchnorm, test, step 100 minus standard, train, step 50 difference 0 at the centre BatchNorm: batch"
+    )
+    alike = difference(build.series(second, second)).axes[0].get_title()
+    assert " ".join(alike.split()) == ("batchnorm minus standard difference 0 at the centre test set BatchNorm: batch")

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from lossviz.errors import RequestError, WorkError
 from lossviz.plot.draw import draw
+from lossviz.plot.drawings import FIGURES
 from lossviz.plot.options import Options
 from lossviz.results import save_results
 from lossviz.run import Run
@@ -192,6 +194,13 @@ def test_a_damaged_file_is_named(build: Build) -> None:
     run.train_file.write_bytes(run.train_file.read_bytes()[:-100])
     with pytest.raises(WorkError, match=r"train\.nc"):
         draw([run])
+
+
+def test_the_help_names_every_figure() -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "lossviz", "plot", "--help"], capture_output=True, text=True, check=True
+    )
+    assert set(FIGURES) <= set(re.findall(r"[a-z]+", said.stdout))
 
 
 def test_neither_torch_nor_pyplot_is_imported() -> None:

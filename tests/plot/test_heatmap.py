@@ -103,6 +103,6 @@ def test_panels_are_square(build: Build) -> None:
 def test_panels_of_the_same_range_share_their_numbers(build: Build) -> None:
     drawn = heatmap(build.series(*[build.surface(lambda x, y: 1 + x + y)] * 2))
     left, right, _ = drawn.axes
-    assert left.get_ylabel() == "steps of the y direction"
+    assert left.get_ylabel() == "y (units of d)"
     assert right.get_ylabel() == ""
     assert not right.yaxis.get_tick_params()["labelleft"]

@@ -23,7 +23,7 @@ def test_loss_on_the_left_and_error_on_the_right_of_each_run(build: Build) -> No
     assert errors[0].get_ylim() == errors[1].get_ylim()
     assert [ax.get_ylabel() for ax in drawn.axes] == ["loss (nats)", "", "", "error (%)"]
     assert losses[1].get_title() == "batchnorm\nloss 2 at the centre"
-    assert losses[0].get_xlabel() == "steps of the x direction"
+    assert losses[0].get_xlabel() == "x (units of d)"
 
 
 def test_the_test_set_is_dashed(build: Build) -> None:

@@ -58,3 +58,17 @@ def test_holes_are_counted(build: Build) -> None:
 
 def test_nothing_finite_is_drawable(build: Build) -> None:
     relief(build.series(build.surface(lambda x, _: np.nan * x))).draw_without_rendering()
+
+
+@pytest.mark.parametrize(("log", "height"), [(False, 10.0), (True, 1.0)])
+def test_the_checkpoint_has_a_cross_at_its_height(build: Build, log: bool, height: float) -> None:
+    ax = relief(build.series(build.surface(lambda x, y: 10 + x**2 + y**2)), log=log).axes[0]
+    (cross,) = ax.lines
+    assert [float(np.ravel(each)[0]) for each in cross.get_data_3d()] == [0, 0, height]  # type: ignore[attr-defined]
+    assert "loss" in [text.get_text().strip() for text in ax.texts]
+
+
+@pytest.mark.parametrize("x", [6, 7])
+def test_no_cross_where_the_checkpoint_is_not_known(build: Build, x: int) -> None:
+    known = build.surface(lambda x, y: np.where(abs(x) < 0.1, np.inf, 1 + x**2), x=x)
+    assert len(relief(build.series(known)).axes[0].lines) == 0

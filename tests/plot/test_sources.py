@@ -132,3 +132,10 @@ def test_what_a_figure_lacks_is_named_with_its_command(build: Build, figure: str
     run.surface_file("main").unlink()
     with pytest.raises(RequestError, match=r"no surface-\*.nc"):
         draw([run], figures=[figure])
+
+
+def test_of_many_scans_a_message_names_a_few(build: Build) -> None:
+    plane = build.surface(lambda x, y: 1 + x + y)
+    run = build.run("standard", "quickstart", (), **dict.fromkeys("abcdefgh", plane))
+    with pytest.raises(RequestError, match=r"surface-d\.nc, surface-e\.nc and 3 more beside it$"):
+        find_sources([str(run.surface_file("z"))])

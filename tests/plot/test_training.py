@@ -68,3 +68,14 @@ def test_a_training_that_was_evaluated_only(build: Build) -> None:
     drawn.draw_without_rendering()
     # A single point shows by its marker only.
     assert labelled(drawn.axes[1].lines, "standard val")[0].get_marker() == "o"
+
+
+def test_a_regression_has_a_loss_only(build: Build) -> None:
+    results = build.train()
+    regression = results.assign({name: np.nan * results[name] for name in ("accuracy", "train_error", "val_error")})
+    drawn = training.figure(build.series(regression, regression))
+    (loss,) = drawn.axes
+    np.testing.assert_array_equal(labelled(loss.lines, "standard val")[0].get_ydata(), results.val_loss)
+    assert (loss.get_ylabel(), loss.get_yscale()) == ("loss", "log")
+    assert legend(drawn) == ["standard", "batchnorm", "training set", "validation set"]
+    assert len(training.figure(build.series(regression, results)).axes) == 3

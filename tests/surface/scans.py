@@ -38,7 +38,7 @@ def configured(*settings: str) -> Config:
 
 def scanned(out: Path, *settings: str, stop: StopRequest | None = None) -> Setup:
     config = configured(*settings)
-    setup = prepare(config, run_of(config, out), "cpu")
+    setup = prepare(config, run_of(config, out), "cpu", precision=config.surface.precision)
     with setup.run.writing(config):
         surface(setup, Report(quiet=True), StopRequest() if stop is None else stop)
     return setup

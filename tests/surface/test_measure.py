@@ -9,10 +9,13 @@ import xarray as xr
 
 from lossviz.engine.checkpoint import fit, load_tensors, save_tensors
 from lossviz.engine.objective import Objective
+from lossviz.engine.setup import prepare
 from lossviz.errors import RequestError, WorkError
+from lossviz.progress import Report
 from lossviz.results import load_results, save_results
 from lossviz.run import run_of
-from lossviz.signals import Stopped
+from lossviz.signals import Stopped, StopRequest
+from lossviz.surface.measure import surface
 from lossviz.surface.slice import Slice
 from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
 
@@ -80,7 +83,7 @@ def test_nothing_left_to_do(trained: Path) -> None:
     [
         ("surface.x=[0, 1, 5]", "surface.x"),
         ("surface.x=[-1, 1, 4]", "surface.x"),
-        ("surface.y=null", "plane"),
+        ("surface.y=null", "surface.y = a range, and now it is null"),
         ("surface.directions.seed=5", "seed"),
         ("surface.data.examples=32", "examples"),
     ],
@@ -91,6 +94,36 @@ def test_another_scan_of_the_same_name_is_refused(trained: Path, setting: str, n
     with pytest.raises(RequestError, match=named):
         scanned(trained, setting)
     assert setup.run.surface_file("main").read_bytes() == before
+
+
+def test_a_scan_that_failed_before_its_first_point_does_not_keep_its_name(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise WorkError("no point can be computed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Slice, "at", broken)
+        with pytest.raises(WorkError, match="no point can be"):
+            scanned(trained, "surface.directions.seed=5")
+    assert (surface_of(trained).status == 0).all()
+    scanned(trained)
+    anew = surface_of(trained)
+    scanned(trained, "surface.name=whole")
+    same(anew, surface_of(trained, "whole"))
+
+
+def test_the_file_is_named_and_then_judged_and_each_split_has_its_mean(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured("surface.data.split=both")
+    setup = prepare(config, run_of(config, trained), "cpu")
+    surface(setup, Report(), StopRequest())
+    lines = capsys.readouterr().out.splitlines()
+    file = setup.run.surface_file("main")
+    head = lines.index(f"{file}: 15 points, each the mean over 64 train and over 64 test examples")
+    assert lines[head + 1].startswith("  loss at the centre")
+    assert all(line.startswith("  ") for line in lines[head + 1 :])
 
 
 def test_another_checkpoint_is_refused(trained: Path) -> None:
@@ -194,3 +227,23 @@ def test_blocks_of_a_scan_whose_file_is_gone_are_of_no_use(trained: Path) -> Non
     setup.run.surface_file("main").unlink()
     scanned(trained)
     same(surface_of(trained), whole)
+
+
+def test_directions_of_another_scan_in_their_place_are_refused(trained: Path) -> None:
+    """Points along two planes must not end in one file."""
+    one = scanned(trained, "surface.name=one", "surface.x=[-1, 1, 3]")
+    scanned(trained, "surface.name=two", "surface.directions.seed=7")
+    one.run.directions_file("one").write_bytes(one.run.directions_file("two").read_bytes())
+    with pytest.raises(RequestError, match="other directions"):
+        scanned(trained, "surface.name=one", "surface.x=[-1, 1, 5]")
+
+
+def test_a_scan_in_float64_of_a_network_that_trained_in_float32(trained: Path) -> None:
+    """Agrees with the float32 scan to float32's rounding, and with the checkpoint in float64 to its own."""
+    scanned(trained, "surface.name=short")
+    scanned(trained, "surface.name=long", "surface.precision=float64")
+    short, long = surface_of(trained, "short"), surface_of(trained, "long")
+    assert long.attrs["precision"] == "float64"
+    np.testing.assert_allclose(short.loss, long.loss, rtol=1e-4)
+    own = float(long.checkpoint_loss.sel(checkpoint=long.attrs["checkpoint"]))
+    np.testing.assert_allclose(float(long.loss.sel(x=0, y=0)), own, rtol=1e-12)

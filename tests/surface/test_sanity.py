@@ -17,7 +17,8 @@ LENGTH = "times as long as the other"
 FINITE = "NaN or infinite"
 NOISE = "standard error is"
 PATH = "not the loss of the checkpoints"
-ALL = (CENTRE, AGREE, LOWEST, ANGLE, LENGTH, FINITE, NOISE, PATH)
+STATISTICS = "statistics are its own"
+ALL = (CENTRE, AGREE, LOWEST, ANGLE, LENGTH, FINITE, NOISE, PATH, STATISTICS)
 
 
 def bowl(**attributes: Any) -> xr.Dataset:
@@ -154,12 +155,58 @@ def test_points_that_are_not_finite() -> None:
     assert findings(results)[0].startswith("2 of 14 points (14.3%)")
 
 
-@pytest.mark.parametrize(("stderr", "expected"), [(0.06, set()), (0.07, {NOISE})])
+@pytest.mark.parametrize(("stderr", "expected"), [(0.24, set()), (0.26, {NOISE})])
 def test_noise(stderr: float, expected: set[str]) -> None:
-    """The range of the loss is 1.25; a twentieth of it is 0.0625."""
+    """Heights above the lowest point: 2 of 0.25, 4 of 0.5, 2 of 1, 4 of 1.25 and 2 of 0.25; the median is 0.5."""
     results = bowl()
-    at(results, 1, 0.5, "loss_stderr")[...] = stderr
+    results.loss_stderr[...] = stderr
     assert said(results) == expected
+
+
+def test_a_few_noisy_points_are_no_finding() -> None:
+    results = bowl()
+    at(results, 1, 0.5, "loss_stderr")[...] = 10.0
+    assert said(results) == set()
+
+
+@pytest.mark.parametrize(("batch_norm", "words"), [("batch", "its minibatches'"), ("recalibrate", "re-estimated")])
+def test_statistics_of_the_scan_are_those_of_the_checkpoint_that_it_is_compared_with(
+    batch_norm: str, words: str
+) -> None:
+    """Computed at every point, they have a rounding of their own."""
+    results = bowl(batch_norm=batch_norm, trajectory=0)
+    assert words in facts(results)[0]
+    for off, expected in ((9e-5, set()), (1.2e-4, {AGREE})):
+        results.checkpoint_loss[2] = 1 + off
+        assert said(results) == expected
+    assert words in findings(results)[0]
+
+
+@pytest.mark.parametrize(("directions", "better"), [("toward", "interpolate"), ("random", "recalibrate")])
+def test_a_checkpoint_in_the_plane_with_statistics_of_its_own(directions: str, better: str) -> None:
+    """Its distance does not explain what the scan has there; of a path, that is not said a second time."""
+    for trajectory in (0, 1):
+        results = bowl(batch_norm="frozen", directions=directions, trajectory=trajectory)
+        results.checkpoint_distance[1], results.checkpoint_plane_loss[1] = 0.0029, 11.3
+        assert said(results) == {STATISTICS}
+        (line,) = findings(results)
+        assert line.startswith("at step 2 the scan has loss 11.3, and the network itself 1.5: ")
+        assert line.endswith(f"try surface.batch_norm: {better}")
+        results.checkpoint_distance[1] = 0.0031
+        assert said(results) == ({PATH} if trajectory else set())
+    assert said(results.assign_attrs(batch_norm="interpolate")) == {PATH}
+
+
+def test_a_path_beside_the_plane_names_distance_and_statistics() -> None:
+    results = bowl(batch_norm="frozen")
+    results.checkpoint_plane_loss[0] = 2.5
+    (line,) = findings(results)
+    assert "up to 0.5 away from the plane, or have BatchNorm statistics of their own" in line
+    assert "BatchNorm" not in findings(results.assign_attrs(batch_norm="recalibrate"))[0]
+
+
+def test_a_direction_that_is_zero() -> None:
+    assert findings(bowl(y_norm=0.0)) == ["a direction is zero: along it nothing changes"]
 
 
 def test_a_flat_surface_has_no_range() -> None:

@@ -116,4 +116,4 @@ def test_networks_on_one_line_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
     said = refused(tmp_path, network(width=5).state_dict())
-    assert "belongs to another network: 0.weight is 5x2x3x3 in the file and 4x2x3x3" in said
+    assert "belongs to another network: 0.weight is (5, 2, 3, 3) in the file and (4, 2, 3, 3)" in said
