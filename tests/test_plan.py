@@ -110,7 +110,7 @@ def test_the_cost_of_probing_checkpoints(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_cost_of_a_scan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, y: list[int] | None, points: int, split: str, examples: int
 ) -> None:
-    """Of the grid; beside it the checkpoint itself is evaluated, by the plain path and by the scan's own."""
+    """Of the grid; beside it the first split at the checkpoint, by the plain path and by the scan's own."""
     setup = tiny.setup(tmp_path, surface={"y": y, "data": {"examples": 20, "split": split}})
     train(setup, QUIET, StopRequest())
     count = CountForward(monkeypatch)
@@ -118,8 +118,8 @@ def test_the_cost_of_a_scan(
     assert count.examples == 0
     surface(setup, QUIET, StopRequest())
     assert load_results(setup.run.surface_file("main"))["status"].size == points
-    assert count.points == points + 1
-    assert count.examples == (points + 1) * examples + 20
+    assert count.points == points
+    assert count.examples == points * examples + 20 + 20
     assert f"{points} points of {examples} examples: {points * examples} forward" in lines
     assert lines[0] == f"around {setup.run.checkpoint_file(12)}"
 
