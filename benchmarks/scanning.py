@@ -29,7 +29,7 @@ name: shared
 data: {name: digits}
 model: {name: resnet, depth: 20}
 train: {steps: 1, batch_size: 8, eval_examples: 8}
-surface: {x: [-1, 1, 8], y: [-1, 1, 8], batch_size: 64, compile: false, data: {examples: 512}}
+surface: {x: [-1, 1, 8], y: [-1, 1, 8], batch_size: 64, compile: false, data: {examples: 256}}
 """
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lossviz.errors import RequestError
+from lossviz.files import shown
 
 FORMS = "FILE.py:NAME or package.module:NAME"
 
@@ -40,6 +41,11 @@ class Allowed:
             return _resolved(source) in self.files
         parts = source.split(".")
         return any(".".join(parts[:length]) in self.modules for length in range(1, len(parts) + 1))
+
+    @property
+    def options(self) -> list[str]:
+        """The options of the command line that allow the same."""
+        return [word for each in sorted([*map(shown, self.files), *self.modules]) for word in ("--allow", each)]
 
     def refusal(self, target: str) -> str:
         """Why a target may not be loaded, and what to do about it; nothing where it may."""

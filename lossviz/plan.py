@@ -8,14 +8,14 @@ from lossviz.engine.group import Group
 from lossviz.engine.ranks import ranks
 from lossviz.engine.setup import Setup
 from lossviz.engine.share import share_of
-from lossviz.errors import RequestError
 from lossviz.models.build import count_parameters
 from lossviz.models.layers import pick
-from lossviz.probe.measure import probe_steps
+from lossviz.probe.measure import checkpoints_to_probe, probe_steps
 from lossviz.progress import duration
 from lossviz.results import load_results
 from lossviz.surface.checkpoints import scanned_checkpoint
 from lossviz.surface.estimate import seconds_of_scan
+from lossviz.surface.subject import scanned_splits
 
 
 def train(setup: Setup) -> list[str]:
@@ -25,9 +25,11 @@ def train(setup: Setup) -> list[str]:
     evaluations = math.ceil(config.steps / config.eval_every) + 1
     checkpoints = math.ceil(config.steps / config.checkpoint_every) + 1
     examples = evaluations * (_sampled(setup) + len(setup.data.test))
+    there = load_results(setup.run.train_file).sizes["step"] if setup.run.train_file.exists() else 0
     return [
         f"{setup.config.model.name} with {count_parameters(model):,} parameters",
-        f"{config.steps:,} steps of {size:,} examples: {config.steps * size:,} forward and backward",
+        f"{config.steps:,} steps of {size:,} examples: {config.steps * size:,} forward and backward"
+        + (f" ({there:,} steps are there)" if there else ""),
         f"{evaluations:,} evaluations: {examples:,} examples forward",
         f"writes train.nc and {checkpoints:,} checkpoints of {_megabytes(model)}",
     ]
@@ -50,21 +52,13 @@ def probe_training(setup: Setup) -> list[str]:
 
 def probe_checkpoints(setup: Setup) -> list[str]:
     """Cost and files of probing the checkpoints of a run."""
-    steps = setup.run.checkpoint_steps
-    if not steps:
-        raise RequestError(
-            f"{setup.run.folder}: has no checkpoint to measure at\n  make one: lossviz train {setup.run.config_file}"
-        )
-    return [_measurements(setup, len(steps)), "writes probe.nc"]
+    return [_measurements(setup, len(checkpoints_to_probe(setup))), "writes probe.nc"]
 
 
 def surface(setup: Setup) -> list[str]:
     """Cost and files of a scan."""
     config = setup.config.surface
-    names = ("train", "test") if config.data.split == "both" else (config.data.split,)
-    data, seed, key = config.data, setup.config.seed, "surface.data.examples"
-    chosen = [getattr(setup.data, name).choose(data.examples, data.choose, seed, key, name) for name in names]
-    examples, points = sum(map(len, chosen)), _points(setup)
+    examples, points = sum(map(len, scanned_splits(setup).values())), _points(setup)
     return [
         f"around {scanned_checkpoint(setup).path}",
         f"{points:,} points of {examples:,} examples: {points * examples:,} forward",

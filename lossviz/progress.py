@@ -12,16 +12,27 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Report:
-    """Talks to the person at the command line; quiet says only errors."""
+    """Talks to the person at the command line.
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
+    Args:
+        quiet: say only errors.
+        rank: of several processes the first one, 0, speaks for all; the others say what happened to them alone.
+    """
+
+    def __init__(self, quiet: bool = False, rank: int = 0) -> None:
+        self.quiet = quiet or rank > 0
+        self._mute, self._rank = quiet, rank
         self.console = Console(highlight=False, soft_wrap=True)
 
     def say(self, line: str) -> None:
         """One plain line on standard output."""
         if not self.quiet:
             self.console.print(Text(line))
+
+    def say_own(self, line: str) -> None:
+        """One plain line about this process, which another one could not say."""
+        if not self._mute:
+            self.console.print(Text(f"process {self._rank}: {line}" if self._rank else line))
 
     @contextmanager
     def track(self, what: str, total: int, unit: str, done: int = 0) -> Iterator["Track"]:

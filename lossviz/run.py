@@ -1,6 +1,7 @@
 """A run folder: every file name in one class, and what happened there."""
 
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lossviz.allowed import Allowed
+from lossviz.allowed import NOBODY, Allowed
 from lossviz.config import Config, read
 from lossviz.config.reading import dump
 from lossviz.config.words import either, show
@@ -104,6 +105,18 @@ class Run:
     def config(self, overrides: Sequence[str] = (), allowed: Allowed | None = None) -> Config:
         """The configuration that ran, with overrides of the command line; `allowed` as in `config.read`."""
         return read(str(self.config_file), overrides, allowed=allowed)[0]
+
+    def command(self, word: str, subject: Path | str, allowed: Allowed = NOBODY) -> str:
+        """What follows `lossviz` on a command line that works in this folder; for advice.
+
+        Args:
+            word: train, probe, ...
+            subject: a configuration.
+            allowed: whose code it runs.
+        """
+        out = self.folder.parent.parent
+        place = [] if out.absolute() == Path("runs").absolute() else ["--out", shown(out)]
+        return shlex.join([word, str(subject), *place, *allowed.options])
 
     @contextmanager
     def writing(self, config: Config, fresh: Sequence[Path] = (), keep: bool = False) -> Iterator[None]:

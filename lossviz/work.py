@@ -101,7 +101,7 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
     group = ranks()
     if not (group.alone or command.shared):
         raise RequestError(f"this command works in one process, and torchrun started {group.world}\n  start it without")
-    report = Report(options.quiet or not group.first)
+    report = Report(options.quiet, group.rank)
     said = None
     for run, config in jobs:
         with explained(), _memory(run):

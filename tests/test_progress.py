@@ -85,3 +85,16 @@ def test_a_quiet_terminal_stays_empty() -> None:
     with report.track("t", 2, "steps") as track:
         track.advance()
     assert screen.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("quiet", "rank", "said", "own"),
+    [(False, 0, "a", "b"), (False, 2, "", "process 2: b"), (True, 0, "", ""), (True, 1, "", "")],
+)
+def test_one_of_several_processes_speaks_for_all_and_each_for_itself(
+    capsys: pytest.CaptureFixture[str], quiet: bool, rank: int, said: str, own: str
+) -> None:
+    report = Report(quiet, rank)
+    report.say("a")
+    report.say_own("b")
+    assert capsys.readouterr().out.split("\n")[:-1] == [line for line in (said, own) if line]

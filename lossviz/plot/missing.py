@@ -1,7 +1,6 @@
 """Which command makes the results that a figure lacks."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from lossviz.results import load_results
 from lossviz.run import Run
@@ -41,10 +40,10 @@ def missing_results(figures: Sequence[str], runs: Sequence[Run]) -> str:
     found: dict[str, list[str]] = {}
     for name in figures:
         if name == "training":
-            lack = _lack("train.nc", [f"train {run.config_file}{_out(run)}" for run in runs])
+            lack = _lack("train.nc", [run.command("train", run.config_file) for run in runs])
         elif name == "residual":
             of_family = [run for run in runs if run.config_file.is_file() and run.config().model.name in _RESIDUAL]
-            commands = [f"train {run.config_file}{_out(run)}" for run in of_family] or ["train resnet-fig6-small"]
+            commands = [run.command("train", run.config_file) for run in of_family] or ["train resnet-fig6-small"]
             lack = _lack(f"train.nc with errors of a model {' or '.join(_RESIDUAL)}", commands)
         elif name == "surface" or (name in _SCANS and not any(run.surface_files for run in runs)):
             lack = _lack("surface-*.nc", [f"surface {place}" for place in places])
@@ -62,7 +61,7 @@ def _lack_of_measure(measure: str, runs: Sequence[Run], places: Sequence[str]) -
     if not any(_is_probed(run) for run in runs):
         return _lack("probe.nc", [f"probe {place}{_settings(measure, runs[0])}" for place in places])
     # At every step as before: a probe of the folder would measure at its checkpoints only.
-    commands = [f"probe {run.config_file}{_out(run)}{_settings(measure, run)} --fresh" for run in runs]
+    commands = [f"{run.command('probe', run.config_file)}{_settings(measure, run)} --fresh" for run in runs]
     return _lack(f"{measure} in probe.nc", commands)
 
 
@@ -85,8 +84,3 @@ def _settings(measure: str, run: Run) -> str:
 
 def _is_probed(run: Run) -> bool:
     return run.probe_file.exists() and load_results(run.probe_file).sizes["step"] > 0
-
-
-def _out(run: Run) -> str:
-    out = run.folder.parent.parent
-    return "" if out == Path("runs") else f" --out {out}"

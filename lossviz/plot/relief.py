@@ -65,7 +65,7 @@ def _draw_surface(ax: Axes3D, each: Series, scale: Scale) -> None:
     if scale.log:
         levels = scale.levels[:: max(1, len(scale.levels) // 5)]
         ax.zaxis.set_major_locator(FixedLocator(list(np.log10(levels))))
-        ax.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:.3g}"))
+        ax.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:g}"))
     else:
         ax.zaxis.set_major_locator(MaxNLocator(5))
     # Not at the corner, where the labels of both axes would meet.

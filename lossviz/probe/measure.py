@@ -26,16 +26,26 @@ def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
     report.say(f"{setup.run.probe_file}: {len(prober.rows):,} steps measured")
 
 
+def checkpoints_to_probe(setup: Setup) -> list[int]:
+    """Steps of the checkpoints that a run has.
+
+    Raises:
+        RequestError: there is none.
+    """
+    run = setup.run
+    if not run.checkpoint_steps:
+        advice = run.command("train", run.config_file, setup.allowed)
+        raise RequestError(f"{run.folder}: has no checkpoint to measure at\n  make one: lossviz {advice}")
+    return run.checkpoint_steps
+
+
 def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
     """Measure at every checkpoint of a run, on the minibatch that its step had.
 
     Raises:
         RequestError: there is no checkpoint, or a measure needs more than checkpoints hold.
     """
-    run = setup.run
-    steps = run.checkpoint_steps
-    if not steps:
-        raise RequestError(f"{run.folder}: has no checkpoint\n  make one: lossviz train {run.config_file}")
+    run, steps = setup.run, checkpoints_to_probe(setup)
     prober, minibatches = Prober(setup, steps), setup.minibatches()
     objective = setup.objective()
     stepper = Stepper(setup.train, objective.parameters)
@@ -43,7 +53,7 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
         raise RequestError(
             f"{run.folder}: probe.measures: shift needs the optimiser's momentum or moments, or "
             "the evaluations before a plateau, which checkpoints do not hold\n"
-            f"  measure along the training instead: lossviz probe {run.config_file}"
+            f"  measure along the training instead: lossviz {run.command('probe', run.config_file, setup.allowed)}"
         )
     with run.stage("probe", **setup.facts()) as outcome:
         saved_at = time.monotonic()

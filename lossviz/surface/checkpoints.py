@@ -82,8 +82,9 @@ def find_checkpoint(setup: Setup, wanted: str | int, key: str) -> Checkpoint:
     steps = setup.run.checkpoint_steps
     if not steps:
         name = setup.config.name if setup.config.name in shipped_configurations() else "CONFIG"
+        advice = setup.run.command("train", name, setup.allowed)
         raise RequestError(
-            f"{key} = {wanted}: {setup.run.folder} has no checkpoint to scan\n  make one: lossviz train {name}"
+            f"{key} = {wanted}: {setup.run.folder} has no checkpoint to scan\n  make one: lossviz {advice}"
         )
     if wanted != "last" and wanted not in steps:
         there = ", ".join(f"{each:,}" for each in steps)

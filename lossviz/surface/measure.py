@@ -72,13 +72,17 @@ def surface(setup: Setup, report: Report, stop: StopRequest, group: Ranks | None
         _go(subject, scan, Ledger(run, name, scan.grid, {}, xr.Dataset(), group), report, stop)
         return
     attributes = record.of_scan(setup, subject.checkpoint, len(subject.splits[""]))
-    scan = _resumed(subject, attributes) if _has_points(run, name) else _begun(subject, attributes)
+    resumes = _has_points(run, name)
+    scan = _resumed(subject, attributes) if resumes else _begun(subject, attributes)
     total = scan.grid.status.size
     # A scan that was stopped at its last point has not been judged.
     if scan.grid.done == total and not scan.checkpoints and "sanity" in scan.attributes:
         report.say(f"{file}: nothing left to scan ({total:,} points)")
         _publish(subject, group, scan)
         return
+    if resumes:
+        kept = record.kept_pace(scan.pace, setup.config.surface)
+        report.say(f"{file}: going on, {scan.grid.done:,} of {total:,} points are there{kept}")
     with run.stage(f"surface-{name}", **setup.facts(), processes=group.world) as outcome:
         ledger = Ledger(run, name, scan.grid, scan.attributes, scan.waypoints, group)
         ledger.save()
@@ -150,10 +154,11 @@ def _resumed(subject: Subject, attributes: record.Attributes) -> Scan:
     kept = {name: value for name, value in saved.attrs.items() if name not in attributes or name in names}
     if grid.todo():
         kept.pop("sanity", None)
+    devices = dict.fromkeys([*str(saved.attrs["device"]).split("; "), str(attributes["device"])])
     return Scan(
         _directions(subject, list(grid.axes)),
         grid,
-        {**attributes, **kept},
+        {**attributes, **kept, "device": "; ".join(devices)},
         record.saved_pace(saved),
         _with_own(subject.checkpoint, plane.waypoints) if plane else [],
         waypoints,
@@ -186,16 +191,15 @@ def _directions(subject: Subject, axes: Sequence[str]) -> dict[str, list[Tensor]
 
 def _go(subject: Subject, scan: Scan, ledger: Ledger, report: Report, stop: StopRequest) -> None:
     """Compute what is to do, checkpoints first."""
-    quiet = report if ledger.ranks.first else Report(quiet=True)
-    forward = Forward(subject.objective, scan.pace, quiet.say)
+    forward = Forward(subject.objective, scan.pace, report.say_own)
     variant, total = subject.setup.run.variant, scan.grid.status.size
     with subject.slice(scan.directions, forward, moved=scan.moved) as part:
         if scan.checkpoints:
-            with quiet.track(f"checkpoints of {variant}", len(scan.checkpoints), "checkpoints") as track:
+            with report.track(f"checkpoints of {variant}", len(scan.checkpoints), "checkpoints") as track:
                 ledger.waypoints = measure_waypoints(part, scan.checkpoints, track, stop)
             if ledger.ranks.alone:
                 ledger.save()
-        with quiet.track(f"scanning {variant}", total, "points", scan.grid.done) as track:
+        with report.track(f"scanning {variant}", total, "points", scan.grid.done) as track:
             for block in ledger.claims():
                 found = {}
                 for index in block:

@@ -124,5 +124,6 @@ def _refuse_few(there: int, count: int) -> None:
         raise RequestError(
             f"surface.directions: pca of a {'plane' if count == 2 else 'line'} needs {count + 1} checkpoints or more "
             f"beside the scan's own, and there {'is' if there == 1 else 'are'} {there}\n"
-            "  save more: lower train.checkpoint_every and train again (lossviz train ... --fresh)"
+            "  name others in surface.directions.checkpoints, or train again (--fresh) with a lower "
+            "train.checkpoint_every"
         )

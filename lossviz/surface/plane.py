@@ -83,10 +83,12 @@ def find_plane(setup: Setup, objective: Objective, coordinates: Sequence[Coordin
 
 def _file(setup: Setup, model: nn.Module, coordinates: Sequence[Coordinate], wanted: File) -> Plane:
     axes = _axes(setup)
-    directions = dict(zip(axes, stored(model, coordinates, Path(wanted.path), axes), strict=True))
+    found = stored(model, coordinates, Path(wanted.path), axes)
+    directions = dict(zip(axes, found.directions, strict=True))
     parts = zip(coordinates, *directions.values(), strict=True)
     moved = {each.name for each, *those in parts if any(part.any() for part in those)}
-    return Plane(directions, moved, dict.fromkeys(axes, UNIT))
+    facts = {"unused_statistics": float(len(found.unused))} if found.unused else {}
+    return Plane(directions, moved, dict.fromkeys(axes, UNIT), facts)
 
 
 def _random(setup: Setup, coordinates: Sequence[Coordinate], moved: Names, wanted: Random) -> Plane:

@@ -7,6 +7,8 @@ from pathlib import Path
 import xarray as xr
 import yaml
 
+from lossviz.config.surface import Surface
+from lossviz.config.words import show
 from lossviz.engine.point import Vector, dot, squared_norm
 from lossviz.engine.setup import Setup
 from lossviz.errors import RequestError
@@ -88,6 +90,13 @@ def saved_pace(saved: xr.Dataset) -> Pace:
     """The pace that a scan began with."""
     attributes = saved.attrs
     return Pace(int(attributes["batch_size"]), bool(attributes["compiled"]), str(attributes["pace"]))
+
+
+def kept_pace(pace: Pace, config: Surface) -> str:
+    """What a configuration asks for in vain, because the scan began otherwise; empty where it does not."""
+    pairs = (("batch_size", config.batch_size, pace.batch_size), ("compile", config.compile, pace.compiled))
+    other = [f"surface.{key} = {show(began)}" for key, asked, began in pairs if asked not in ("auto", began)]
+    return f"; {' and '.join(other)} as it began, so that all points are computed alike" if other else ""
 
 
 def refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping[str, object]) -> None:

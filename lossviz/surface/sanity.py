@@ -28,7 +28,7 @@ def facts(results: xr.Dataset) -> list[str]:
     at_centre = _at_centre(results)
     if at_centre is not None and "checkpoint_loss" in results:
         own = float(_own(results).checkpoint_loss)
-        checkpoint = f"the checkpoint{_statistics(results)} in float64"
+        checkpoint = f"the checkpoint{_statistics(results)} in {_precision(results)}"
         lines.append(f"loss at the centre {float(at_centre.loss):.6g}, of {checkpoint} {own:.6g}")
     beside = _beside_centre(results)
     if at_centre is not None and beside is not None:
@@ -51,7 +51,7 @@ def findings(results: xr.Dataset) -> list[str]:
     Args:
         results: the contents of a surface-<name>.nc, complete or not.
     """
-    judges = (_centre, _minimum, _directions, _points, _noise, _own_statistics, _path)
+    judges = (_centre, _minimum, _directions, _left_behind, _points, _noise, _own_statistics, _path)
     return [finding for judge in judges for finding in judge(results)]
 
 
@@ -69,9 +69,9 @@ def _centre(results: xr.Dataset) -> Iterator[str]:
     )
     if not np.isclose(own, loss, rtol=same, atol=0, equal_nan=True):
         yield (
-            f"the centre of the grid has loss {loss:.6g}, and the checkpoint{with_statistics} in float64 {own:.6g}: "
-            f"they should agree to {same:g}; too few digits (surface.precision: float64), or a network random in eval "
-            "mode"
+            f"the centre of the grid has loss {loss:.6g}, and the checkpoint{with_statistics} in "
+            f"{_precision(results)} {own:.6g}: they should agree to {same:g}; too few digits (surface.precision: "
+            "float64), or a network random in eval mode"
         )
 
 
@@ -116,6 +116,15 @@ def _directions(results: xr.Dataset) -> Iterator[str]:
         yield (
             f"one direction is {max(norms) / min(norms):.3g} times as long as the other: equal steps of x and y are "
             "not equal distances"
+        )
+
+
+def _left_behind(results: xr.Dataset) -> Iterator[str]:
+    if "unused_statistics" in results.attrs:
+        yield (
+            f"the file of directions also moves {results.attrs['unused_statistics']:.0f} running statistics of "
+            f"BatchNorm, and batch_norm = {results.attrs['batch_norm']} leaves them where they are; "
+            "surface.batch_norm: interpolate moves them"
         )
 
 
@@ -189,6 +198,11 @@ def _keeps_statistics(results: xr.Dataset) -> xr.DataArray:
 def _statistics(results: xr.Dataset) -> str:
     """With which statistics the checkpoint is evaluated; empty for its own."""
     return STATISTICS.get(str(results.attrs.get("batch_norm")), "")
+
+
+def _precision(results: xr.Dataset) -> str:
+    """That of the losses of the checkpoints themselves."""
+    return str(results.checkpoint_loss.attrs.get("precision", "float64"))
 
 
 def _holds_centre(results: xr.Dataset) -> bool:

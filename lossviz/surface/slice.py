@@ -84,8 +84,10 @@ class Slice:
         """The first split's loss at a point, and nothing else."""
         return self._in_memory(lambda: self._loss_at(where))
 
-    def here(self) -> Evaluation:
-        """The first split's loss at whatever point the network is, by the plain path: as it is defined, in float64.
+    def here(self) -> tuple[Evaluation, str]:
+        """The first split's loss at whatever point the network is, by the plain path, and the precision of that.
+
+        float64, but for a network that insists on a precision of its own.
 
         Not in float32: on ResNet-56 without shortcuts (the official checkpoint) unfolded BatchNorm in float32 is
         2.3e-5 from that, and folded 2.2e-7.
@@ -109,18 +111,18 @@ class Slice:
             values |= point_metrics(at_point, self.what.splits[""](), self.what.parameters, self.what.metrics)
         return values | {"seconds": time.perf_counter() - started}
 
-    def _here(self) -> Evaluation:
+    def _here(self) -> tuple[Evaluation, str]:
         self.mode.network()  # statistics, where they are re-estimated
         loss, batches = self.objective.loss, self.what.splits[""]
         try:
             exact = duplicate(self.mode.module).double()
             forward = Objective(exact, loss, views=self.objective.views).precisely(exact)
-            return evaluate(lambda x: forward(x.double() if x.is_floating_point() else x), loss, batches())
+            found = evaluate(lambda x: forward(x.double() if x.is_floating_point() else x), loss, batches())
+            return found, "float64"
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            # A network of somebody's own may insist on its own precision.
-            return evaluate(self.objective.precisely(self.mode.module), loss, batches())
+            return evaluate(self.objective.precisely(self.mode.module), loss, batches()), "its own precision"
 
     def _in_memory(self, compute: Callable[[], T]) -> T:
         """With less memory than expected in smaller batches, to the same numbers where there are such."""

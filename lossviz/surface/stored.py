@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,11 +12,23 @@ from lossviz.engine.checkpoint import SAFETENSORS, load_foreign
 from lossviz.errors import RequestError
 from lossviz.official import SUFFIX, read_official_directions
 from lossviz.surface.directions import unnamed
-from lossviz.surface.moving import Coordinate
+from lossviz.surface.moving import Coordinate, moving
 
 
-def stored(model: nn.Module, coordinates: Sequence[Coordinate], path: Path, axes: Sequence[str]) -> list[list[Tensor]]:
-    """The directions of some axes, unchanged, one tensor a coordinate.
+class Stored(NamedTuple):
+    """What a file of directions holds for a scan.
+
+    Attributes:
+        directions: one of each axis; one tensor a coordinate.
+        unused: names of the running statistics that it moves and the scan does not.
+    """
+
+    directions: list[list[Tensor]]
+    unused: list[str]
+
+
+def stored(model: nn.Module, coordinates: Sequence[Coordinate], path: Path, axes: Sequence[str]) -> Stored:
+    """The directions of some axes, unchanged.
 
     Args:
         model: the network.
@@ -36,7 +49,10 @@ def stored(model: nn.Module, coordinates: Sequence[Coordinate], path: Path, axes
             "  accepted: a directions-NAME.safetensors, or the official tool's .h5"
         )
     _check(model, coordinates, tensors, path, axes)
-    return [unnamed(coordinates, tensors, axis) for axis in axes]
+    used = {f"{axis}/{each.name}" for axis in axes for each in coordinates}
+    statistics = {f"{axis}/{each.name}" for axis in axes for each in moving(model, statistics=True)} - used
+    unused = [name for name in sorted(statistics) if name in tensors and tensors[name].any()]
+    return Stored([unnamed(coordinates, tensors, axis) for axis in axes], unused)
 
 
 def _by_name(model: nn.Module, found: Mapping[str, Sequence[np.ndarray]], path: Path) -> dict[str, Tensor]:

@@ -19,7 +19,22 @@ from lossviz.surface.batch_norm import Mode, by_batch, frozen, recalibrate
 from lossviz.surface.checkpoints import scanned_checkpoint
 from lossviz.surface.moving import moving
 from lossviz.surface.pace import Forward, Pace, choose_pace
+from lossviz.surface.record import splits
 from lossviz.surface.slice import Measured, Slice, quantities
+
+
+def scanned_splits(setup: Setup) -> dict[str, Split | StreamedSplit]:
+    """The examples that `surface.data` means, by the prefix of their quantities' names: "", and "test_" beside it.
+
+    Raises:
+        RequestError: there are too few.
+    """
+    config, seed = setup.config.surface.data, setup.config.seed
+    chosen = [
+        getattr(setup.data, name).choose(config.examples, config.choose, seed, "surface.data.examples", name)
+        for name in splits(config.split)
+    ]
+    return dict(zip(("", "test_"), chosen, strict=False))
 
 
 class Subject:
@@ -38,15 +53,7 @@ class Subject:
         fit(self.model, self.checkpoint.load(self.model), self.checkpoint.path)
         self.model.eval()
         self.coordinates = moving(self.model, statistics=self.config.batch_norm == "interpolate")
-        data = self.config.data
-        names = ("train", "test") if data.split == "both" else (data.split,)
-        chosen = [
-            getattr(setup.data, name).choose(
-                data.examples, data.choose, setup.config.seed, "surface.data.examples", name
-            )
-            for name in names
-        ]
-        self.splits = dict(zip(("", "test_"), map(self._shuffled, chosen), strict=False))
+        self.splits = {prefix: self._shuffled(split) for prefix, split in scanned_splits(setup).items()}
         for split in self.splits.values() if self.config.batch_norm == "batch" else ():
             self._refuse_one_left(len(split))
 

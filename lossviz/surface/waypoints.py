@@ -35,22 +35,25 @@ def measure_waypoints(part: Slice, checkpoints: Sequence[Checkpoint], track: Tra
         track: told of every one.
         stop: asked between them.
     """
-    rows = []
+    rows, precisions = [], set()
     for each in checkpoints:
         state = each.load(part.objective.model)
         place, distance = project(part.coordinates, part.origin, part.directions, state)
         plane_loss = part.loss_at(place)
         with undisturbed(part.objective.model):
             fit(part.objective.model, state, each.path)
-            own = part.here()
+            own, precision = part.here()
+        precisions.add(precision)
         rows.append({**place, "loss": own.loss, "error": own.error, "plane_loss": plane_loss, "distance": distance})
         track.advance()
         stop.obey()
     names = np.array([each.name for each in checkpoints], dtype=object)
-    return xr.Dataset(
+    found = xr.Dataset(
         {
             f"checkpoint_{name}": variable("checkpoint", [row[name] for row in rows], *_QUANTITIES[name])
             for name in rows[0]
         },
         coords={"checkpoint": xr.Variable("checkpoint", names, {"long_name": "step of the run, or path"})},
     )
+    found.checkpoint_loss.attrs["precision"] = " or ".join(sorted(precisions))
+    return found

@@ -18,7 +18,8 @@ FINITE = "NaN or infinite"
 NOISE = "standard error is"
 PATH = "not the loss of the checkpoints"
 STATISTICS = "statistics are its own"
-ALL = (CENTRE, AGREE, LOWEST, ANGLE, LENGTH, FINITE, NOISE, PATH, STATISTICS)
+LEFT = "leaves them where they are"
+ALL = (CENTRE, AGREE, LOWEST, ANGLE, LENGTH, FINITE, NOISE, PATH, STATISTICS, LEFT)
 
 
 def bowl(**attributes: Any) -> xr.Dataset:
@@ -203,6 +204,17 @@ def test_a_path_beside_the_plane_names_distance_and_statistics() -> None:
     (line,) = findings(results)
     assert "up to 0.5 away from the plane, or have BatchNorm statistics of their own" in line
     assert "BatchNorm" not in findings(results.assign_attrs(batch_norm="recalibrate"))[0]
+
+
+def test_statistics_that_the_file_moves_and_the_scan_does_not() -> None:
+    assert said(bowl(unused_statistics=12.0, batch_norm="frozen")) == {LEFT}
+
+
+def test_a_checkpoint_in_a_precision_of_its_own() -> None:
+    results = bowl()
+    assert "of the checkpoint in float64" in facts(results)[0]
+    results.checkpoint_loss.attrs["precision"] = "its own precision"
+    assert "of the checkpoint in its own precision" in facts(results)[0]
 
 
 def test_a_direction_that_is_zero() -> None:

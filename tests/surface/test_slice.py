@@ -239,13 +239,30 @@ def test_the_plain_path_is_the_network_itself() -> None:
     moved = part.at({"x": 0.5, "y": 0.5})["loss"]
     with torch.no_grad():
         losses = nn.functional.cross_entropy(objective.model(inputs), targets)
-    assert part.here().loss == pytest.approx(float(losses), rel=1e-12)
-    assert part.here().loss == pytest.approx(moved, rel=1e-10)
+    assert part.here()[0].loss == pytest.approx(float(losses), rel=1e-12)
+    assert part.here()[0].loss == pytest.approx(moved, rel=1e-10)
     seen: list[bool] = []
     norm = objective.model.get_submodule("1")
     norm.register_forward_hook(lambda *_: seen.append(True))
     part.here()
     assert seen  # the very BatchNorm of the network
+
+
+class Stubborn(nn.Linear):
+    """Computes in float32 whatever it is given."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return nn.functional.linear(inputs, self.weight.float(), self.bias).double()
+
+
+def test_a_network_that_refuses_float64_is_said_to_have_its_own_precision() -> None:
+    inputs, targets = torch.randn(6, 3), torch.arange(6) % 2
+    objective = Objective(Stubborn(3, 2).eval())
+    part = through(objective, plane(objective), {"": batches(inputs, targets, 6)})
+    found, precision = part.here()
+    expected = nn.functional.cross_entropy(objective.model(inputs).detach(), targets)
+    assert found.loss == pytest.approx(float(expected), rel=1e-12)
+    assert precision == "its own precision"
 
 
 def test_the_plain_path_re_estimates_statistics() -> None:
@@ -255,6 +272,6 @@ def test_the_plain_path_re_estimates_statistics() -> None:
     for visits in (1, 0):
         part = through(objective, plane(objective), {"": batches(inputs, targets, 4)})
         part = replace(part, mode=recalibrate(objective, [inputs]))
-        centre = part.at({"x": 0.0, "y": 0.0})["loss"] if visits else part.here().loss
+        centre = part.at({"x": 0.0, "y": 0.0})["loss"] if visits else part.here()[0].loss
         found.append(centre)
     assert found[1] == pytest.approx(found[0], rel=1e-10)

@@ -39,24 +39,32 @@ def saved(folder: Path, **changes: Tensor | None) -> Path:
 def test_unchanged(tmp_path: Path, statistics: bool, axes: str) -> None:
     """More may be there than a scan needs: statistics where they stay, y where it is a line."""
     coordinates = moving(network(1), statistics)
-    found = stored(network(1), coordinates, saved(tmp_path), axes)
+    found = stored(network(1), coordinates, saved(tmp_path), axes).directions
     for axis, vector in zip(axes, found, strict=True):
         expected = drawn()[axis][: len(coordinates)]
         assert all(torch.equal(one, other) for one, other in zip(vector, expected, strict=True))
     assert len(found) == len(axes)
 
 
+def test_statistics_that_stay_although_the_file_moves_them(tmp_path: Path) -> None:
+    """Zeros move nothing, and of a line only x counts."""
+    path = saved(tmp_path, **{"x/1.running_var": torch.zeros(4)})
+    assert stored(network(), moving(network(), False), path, "x").unused == ["x/1.running_mean"]
+    assert stored(network(), moving(network(), True), path, "x").unused == []
+
+
 def test_a_plain_safetensors_of_somebody_else(tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     safetensors.torch.save_file(named(moving(network(), False), drawn(statistics=False)), path)
-    (found,) = stored(network(), moving(network(), False), path, "x")
+    (found,), unused = stored(network(), moving(network(), False), path, "x")
+    assert unused == []
     assert torch.equal(found[0], drawn()["x"][0])
 
 
 def test_dtype_and_layout_are_the_networks(tmp_path: Path) -> None:
     model = network(dtype=torch.float32)
     coordinates = moving(model, False)
-    (found,) = stored(model, coordinates, saved(tmp_path), "x")
+    (found,), _ = stored(model, coordinates, saved(tmp_path), "x")
     for part, each in zip(found, coordinates, strict=True):
         assert (part.dtype, part.stride()) == (torch.float32, each.tensor.stride())
 
@@ -112,7 +120,7 @@ def test_the_official_tools_file(tmp_path: Path, entries: str) -> None:
     arrays = {a: [draws.normal(size=tuple(model.state_dict()[name].shape)) for name in names] for a in "xy"}
     path = official(tmp_path / "directions.h5", **arrays)
     coordinates = moving(model, statistics=entries != "parameters")
-    for axis, vector in zip("xy", stored(model, coordinates, path, "xy"), strict=True):
+    for axis, vector in zip("xy", stored(model, coordinates, path, "xy").directions, strict=True):
         for each, part in zip(coordinates, vector, strict=True):
             np.testing.assert_array_equal(part.numpy(), arrays[axis][names.index(each.name)])
     if entries == "parameters":
