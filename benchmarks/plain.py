@@ -61,7 +61,7 @@ def train(model: nn.Module, batches: DataLoader[Example], steps: int, lr: float,
         for inputs, targets in batches:
             optimizer.zero_grad()
             loss = functional.cross_entropy(model(inputs), targets)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             losses.append(loss.item())
             if len(losses) == steps:

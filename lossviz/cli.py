@@ -172,8 +172,8 @@ def plot(
             "--figure",
             metavar="NAME",
             help="Draw only training, residual (plain beside residual networks, with a table of their errors), "
-            "landscape, activations, moments, shift, sharpness, surface, seeds, convexity or trajectory; or "
-            "difference, of two planes, the second minus the first. Repeatable.",
+            "landscape, activations, moments, shift, sharpness, surface (or of it only contour, heatmap, 3d or line), "
+            "seeds, convexity or trajectory; or difference, of two planes, the second minus the first. Repeatable.",
         ),
     ] = None,
     formats: Annotated[

@@ -11,9 +11,11 @@ from lossviz.config.directions import Random
 from lossviz.config.words import either
 from lossviz.engine.backend import full_precision
 from lossviz.engine.evaluation import PerExample
+from lossviz.engine.loss import loss_name
 from lossviz.engine.objective import Objective, cross_entropy
 from lossviz.engine.point import undisturbed
 from lossviz.errors import RequestError
+from lossviz.results import in_units
 from lossviz.surface import record
 from lossviz.surface.batch_norm import by_batch, frozen, recalibrate
 from lossviz.surface.directions import random_direction
@@ -52,7 +54,8 @@ def loss_surface(
         batch_norm: at a moved point: frozen running statistics; those of each batch; or re-estimated on all batches.
 
     Returns:
-        loss, loss_stderr, error (%; NaN where outputs are not those of classes), status and seconds over y and x.
+        loss, loss_stderr (nat where the loss is the default for classes, else 1), error (%; NaN where outputs are not
+        those of classes), status and seconds over y and x.
 
     Raises:
         RequestError: an argument is none of those above, a direction does not fit the network or is zero, the batches
@@ -93,7 +96,8 @@ def loss_surface(
         part = Slice(objective, coordinates, theta, vectors, mode, Forward(objective, Pace(1)), Measured({"": placed}))
         for index in grid.todo():
             grid.put(index, part.at(grid.where(index)))
-    return grid.dataset({"title": "loss surface", **record.of_directions(coordinates, vectors)}).drop_vars("penalty")
+        said = {"title": "loss surface", "loss_function": _name(loss, batches)}
+    return in_units(grid.dataset({**said, **record.of_directions(coordinates, vectors)})).drop_vars("penalty")
 
 
 def _refuse(model: nn.Module, batches: object, x: Range, y: Range | None) -> None:
@@ -129,6 +133,13 @@ def _by_targets(outputs: Tensor, targets: Tensor) -> Tensor:
             "  give the loss, a function of both, or targets of the shape of the outputs"
         )
     return (outputs - targets).square().flatten(1).sum(dim=1)
+
+
+def _name(loss: PerExample | None, batches: Iterable[tuple[Tensor, Tensor]]) -> str:
+    if loss is not None:
+        return "own"
+    _, targets = next(iter(batches))
+    return loss_name(None, regression=targets.is_floating_point())
 
 
 def _given(coordinates: list[Coordinate], directions: Mapping[str, Mapping[str, Tensor]], axis: str) -> list[Tensor]:

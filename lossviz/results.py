@@ -39,13 +39,29 @@ def variable(dims: str | tuple[str, ...], values: ArrayLike, long_name: str, uni
     return xr.Variable(dims, np.asarray(values), {"long_name": long_name, "units": units})
 
 
-def protocol(config: Config, title: str) -> dict[str, str | int]:
-    """Attributes that every result file has: whose it is, and the whole configuration that made it."""
+def in_units(results: xr.Dataset) -> xr.Dataset:
+    """Results in nats, in the units of the loss that their attribute `loss_function` names.
+
+    Cross-entropy is in nats; any other loss has the unit 1. Parameters have no unit, so gradients and Hessians have
+    that of the loss, and steps along a gradient its inverse. Results that name no loss stay as they are.
+    """
+    if results.attrs.get("loss_function", "cross-entropy") == "cross-entropy":
+        return results
+    found = results.copy()
+    for each in found.variables.values():
+        if each.attrs.get("units") in ("nat", "1/nat"):
+            each.attrs["units"] = "1"
+    return found
+
+
+def protocol(config: Config, loss_function: str, title: str) -> dict[str, str | int]:
+    """Attributes that every result file has: whose it is, of which loss, and the whole configuration that made it."""
     return {
         "title": f"{config.name}/{config.variant}: {title}",
         "experiment": config.name,
         "variant": config.variant,
         "seed": config.seed,
+        "loss_function": loss_function,
         "configuration": dump(config),
         "lossviz": __version__,
     }

@@ -19,10 +19,13 @@ from lossviz.loading import explained
 from lossviz.probe.measure import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.run import Run
-from lossviz.signals import StopRequest, deferred
+from lossviz.signals import Stopped, StopRequest, deferred
 from lossviz.surface.measure import surface as scan_variant
 
 Jobs = Sequence[tuple[Run, Config]]
+
+# Until all processes have said which files they skipped; all end at nearly the same time.
+SECONDS_FOR_OTHERS = 60.0
 
 
 @dataclass(frozen=True)
@@ -124,15 +127,22 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
             # Of several processes the first one holds the lock, for all of them.
             writing = run.writing(config, fresh, keep=options.of_folder) if group.first else nullcontext()
             with deferred() as stop, writing:
-                command.action(setup, report, stop)
-                _tell_damaged(setup, report, group)
+                try:
+                    command.action(setup, report, stop)
+                except Stopped:
+                    _tell_damaged(setup, report, group, wait_s=0)
+                    raise
+                _tell_damaged(setup, report, group, SECONDS_FOR_OTHERS)
             stop.obey()
 
 
-def _tell_damaged(setup: Setup, report: Report, group: Ranks) -> None:
-    """Say and record which files could not be read and were skipped."""
-    damaged = setup.data.damaged
-    if damaged and group.first:
+def _tell_damaged(setup: Setup, report: Report, group: Ranks, wait_s: float) -> None:
+    """Say and record which files could not be read and were skipped, by any of the processes."""
+    if not setup.data.skips:
+        return
+    met = group.gather(f"damaged/{setup.run.folder}", setup.data.damaged, wait_s)
+    damaged = {path: reason for files in met for path, reason in files.items()}
+    if damaged:
         setup.run.note("damaged files", **damaged)
         path, reason = next(iter(damaged.items()))
         report.say(f"  look: {len(damaged):,} damaged files were skipped (run.json names them): {path}: {reason}")

@@ -221,3 +221,17 @@ def test_importing_lossviz_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="nothing"):
         getattr(lossviz, "noth" + "ing")
+
+
+def test_the_unit_is_that_of_the_loss() -> None:
+    """Nats where classes are judged by default; none of vectors, and of a person's own loss."""
+    inputs, classes = data()
+    for targets, loss, said in (
+        (classes, None, ("cross-entropy", "nat")),
+        (torch.zeros_like(inputs[:, :1]).expand(-1, 4), None, ("squared-error", "1")),
+        (classes, lambda outputs, _: outputs.square().sum(1), ("own", "1")),
+    ):
+        found = loss_surface(network(), in_batches(inputs, targets), loss, x=X)
+        assert (found.attrs["loss_function"], found.loss.attrs["units"]) == said
+        assert found.loss_stderr.attrs["units"] == said[1]
+        assert found.error.attrs["units"] == "%"

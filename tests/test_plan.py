@@ -2,14 +2,14 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lossviz import plan
 from lossviz.data.minibatches import Minibatch
@@ -43,8 +43,8 @@ class Count:
             self.passes += len(batch.targets)
             return differentiate(objective, batch, **more)
 
-        def evaluated(objective: Objective, batches: object) -> object:
-            found = evaluate(objective, batches)  # type: ignore[arg-type]
+        def evaluated(objective: Objective, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+            found = evaluate(objective, batches)
             self.forward += found.examples
             return found
 

@@ -9,8 +9,15 @@ import xarray as xr
 
 from lossviz import __version__
 from lossviz.config import read
+from lossviz.engine.setup import prepare
+from lossviz.engine.train import train
 from lossviz.errors import RequestError, WorkError
-from lossviz.results import load_results, protocol, save_results, variable
+from lossviz.probe.prober import Prober
+from lossviz.results import in_units, load_results, protocol, save_results, variable
+from lossviz.run import run_of
+from lossviz.signals import StopRequest
+from lossviz.surface.measure import surface
+from tests.faults import tiny
 
 
 @pytest.fixture
@@ -124,9 +131,74 @@ def test_a_missing_file_is_a_wrong_request(tmp_path: Path) -> None:
 
 def test_the_protocol_can_be_written_and_holds_the_whole_configuration(tmp_path: Path) -> None:
     (config, *_) = read("quickstart", ["seed=4294967295"])
-    save_results(tmp_path / "a.nc", xr.Dataset(attrs=protocol(config, "training")))
+    save_results(tmp_path / "a.nc", xr.Dataset(attrs=protocol(config, "cross-entropy", "training")))
     attributes = load_results(tmp_path / "a.nc").attrs
     assert attributes["title"] == f"quickstart/{config.variant}: training"
     assert (attributes["seed"], attributes["lossviz"]) == (4294967295, __version__)
+    assert attributes["loss_function"] == "cross-entropy"
     (tmp_path / "again.yaml").write_text(attributes["configuration"], encoding="utf-8")
     assert read(str(tmp_path / "again.yaml")) == [config]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "units"),
+    [
+        ({"loss_function": "cross-entropy"}, ["nat", "1/nat", "%"]),
+        ({"loss_function": "squared-error"}, ["1", "1", "%"]),
+        ({"loss_function": "own"}, ["1", "1", "%"]),
+        ({}, ["nat", "1/nat", "%"]),
+    ],
+)
+def test_units_follow_from_the_loss(attributes: dict[str, str], units: list[str]) -> None:
+    """Of variables and coordinates; a checkpoint's name has none; what was given stays as it was."""
+    values = {"loss": variable("length", [1.0], "L", "nat"), "error": variable("length", [2.0], "E", "%")}
+    names = {"length": variable("length", [0.1], "eta", "1/nat"), "checkpoint": ["step 1"]}
+    given = xr.Dataset(values, names, attributes)
+    found = in_units(given)
+    assert [found[name].attrs["units"] for name in ("loss", "length", "error")] == units
+    assert [given[name].attrs["units"] for name in ("loss", "length", "error")] == ["nat", "1/nat", "%"]
+    xr.testing.assert_equal(found, given)
+    assert (found.attrs, found.loss.attrs["long_name"]) == (attributes, "L")
+
+
+# What has the unit of the loss.
+NATS = {
+    "train.nc": ["loss", "penalty", "train_loss", "val_loss"],
+    "probe.nc": [
+        *("loss", "penalty", "grad_norm", "path_loss", "path_penalty", "grad_distance", "smoothness", "shift_l2"),
+        "hessian_eigenvalue",
+    ],
+    "surface-main.nc": [
+        *("loss", "loss_stderr", "test_loss", "test_loss_stderr", "penalty", "grad_norm", "hessian_max", "hessian_min"),
+        *("checkpoint_loss", "checkpoint_plane_loss"),
+    ],
+}
+REGRESSION = ("data={name: gaussian, features: 3, examples: 40}", "model={name: linear, depth: 2}")
+MEASURED = (
+    "train.steps=2",
+    "probe={measures: [landscape, shift, sharpness], layers: [1], lengths: [0.1]}",
+    "surface={x: [-1, 1, 3], metrics: [gradient, hessian], data: {split: both, examples: 20}}",
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "loss", "unit", "inverse"),
+    [((), "cross-entropy", "nat", "1/nat"), (REGRESSION, "squared-error", "1", "1")],
+)
+def test_all_files_of_a_run_have_the_units_of_its_loss(
+    tmp_path: Path, settings: tuple[str, ...], loss: str, unit: str, inverse: str
+) -> None:
+    (config,) = read(str(tiny.write(tmp_path)), [*MEASURED, *settings])
+    setup = prepare(config, run_of(config, tmp_path), "cpu")
+    with setup.run.writing(config):
+        train(setup, tiny.QUIET, StopRequest(), Prober(setup, [0]))
+        surface(setup, tiny.QUIET, StopRequest())
+    for name, quantities in NATS.items():
+        found = load_results(setup.run.folder / name)
+        units = {str(each): array.attrs.get("units") for each, array in found.variables.items()}
+        assert {units.pop(each) for each in quantities} == {unit}
+        assert units.pop("length", inverse) == inverse
+        assert set(units.values()) <= {"1", "%", "s", None}
+        assert found.attrs["loss_function"] == loss
+    trained = sum(each.numel() for each in setup.model().parameters())
+    assert load_results(setup.run.train_file).attrs["parameters"] == trained

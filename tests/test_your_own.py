@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def breaks(outputs, targets):
         raise ValueError("a batch of eight")
     return functional.cross_entropy(outputs, targets, reduction="none")
 """
-EXPERIMENT = {
+EXPERIMENT: dict[str, Any] = {
     "name": "mine",
     "data": {"target": "nets.py:quadrants", "args": {"count": 32}},
     "model": {"target": "nets.py:Net", "args": {"width": 5}},
@@ -99,20 +100,20 @@ def test_the_whole_of_an_experiment() -> None:
     run = Run(RUN)
     saved = yaml.safe_load(run.config_file.read_text())
     for key in ("data", "model", "loss"):
-        assert EXPERIMENT[key].items() <= saved[key].items()  # type: ignore[attr-defined]
+        assert EXPERIMENT[key].items() <= saved[key].items()
         assert saved[key]["name"] == "own"
     for stage in ("train", "probe", "surface-main"):
         assert list(run.record()[stage]["own_code"]) == ["nets.py"]
         assert run.record()[stage]["own_code"]["nets.py"].startswith("sha256:")
     # The loss that was trained is the person's: evaluated here by their own function.
-    namespace: dict[str, object] = {}
+    namespace: dict[str, Any] = {}
     exec(CODE, namespace)
-    net = namespace["Net"](2, 5)  # type: ignore[operator]
+    net = namespace["Net"](2, 5)
     net.load_state_dict(load_tensors(run.checkpoint_file(6)))
     with seeded(torch.device("cpu"), 0, "own data"):
-        (inputs, classes), _ = namespace["quadrants"](32)  # type: ignore[operator]
+        (inputs, classes), _ = namespace["quadrants"](32)
     with torch.no_grad():
-        expected = namespace["smooth"](net.eval()(inputs), classes, 0.2).mean()  # type: ignore[operator]
+        expected = namespace["smooth"](net.eval()(inputs), classes, 0.2).mean()
     np.testing.assert_allclose(load_results(run.train_file).train_loss.values[-1], float(expected), rtol=1e-6)
     np.testing.assert_allclose(load_results(run.surface_file("main")).loss.values[1, 1], float(expected), rtol=1e-6)
 

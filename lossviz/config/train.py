@@ -42,7 +42,9 @@ class Plateau(Section):
     """
 
     kind: Literal["plateau"]
-    patience: Count = Field(description="Evaluations without a new best after which lr drops.")
+    patience: Count = Field(
+        description="Evaluations without a new best after which lr drops; torch's ReduceLROnPlateau counts one less."
+    )
     min_delta: NonNegative = Field(0.0, description="A new best is lower than the one before it by more than this.")
     gamma: Positive = Field(0.1, description="Factor at every plateau.")
 

@@ -22,10 +22,11 @@ ROWS = 8
 
 
 def automatic_workers() -> int:
-    """All cores that this process may use but one, at most 8."""
+    """This process's share of all cores but one, at most 8; torchrun says how many processes share them."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(cores - 1, MOST_WORKERS)
+    share = (cores - 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(max(share, min(cores - 1, 1)), MOST_WORKERS)
 
 
 class Filling:

@@ -12,9 +12,10 @@ TRIES = 10
 DRAWS = 3 + 2 * TRIES
 """Uniform numbers that one random crop needs."""
 
-# Of ImageNet's RGB values on the scale 0 to 1, as fb.resnet.torch gives them (datasets/imagenet.lua): the spread along
-# each principal component, and the components as columns.
-SPREADS = (0.2175, 0.0188, 0.0045)
+# Of the covariance of ImageNet's RGB values on the scale 0 to 1, as fb.resnet.torch gives them (datasets/imagenet.lua):
+# eigenvalues, and eigenvectors as columns. Krizhevsky et al. write that the noise is proportional to the eigenvalues, and
+# so do we and fb.resnet.torch; their own code is said to take the square roots, which are 2 to 15 times as much.
+EIGENVALUES = (0.2175, 0.0188, 0.0045)
 COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 COLOUR_STD = 0.1
 
@@ -66,8 +67,13 @@ def random_resized_crop(image: Image.Image, size: int, draws: Sequence[float]) -
         Szegedy et al. 2015, section 6.
     """
     mirror, down, right, *rest = draws
-    width, height = _random_size(image, rest[:TRIES], rest[TRIES:])
-    left, top = _pick(right, image.width - width + 1), _pick(down, image.height - height + 1)
+    size_of_try = _random_size(image, rest[:TRIES], rest[TRIES:])
+    if size_of_try is None:
+        width, height = _largest(image)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+    else:
+        width, height = size_of_try
+        left, top = _pick(right, image.width - width + 1), _pick(down, image.height - height + 1)
     crop = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BILINEAR)
     return _mirrored(crop, mirror)
 
@@ -75,7 +81,7 @@ def random_resized_crop(image: Image.Image, size: int, draws: Sequence[float]) -
 def colour_noise(normals: Tensor) -> Tensor:
     """What is added to red, green and blue of all of an image's pixels, on the scale 0 to 1.
 
-    sum over components i of alpha_i * spread_i * component_i, with alpha_i from N(0, 0.1^2).
+    sum over components i of alpha_i * lambda_i * component_i, with alpha_i from N(0, 0.1^2).
 
     Args:
         normals: (N, 3), standard normal, float64.
@@ -87,7 +93,7 @@ def colour_noise(normals: Tensor) -> Tensor:
         Krizhevsky et al. 2012, section 4.1.
     """
     alpha = COLOUR_STD * normals
-    return alpha * torch.tensor(SPREADS, dtype=alpha.dtype) @ torch.tensor(COMPONENTS, dtype=alpha.dtype).T
+    return alpha * torch.tensor(EIGENVALUES, dtype=alpha.dtype) @ torch.tensor(COMPONENTS, dtype=alpha.dtype).T
 
 
 def _for_evaluation(image: Image.Image, size: int) -> Image.Image:
@@ -101,14 +107,19 @@ def _scaled(image: Image.Image, shorter: int) -> tuple[int, int]:
     return (shorter, longer) if image.width <= image.height else (longer, shorter)
 
 
-def _random_size(image: Image.Image, areas: Sequence[float], shapes: Sequence[float]) -> tuple[int, int]:
-    """Width and height of the first try that fits; else the largest that fits within 3:4 to 4:3."""
+def _random_size(image: Image.Image, areas: Sequence[float], shapes: Sequence[float]) -> tuple[int, int] | None:
+    """Width and height of the first try that fits."""
     for area, shape in zip(areas, shapes, strict=True):
         pixels = image.width * image.height * (0.08 + 0.92 * area)
         ratio = math.exp((2 * shape - 1) * math.log(4 / 3))
         width, height = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
         if 0 < width <= image.width and 0 < height <= image.height:
             return width, height
+    return None
+
+
+def _largest(image: Image.Image) -> tuple[int, int]:
+    """The largest width and height within 3:4 to 4:3."""
     return min(image.width, round(image.height * 4 / 3)), min(image.height, round(image.width * 4 / 3))
 
 

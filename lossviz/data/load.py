@@ -58,15 +58,24 @@ class Dataset:
         return Minibatches(self.train, batch_size, seed, augment)
 
     @property
+    def streamed(self) -> list[StreamedSplit]:
+        """The splits whose images stay in their files."""
+        return [each for each in (self.train, self.test) if isinstance(each, StreamedSplit)]
+
+    @property
     def views(self) -> bool:
         """Whether images may come as several views each."""
-        return any(isinstance(each, StreamedSplit) and each.views > 1 for each in (self.train, self.test))
+        return any(split.views > 1 for split in self.streamed)
+
+    @property
+    def skips(self) -> bool:
+        """Whether damaged files are passed over."""
+        return any(split.config.corrupt == "skip" for split in self.streamed)
 
     @property
     def damaged(self) -> dict[str, str]:
         """The damaged files that were met and skipped so far, with what is wrong with each."""
-        streamed = [each for each in (self.train, self.test) if isinstance(each, StreamedSplit)]
-        return {path: reason for split in streamed for path, reason in sorted(split.damaged.items())}
+        return {path: reason for split in self.streamed for path, reason in sorted(split.damaged.items())}
 
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of each split."""

@@ -9,6 +9,10 @@ from lossviz.errors import WorkError
 from lossviz.files import shown
 
 
+# The longer side by the shorter one. Resized to a shorter side of 256, a longer picture would take gigabytes.
+LONGEST = 50
+
+
 class DamagedError(Exception):
     """The content of a file is not an image that can be used."""
 
@@ -17,7 +21,7 @@ def read_picture(path: Path) -> Image.Image:
     """An image in RGB: greyscale repeated, CMYK converted, transparency dropped; as torchvision's ImageFolder reads it.
 
     Raises:
-        DamagedError: the file is cut short, or is not an image of 8 bits a channel.
+        DamagedError: the file is cut short, is not an image of 8 bits a channel, or is a strip of pixels.
         WorkError: the file is not there or cannot be read, which another moment may change: it is never skipped.
     """
     try:
@@ -36,6 +40,8 @@ def read_picture(path: Path) -> Image.Image:
 
 def _decoded(content: bytes) -> Image.Image:
     image: Image.Image = Image.open(io.BytesIO(content))
+    if max(image.size) > LONGEST * min(image.size):
+        raise ValueError(f"{image.width} x {image.height} pixels: one side is more than {LONGEST} times the other")
     if image.mode.startswith(("I", "F")):  # `convert` would clip to white without a word
         raise ValueError(f"more than 8 bits a channel (mode {image.mode})")
     if image.mode == "P" and "transparency" in image.info:  # else Pillow warns

@@ -9,7 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from lossviz.config import Config
-from lossviz.results import protocol, variable
+from lossviz.results import in_units, protocol, variable
 
 _STEP = {
     "loss": ("mean loss of the minibatch, before the update", "nat"),
@@ -26,11 +26,18 @@ _EVAL = {
 
 
 class Curves:
-    """Numbers by step and by evaluated step; those of the latest steps wait on the device until `settle`."""
+    """Numbers by step and by evaluated step; those of the latest steps wait on the device until `settle`.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: the variant.
+        loss: the name of its loss.
+        parameters: how many the network has that are trained.
+    """
+
+    def __init__(self, config: Config, loss: str, parameters: int) -> None:
         assert config.train is not None
         self.config = config
+        self._loss, self._parameters = loss, parameters
         self._planned = config.train.steps
         only = "val" if config.train.eval_examples == "none" else ""
         self._evaluated = [name for name in _EVAL if name.startswith(only)]
@@ -90,7 +97,7 @@ class Curves:
         table = np.array(self.steps, dtype=np.float64).reshape(-1, len(_STEP))
         at = sorted(self.evaluations)
         rows = np.array([self.evaluations[step] for step in at], dtype=np.float64).reshape(-1, len(self._evaluated))
-        return xr.Dataset(
+        results = xr.Dataset(
             {
                 **{name: variable("step", table[:, i], *_STEP[name]) for i, name in enumerate(_STEP)},
                 **{name: variable("eval_step", rows[:, i], *_EVAL[name]) for i, name in enumerate(self._evaluated)},
@@ -100,8 +107,10 @@ class Curves:
                 "eval_step": variable("eval_step", np.array(at, dtype=np.int64), "updates before this evaluation", "1"),
             },
             attrs={
-                **protocol(self.config, "training curves"),
+                **protocol(self.config, self._loss, "training curves"),
+                "parameters": self._parameters,
                 "steps": self._planned,
                 **({} if self.diverged_at is None else {"diverged_at": self.diverged_at}),
             },
         )
+        return in_units(results)

@@ -29,3 +29,10 @@ def per_example(config: Loss | None, regression: bool, allowed: Allowed) -> PerE
             "  accepted: cross-entropy for classes, squared-error for vectors, or loss.target"
         )
     return squared_error if regression else cross_entropy
+
+
+def loss_name(config: Loss | None, regression: bool) -> str:
+    """Which one `per_example` gives, in the words of the `loss` section: cross-entropy, squared-error or own."""
+    if config is not None:
+        return config.name
+    return "squared-error" if regression else "cross-entropy"

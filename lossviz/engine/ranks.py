@@ -1,6 +1,9 @@
 """Several processes on one or many machines, as torchrun starts them."""
 
+import json
 import os
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -43,6 +46,20 @@ class Ranks:
         # A restart of torchrun keeps the store, and must not find the counters of the attempt before it.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         return PrefixStore(f"lossviz/{attempt}/{purpose}", _store())
+
+    def gather(self, purpose: str, found: Mapping[str, str], wait_s: float) -> list[Mapping[str, str]]:
+        """What the processes found that say so within some seconds, for the first of them; nothing for the others."""
+        if self.alone:
+            return [found]
+        store, end = self.store(purpose), time.monotonic() + wait_s
+        store.set(str(self.rank), json.dumps(dict(found)))
+        if not self.first:
+            return []
+        names = [str(rank) for rank in range(self.world)]
+        # Asked again and again: within store.get no signal would be heard.
+        while not store.check(names) and time.monotonic() < end:
+            time.sleep(0.05)
+        return [json.loads(store.get(name)) for name in names if store.check([name])]
 
 
 def ranks() -> Ranks:

@@ -31,7 +31,10 @@ def learning_rate(config: Train, step: int, errors: Sequence[float] = ()) -> flo
 
 
 def plateaus(schedule: Plateau, errors: Sequence[float]) -> int:
-    """How often `patience` evaluations in a row brought no new best: torch's ReduceLROnPlateau, from the history."""
+    """How often `patience` evaluations in a row brought no new best: from the history.
+
+    torch's ReduceLROnPlateau waits one evaluation longer: its patience of 1 is 2 here.
+    """
     best, waited, count = math.inf, 0, 0
     for error in errors:
         if error < best - schedule.min_delta:

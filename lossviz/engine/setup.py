@@ -16,7 +16,7 @@ from lossviz.data.load import Dataset, load
 from lossviz.data.minibatches import Minibatches
 from lossviz.data.streamed_minibatches import StreamedMinibatches
 from lossviz.engine.backend import Backend, choose_backend
-from lossviz.engine.loss import per_example
+from lossviz.engine.loss import loss_name, per_example
 from lossviz.engine.objective import Objective
 from lossviz.engine.rehearsal import rehearse
 from lossviz.errors import RequestError
@@ -60,6 +60,11 @@ class Setup:
                 f"{self.config.name}: has no train section, so it has no steps\n  add train: {{steps: ...}}"
             )
         return self.config.train
+
+    @property
+    def loss_name(self) -> str:
+        """Of the loss that the objective is made of: cross-entropy, squared-error or own."""
+        return loss_name(self.config.loss, self.data.regression)
 
     def objective(self, *, eager: bool = False) -> Objective:
         """The data loss of a freshly initialised network, compiled as configured unless it must be eager."""

@@ -53,12 +53,16 @@ class SyncBatchNorm(TorchFunctionMode):
         if given["bias"] is not None:
             shift = shift + given["bias"]
         column = (-1, *(1,) * (inputs.dim() - 2))
-        return torch.addcmul(shift.to(inputs.dtype).view(column), inputs, scale.to(inputs.dtype).view(column))
+        # In short numbers the difference between the mean and the shift that takes it away would be lost.
+        wide = _wide(inputs)
+        return torch.addcmul(shift.to(wide.dtype).view(column), wide, scale.to(wide.dtype).view(column)).to(
+            inputs.dtype
+        )
 
     def _moments(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and biased variance of each channel, (C,) in float64, and the number of values, of all processes."""
         channels, rank, world = inputs.shape[1], self.group.ranks.rank, self.group.ranks.world
-        wide = inputs if inputs.dtype == torch.float64 else inputs.float()
+        wide = _wide(inputs)
         variance, mean = torch.var_mean(wide, [i for i in range(inputs.dim()) if i != 1], correction=0)
         own = torch.cat([mean, variance, mean.new_tensor([inputs.numel() // channels])]).double()
         table = _Total.apply(functional.pad(own[None], (0, 0, rank, world - 1 - rank)), self.group)
@@ -68,6 +72,10 @@ class SyncBatchNorm(TorchFunctionMode):
         mean = (share * means).sum(dim=0)
         # The variance of a mixture: within the processes, and between them (Chan et al. 1983).
         return mean, (share * (variances + (means - mean).square())).sum(dim=0), count
+
+
+def _wide(inputs: Tensor) -> Tensor:
+    return inputs if inputs.dtype == torch.float64 else inputs.float()
 
 
 class _Context(Protocol):

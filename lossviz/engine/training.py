@@ -24,6 +24,7 @@ from lossviz.engine.setup import Setup
 from lossviz.engine.share import Share, share_of
 from lossviz.engine.stepper import Stepper
 from lossviz.errors import WorkError
+from lossviz.models.build import count_parameters
 from lossviz.progress import Report
 from lossviz.results import load_results, save_results
 from lossviz.signals import StopRequest
@@ -76,11 +77,11 @@ class Training:
         self.end = self.config.steps if replay_until is None else replay_until
         self.group = group or Group()
         self.share = share_of(setup, self.group)
-        self.curves = Curves(setup.config)
         self.evaluated = {name: self.group.share(split) for name, split in self._splits().items()}
         self._saved_at = time.monotonic()
         self._resume_file: Path = self.run.replay_file if self.replay else self.run.resume_file
         self._begin()
+        self.curves = Curves(setup.config, setup.loss_name, count_parameters(self.objective.model))
         if self._resume_file.exists():
             self._resume()
         if self.replay and setup.run.train_file.exists():

@@ -32,6 +32,12 @@ def is_steep(values: Floats) -> bool:
     return bool(values.size and values.min() > 0 and values.max() > STEEP * values.min())
 
 
+def number(value: float, digits: int = 6) -> str:
+    """A number rounded to so many digits, as short as it can be: 0.5, 1230, 1e6, with the minus sign of the axes."""
+    mantissa, _, power = f"{float(f'{value:.{digits}g}'):g}".partition("e")
+    return (f"{mantissa}e{int(power)}" if power else mantissa).replace("-", "−")
+
+
 def scale_axis(ax: Axes, values: Floats, log: bool) -> None:
     """Fix the vertical axis to hold finite values with a margin, so that an infinite one runs to its edge.
 
@@ -47,7 +53,7 @@ def scale_axis(ax: Axes, values: Floats, log: bool) -> None:
         low, high = np.log10(positive.min()), np.log10(positive.max())
         if high - low < 2:  # decades alone would leave the axis without ticks
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
             ax.yaxis.set_minor_formatter(NullFormatter())
     else:
         low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)

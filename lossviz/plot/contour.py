@@ -11,6 +11,7 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
+from lossviz.plot.axes import number
 from lossviz.plot.cells import draw_not_finite, draw_to_do
 from lossviz.plot.checkpoints import mark_checkpoints
 from lossviz.plot.labels import keep_apart
@@ -32,7 +33,7 @@ def contour(series: Sequence[Series], *, log: bool | None = None, clip: tuple[fl
         log: whether levels are logarithmic; None: when the losses span more than a factor 20.
         clip: losses beyond are drawn at these limits.
     """
-    scale = common_scale([losses(each.results) for each in series], log, clip)
+    scale = common_scale([each.results.loss for each in series], log, clip)
     colours = pale_colours(scale)
     drawn, axes = square_panels(series)
     lines, names = [], []
@@ -71,7 +72,7 @@ def draw_levels(ax: Axes, results: xr.Dataset, scale: Scale, colours: ListedColo
     ax.contourf(x, y, grid, levels=scale.bounds, cmap=colours, norm=norm)
     if not ((levels > grid.min()) & (levels < grid.max())).any():
         # Matplotlib would warn and draw nothing; a flat panel says so itself.
-        text = f"no level between\n{grid.min():.3g} and {grid.max():.3g}"
+        text = f"no level between\n{number(float(grid.min()), 3)} and {number(float(grid.max()), 3)}"
         ax.text(0.5, 0.7, text, transform=ax.transAxes, ha="center", fontsize=TINY)
         return None
     return ax.contour(x, y, grid, levels=levels, colors="black", linewidths=0.4)

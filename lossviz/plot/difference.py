@@ -21,6 +21,7 @@ from lossviz.plot.panels import colour_bar, square_panels, surface_key
 from lossviz.plot.scale import Scale, extension
 from lossviz.plot.scan import DONE, NOT_FINITE, TO_DO, Places, lattice, note, values
 from lossviz.plot.series import Series
+from lossviz.plot.units import loss_label
 from lossviz.run import differences
 
 COLOURS = "RdBu_r"
@@ -47,7 +48,8 @@ def difference(pair: Sequence[Series], *, log: bool | None = None, clip: tuple[f
     results = subtracted(first, second)
     what, before = _labels(second, first)
     shown = Series(f"{what}\nminus {before}", second.look, results, note(results))
-    scale, norm = _scale(finite([values(results, "difference")]), log, clip)
+    label = loss_label([each.results.loss for each in pair], "difference of the loss")
+    scale, norm = _scale(finite([values(results, "difference")]), log, clip, label)
     drawn, (ax,) = square_panels([shown], "difference")
     draw_cells(ax, results, "difference", COLOURS, norm)
     _draw_zero(ax, lattice(results))
@@ -139,13 +141,13 @@ def _directions(results: xr.Dataset) -> dict[str, Any] | None:
     return found
 
 
-def _scale(apart: Floats, log: bool | None, clip: tuple[float, float] | None) -> tuple[Scale, Normalize]:
+def _scale(apart: Floats, log: bool | None, clip: tuple[float, float] | None, label: str) -> tuple[Scale, Normalize]:
     size = np.abs(apart)
     widest = float(size.max(initial=0.0)) or 1.0
     limit = widest if clip is None else min(widest, max(abs(edge) for edge in clip))
     extend = extension(bool((apart < -limit).any()), bool((apart > limit).any()))
     shown_clip = None if clip is None else (-limit, limit)
-    scale = Scale(-limit, limit, False, shown_clip, extend, "difference of the loss (nats)")
+    scale = Scale(-limit, limit, False, shown_clip, extend, label)
     wide = bool(size.size) and limit > STEEP * float(np.median(size)) > 0
     if log is True or (log is None and wide):
         return scale, SymLogNorm(10.0 ** (np.ceil(np.log10(limit)) - _DECADES), vmin=-limit, vmax=limit)

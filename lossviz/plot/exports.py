@@ -11,7 +11,7 @@ from lossviz.files import read_sealed, shown
 from lossviz.official import official_directions, official_surface
 from lossviz.plot.options import Options
 from lossviz.plot.scale import common_scale
-from lossviz.plot.scan import is_empty, losses
+from lossviz.plot.scan import is_empty
 from lossviz.plot.scans import lines, planes, scan_name
 from lossviz.plot.series import Shown
 
@@ -61,7 +61,7 @@ def _grids(runs: Sequence[Shown], options: Options) -> Iterator[tuple[str, bytes
     found = list(_scans(runs))
     for name, _, _, results in found:
         # One scale for the scans that share a figure, so that they can be laid side by side.
-        alike = [losses(other) for _, _, _, other in found if set(other.loss.dims) == set(results.loss.dims)]
+        alike = [other.loss for _, _, _, other in found if set(other.loss.dims) == set(results.loss.dims)]
         scale = common_scale(alike, options.log, options.clip)
         yield f"{name}.vts", grid_file(results, scale)
         if "checkpoint_x" in results:

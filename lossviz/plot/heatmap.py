@@ -10,7 +10,6 @@ from lossviz.plot.checkpoints import mark_checkpoints
 from lossviz.plot.labels import keep_apart
 from lossviz.plot.panels import colour_bar, square_panels, surface_key
 from lossviz.plot.scale import common_scale
-from lossviz.plot.scan import losses
 from lossviz.plot.series import Series
 from lossviz.plot.style import COLOUR_MAP
 
@@ -23,7 +22,7 @@ def heatmap(series: Sequence[Series], *, log: bool | None = None, clip: tuple[fl
         log: whether the colours are logarithmic; None: when the losses span more than a factor 20.
         clip: losses beyond are drawn in the colours of these limits.
     """
-    scale = common_scale([losses(each.results) for each in series], log, clip)
+    scale = common_scale([each.results.loss for each in series], log, clip)
     drawn, axes = square_panels(series)
     for ax, each in zip(axes, series, strict=True):
         draw_cells(ax, each.results, "loss", COLOUR_MAP, scale.norm)

@@ -1,18 +1,26 @@
 """Texts in a panel, each beside its place and none on another."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
 
+from lossviz.plot.axes import number
 from lossviz.plot.style import TINY
 
 OUTLINE: list[AbstractPathEffect] = [withStroke(linewidth=1.5, foreground="white")]
+# Whether it is right of and above its place, and points above or below it.
+Side = tuple[bool, bool, float]
+_NEAR, _FAR = 3.0, 12.0
+# Pixels: closer texts read as one.
+_GAP = 2.0
 
 
 def name_beside(ax: Axes, x: float, y: float, name: str) -> Annotation:
@@ -20,16 +28,22 @@ def name_beside(ax: Axes, x: float, y: float, name: str) -> Annotation:
     style: dict[str, Any] = {"fontsize": TINY, "zorder": 7, "path_effects": OUTLINE, "annotation_clip": True}
     text = ax.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", **style)
     low, high = ax.get_xlim()
-    next(_sides(text, rightmost=x > low + 0.6 * (high - low)))
+    _move(text, (x <= low + 0.6 * (high - low), True, _NEAR))
     return text
 
 
-def _sides(name: Annotation, rightmost: bool = False) -> Iterator[None]:
-    """Move a name to one side of its place after another: right or left of it, above and below."""
-    for right, above in product((not rightmost, rightmost), (True, False)):
+def _sides(*distances: float) -> list[Side]:
+    """Those of a place from the best to the worst: near and far, right and left of it, above and below."""
+    return [(right, above, far) for far, right, above in product(distances, (True, False), (True, False))]
+
+
+def _move(name: Text, side: Side) -> Bbox:
+    """Move a name to a side of its place; other texts stay. Returns what it covers."""
+    right, above, far = side
+    if isinstance(name, Annotation):
         name.set(ha="left" if right else "right", va="bottom" if above else "top")
-        name.xyann = (4 if right else -4, 3 if above else -3)
-        yield
+        name.xyann = (4 if right else -4, far if above else -far)
+    return name.get_window_extent()
 
 
 def keep_apart(
@@ -54,20 +68,53 @@ def keep_apart(
         _keep_apart(ax, own, contours)
 
 
-def _keep_apart(ax: Axes, names: Sequence[Annotation], lines: QuadContourSet | None) -> None:
+def keep_off_curves(drawn: Figure, axes: Sequence[Axes], names: Sequence[Sequence[Annotation]]) -> None:
+    """Move every name to the side where it touches the fewest curves, marks and names before it; keep all of them.
+
+    Args:
+        drawn: the figure, complete.
+        axes: panels; curves on a second vertical axis count.
+        names: of each panel.
+    """
+    drawn.draw_without_rendering()
+    for ax, own in zip(axes, names, strict=True):
+        lines = [line for each in ax.get_shared_x_axes().get_siblings(ax) for line in each.lines]
+        curves = [line.get_path().transformed(line.get_transform()) for line in lines]
+        taken = _marks(ax)
+        for name in own:
+            touched = {side: _touched(_move(name, side), ax, taken, curves) for side in _sides(_NEAR, _FAR)}
+            taken.append(_move(name, min(touched, key=touched.__getitem__)).padded(_GAP))
+
+
+def _touched(box: Bbox, ax: Axes, taken: Sequence[Bbox], curves: Sequence[Path]) -> tuple[bool, int]:
+    """Whether a text leaves its panel, and how much it lies on."""
+    crossed = sum(bool(curve.intersects_bbox(box, filled=False)) for curve in curves)
+    return not _is_inside(box, ax), box.count_overlaps(taken) + crossed
+
+
+def _is_inside(box: Bbox, ax: Axes) -> bool:
     panel = ax.get_window_extent()
-    taken = [line.get_window_extent() for line in ax.lines if line.get_linestyle() == "None"]
+    return bool(panel.contains(*box.min) and panel.contains(*box.max))
+
+
+def _marks(ax: Axes) -> list[Bbox]:
+    """What single marks cover."""
+    return [line.get_window_extent() for line in ax.lines if line.get_linestyle() == "None"]
+
+
+def _keep_apart(ax: Axes, names: Sequence[Annotation], lines: QuadContourSet | None) -> None:
+    taken = _marks(ax)
     labels: list[Text] = []
     if lines is not None:
-        ax.clabel(lines, fontsize=TINY, fmt="%g", inline=False, colors="black")
+        ax.clabel(lines, fontsize=TINY, fmt=number, inline=False, colors="black")
         # From the outside in: near the minimum the lines crowd.
         labels = lines.labelTexts[::-1]
     for label in (*names, *labels):
         label.set_path_effects(OUTLINE)
-        for _ in _sides(label) if isinstance(label, Annotation) else [None]:
-            box = label.get_window_extent()
-            if not box.count_overlaps(taken) and panel.contains(*box.min) and panel.contains(*box.max):
-                taken.append(box)
+        for side in _sides(_NEAR):
+            box = _move(label, side)
+            if not box.count_overlaps(taken) and _is_inside(box, ax):
+                taken.append(box.padded(_GAP))
                 break
         else:
             label.remove()

@@ -28,6 +28,7 @@ from lossviz.plot.axes import (
 from lossviz.plot.overlay import draw_published, published_key, published_values
 from lossviz.plot.series import Series
 from lossviz.plot.style import KEY, TEXT_WIDTH
+from lossviz.plot.units import loss_label
 
 # Points by which bars of different variants at the same step are moved apart.
 APART = 5.0
@@ -76,7 +77,8 @@ def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
     _draw_maxima(smoothness, series, [band_of(each.results.smoothness) for each in series])
     name = "loss + L2 penalty" if penalised else "loss"
     panel_titles(drawn, name, "gradient distance", "effective β-smoothness")
-    for ax, label in ((loss, f"{name} (nats)"), (gradient, "‖∇L(θ) − ∇L(θ−ηg)‖₂"), (smoothness, "β")):
+    quantity = loss_label([each.results.path_loss for each in series], name)
+    for ax, label in ((loss, quantity), (gradient, "‖∇L(θ) − ∇L(θ−ηg)‖₂"), (smoothness, "β")):
         ax.set(xlabel="step", ylabel=label)
     step_axis(drawn.axes, [each.results.step.values for each in series])
     legend_above(drawn, series, [_handle(each) for each in series])

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 
 from lossviz.plot.axes import Floats, finite, key_below, mark_not_finite, mark_rows, not_finite_key, scale_axis
 from lossviz.plot.checkpoints import circle, has_checkpoints, has_path, names
-from lossviz.plot.labels import name_beside
+from lossviz.plot.labels import keep_off_curves, name_beside
 from lossviz.plot.panels import axis_name, rows_and_columns, title
 from lossviz.plot.scale import Scale, common_scale
 from lossviz.plot.scan import to_do, values
@@ -38,8 +39,8 @@ def line(series: Sequence[Series], *, log: bool | None = None, clip: tuple[float
         log: whether the axis of the loss is logarithmic; None: when the losses span more than a factor 20.
         clip: losses beyond are drawn at these limits.
     """
-    shown = [values(each.results, name) for each in series for name in _of(each.results, "loss")]
-    shown += [each.results.checkpoint_loss.values for each in series if has_checkpoints(each.results)]
+    shown = [each.results[name] for each in series for name in _of(each.results, "loss")]
+    shown += [each.results.checkpoint_loss for each in series if has_checkpoints(each.results)]
     scale = common_scale(shown, log, clip)
     errors = finite([values(each.results, name) for each in series for name in _of(each.results, "error")])
     rows, columns = rows_and_columns(len(series), PER_ROW)
@@ -49,8 +50,8 @@ def line(series: Sequence[Series], *, log: bool | None = None, clip: tuple[float
     grid = drawn.add_gridspec(rows, columns)
     panels = [drawn.add_subplot(grid[divmod(place, columns)]) for place in range(len(series))]
     label = scale.label.replace(", clipped", "\nclipped")
+    called = [_draw_losses(ax, each.results, scale) for ax, each in zip(panels, series, strict=True)]
     for place, (ax, each) in enumerate(zip(panels, series, strict=True)):
-        _draw_losses(ax, each.results, scale)
         ax.set_xlabel(axis_name(each.results, "x", named=place + columns >= len(series)))
         ax.axvline(0, color=KEY, linewidth=0.5, linestyle=":", zorder=0)
         if errors.size:
@@ -61,6 +62,7 @@ def line(series: Sequence[Series], *, log: bool | None = None, clip: tuple[float
     for ax, each in zip(panels, series, strict=True):
         ax.set_title(title(each), fontsize=SMALL, pad=4 + 4 * mark_rows(drawn))
     key_below(drawn, _key(drawn) | not_finite_key(drawn))
+    keep_off_curves(drawn, panels, called)
     return drawn
 
 
@@ -72,7 +74,8 @@ def _of(results: xr.Dataset, quantity: str) -> dict[str, str]:
     return {name: split for name, split in found.items() if name in results}
 
 
-def _draw_losses(ax: Axes, results: xr.Dataset, scale: Scale) -> None:
+def _draw_losses(ax: Axes, results: xr.Dataset, scale: Scale) -> list[Annotation]:
+    """The curves with their bands, and the checkpoints, whose names are returned."""
     x, known = results.x.values, ~to_do(results)
     margin = 0.02 * (x[-1] - x[0])
     ax.set_xlim(x[0] - margin, x[-1] + margin)
@@ -84,12 +87,14 @@ def _draw_losses(ax: Axes, results: xr.Dataset, scale: Scale) -> None:
         mark_not_finite(ax, x[known & ~np.isfinite(raw)], LEFT)
         if f"{name}_stderr" in results:
             _draw_band(ax, x[known], raw[known], values(results, f"{name}_stderr")[known], scale)
+    called = []
     if has_checkpoints(results):
         heights = scale.clipped(results.checkpoint_loss.values)
         for place, height, name in zip(results.checkpoint_x.values, heights, names(results), strict=True):
             ax.plot([place], [height], **circle("white"), linestyle="none", zorder=6, label=_ITSELF)
             if np.isfinite(height) and not has_path(results):
-                name_beside(ax, place, height, name)
+                called.append(name_beside(ax, place, height, name))
+    return called
 
 
 def _draw_errors(ax: Axes, results: xr.Dataset, errors: Floats) -> None:

@@ -15,7 +15,12 @@ _MEASURES = {
 _RESIDUAL = ("resnet", "resnet-imagenet")
 _WHOLE_PATH = "--set 'surface.x=[auto, auto, 51]' --set 'surface.y=[auto, auto, 51]'"
 # What a figure needs of the scans, and the settings of one that has it.
+_PLANE = ("plane", "--set surface.name=plane --set 'surface.x=[-1, 1, 21]' --set 'surface.y=[-1, 1, 21]'")
 _SCANS = {
+    "contour": _PLANE,
+    "heatmap": _PLANE,
+    "3d": _PLANE,
+    "line": ("line", "--set surface.name=line --set surface.y=null"),
     "difference": ("planes of one name in both runs", "--set surface.name=main"),
     "seeds": (
         "lines that differ in surface.directions.seed only",

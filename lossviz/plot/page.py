@@ -8,13 +8,13 @@ from pathlib import Path
 from string import Template
 
 import plotly.graph_objects as go
+import xarray as xr
 import yaml
 from plotly.offline import get_plotlyjs
 
 from lossviz.errors import RequestError
-from lossviz.plot.axes import Floats
 from lossviz.plot.scale import Scale, common_scale
-from lossviz.plot.scan import not_finite
+from lossviz.plot.scan import not_finite, protocol
 from lossviz.plot.series import Series
 from lossviz.plot.style import KEY
 
@@ -41,7 +41,9 @@ class Panel:
     provenance: str = ""
 
 
-def both_scales(losses: Sequence[Floats], log: bool | None, clip: tuple[float, float] | None) -> tuple[Scales, str]:
+def both_scales(
+    losses: Sequence[xr.DataArray], log: bool | None, clip: tuple[float, float] | None
+) -> tuple[Scales, str]:
     """The scales that a page can switch between, linear and where possible log, and the one it begins with.
 
     Raises:
@@ -93,14 +95,14 @@ def page(
 
 
 def notes(each: Series) -> list[str]:
-    """What a reader must know: points that are missing, and why."""
+    """What a reader must know: what is not usual of the protocol, and points that are missing, and why."""
     holes = int(not_finite(each.results).sum())
     found = (
         [f"{holes:,} point{'s are' if holes > 1 else ' is'} not finite (hole{'s' if holes > 1 else ''})"]
         if holes
         else []
     )
-    return [each.note, *found] if each.note else found
+    return [*protocol(each.results), *filter(None, [each.note]), *found]
 
 
 def provenance(each: Series) -> str:

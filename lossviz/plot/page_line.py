@@ -8,10 +8,11 @@ import plotly.graph_objects as go
 from lossviz.plot.page import Panel, base_layout, both_scales, notes, page, provenance
 from lossviz.plot.panels import axis_name
 from lossviz.plot.scale import Scale
-from lossviz.plot.scan import losses, values
+from lossviz.plot.scan import to_do, values
 from lossviz.plot.series import Series
 
-_DASHES = ("solid", "dash", "dot", "dashdot")
+# Dots are for the test split.
+_DASHES = ("solid", "dash", "dashdot", "longdashdot")
 
 
 def line_page(
@@ -25,14 +26,15 @@ def line_page(
         log: whether the axis of the loss begins logarithmic; None: when the losses span more than a factor 20.
         clip: losses beyond are drawn at these limits; the pointer shows them as they are.
     """
-    scales, start = both_scales([losses(each.results) for each in series], log, clip)
-    said = [f"{each.label}: {note}" for each in series for note in notes(each)]
+    scales, start = both_scales([each.results.loss for each in series], log, clip)
+    said = [f"{each.label}: {', '.join(notes(each))}" for each in series if notes(each)]
     whence = " — ".join(dict.fromkeys(provenance(each) for each in series))
     panels = [
         Panel("loss", {name: _loss(series, scale) for name, scale in scales.items()}, said, whence),
         Panel("error", dict.fromkeys(scales, _curves(series, "error", "error (%)"))),
     ]
-    return page(title, panels, start, "point to read, drag to zoom, double-click to see all", wide=True)
+    hint = "point to read, drag to zoom, double-click to see all; dotted upright: the checkpoint"
+    return page(title, panels, start, hint, wide=True)
 
 
 def _loss(series: Sequence[Series], scale: Scale) -> go.Figure:
@@ -46,13 +48,14 @@ def _loss(series: Sequence[Series], scale: Scale) -> go.Figure:
 def _curves(series: Sequence[Series], quantity: str, label: str, scale: Scale | None = None) -> go.Figure:
     traces = []
     for place, each in enumerate(series):
+        known = ~to_do(each.results)
         # Of the test split too, where a scan measured both.
         for prefix, words in (("", ""), ("test_", ", test")):
             if f"{prefix}{quantity}" in each.results:
-                raw = values(each.results, f"{prefix}{quantity}")
+                raw = values(each.results, f"{prefix}{quantity}")[known]
                 traces.append(
                     go.Scatter(
-                        x=each.results.x.values,
+                        x=each.results.x.values[known],
                         y=raw if scale is None else scale.clipped(raw),
                         customdata=raw,
                         name=f"{each.label}{words}".replace("<", "&lt;"),

@@ -9,19 +9,20 @@ import xarray as xr
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from lossviz.plot.axes import Floats
+from lossviz.plot.axes import Floats, number
 from lossviz.plot.page import Panel, base_layout, both_scales, muted, notes, page, provenance
 from lossviz.plot.scale import Scale
 from lossviz.plot.scan import lattice, losses, values
 from lossviz.plot.series import Series
 from lossviz.plot.style import COLOUR_MAP, NOT_FINITE
+from lossviz.plot.units import after_number
 
 # Quantities that the pointer shows where the file has them, and how.
 _HOVER = {
-    "loss": "loss %{:.4g} nat",
+    "loss": "loss %{:.4g}",
     "loss_stderr": "± %{:.2g}",
     "error": "error %{:.2f} %",
-    "test_loss": "test loss %{:.4g} nat",
+    "test_loss": "test loss %{:.4g}",
     "test_error": "test error %{:.2f} %",
     "grad_norm": "gradient norm %{:.4g}",
     "hessian_min": "smallest eigenvalue %{:.4g}",
@@ -40,7 +41,7 @@ def plane_page(
         log: whether it begins with logarithmic heights; None: when the losses span more than a factor 20.
         clip: losses beyond are drawn at these limits; the pointer shows them as they are.
     """
-    scales, start = both_scales([losses(each.results) for each in series], log, clip)
+    scales, start = both_scales([each.results.loss for each in series], log, clip)
     panels = [
         Panel(
             each.label,
@@ -57,7 +58,7 @@ def plane_page(
 def _space(results: xr.Dataset, scale: Scale) -> go.Figure:
     low, high = _drawn(np.array([scale.low, scale.high]), scale)
     margin = 0.02 * (high - low)
-    ticks = _ticks(scale, 6)
+    heights = {"title": {"text": scale.quantity}, "range": [low - margin, high + margin], **_ticks(scale, 6)}
     return go.Figure(
         [_surface(results, scale, (low, high)), *_checkpoints(results, scale)],
         base_layout(
@@ -66,10 +67,11 @@ def _space(results: xr.Dataset, scale: Scale) -> go.Figure:
             scene={
                 "xaxis": {"title": {"text": "x"}, **muted()},
                 "yaxis": {"title": {"text": "y"}, **muted()},
-                "zaxis": {"title": {"text": "loss (nats)"}, "range": [low - margin, high + margin], **ticks, **muted()},
+                "zaxis": {**heights, **muted()},
                 "aspectmode": "manual",
                 "aspectratio": {"x": 1, "y": 1, "z": 0.8},
-                "camera": {"eye": {"x": 1.4, "y": -1.85, "z": 1.05}, "center": {"x": 0, "y": 0, "z": -0.1}},
+                # A little left of the middle: the label of the heights would be cut off in a narrow panel.
+                "camera": {"eye": {"x": 1.3, "y": -1.75, "z": 1.0}, "center": {"x": -0.09, "y": -0.07, "z": -0.12}},
             },
         ),
     )
@@ -79,7 +81,10 @@ def _surface(results: xr.Dataset, scale: Scale, limits: tuple[float, float]) -> 
     # Of a partial scan what is known throughout: single points between unknown ones have no surface.
     known = lattice(results)
     shown = {name: text for name, text in _HOVER.items() if name in known and np.isfinite(known[name]).any()}
-    lines = [text.replace("%{", f"%{{customdata[{place}]") for place, text in enumerate(shown.values())]
+    lines = [
+        text.replace("%{", f"%{{customdata[{place}]") + after_number(known[name])
+        for place, (name, text) in enumerate(shown.items())
+    ]
     return go.Surface(
         x=known.x.values,
         y=known.y.values,
@@ -125,16 +130,16 @@ def _checkpoints(results: xr.Dataset, scale: Scale) -> list[go.Scatter3d]:
             mode="lines+markers" if path else "markers",
             line={"color": "#000000", "width": 4},
             marker={"color": NOT_FINITE, "size": 4 if path else 5, "line": {"color": "#FFFFFF", "width": 1}},
-            text=[_checkpoint(place, name, loss, own) for place, name in enumerate(names)],
+            text=[_checkpoint(place, name, loss, own, after_number(results.loss)) for place, name in enumerate(names)],
             hovertemplate="%{text}<extra></extra>",
         )
     ]
 
 
-def _checkpoint(place: int, name: str, plane: Floats, own: Mapping[str, Floats]) -> str:
-    lines = [escape(name), f"loss at its place in the plane {plane[place]:.4g} nat"]
+def _checkpoint(place: int, name: str, plane: Floats, own: Mapping[str, Floats], unit: str) -> str:
+    lines = [escape(name), f"loss at its place in the plane {plane[place]:.4g}{unit}"]
     texts = {
-        "loss": "its own loss {:.4g} nat",
+        "loss": f"its own loss {{:.4g}}{unit}",
         "error": "its own error {:.2f} %",
         "distance": "distance from the plane {:.4g}",
     }
@@ -172,7 +177,7 @@ def _drawn(heights: Floats, scale: Scale) -> Floats:
 def _ticks(scale: Scale, most: int) -> dict[str, object]:
     levels = scale.levels[:: max(1, -(-len(scale.levels) // most))]
     at = np.log10(levels) if scale.log else levels
-    return {"tickvals": list(at), "ticktext": [f"{level:.3g}" for level in levels]}
+    return {"tickvals": list(at), "ticktext": [number(level) for level in levels]}
 
 
 def _colours() -> list[list[object]]:

@@ -14,11 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from lossviz.plot.axes import Floats, key_below
+from lossviz.plot.axes import Floats, key_below, number
 from lossviz.plot.cells import HATCH, HATCH_COLOUR, shows_to_do
 from lossviz.plot.checkpoints import circle
 from lossviz.plot.scale import Scale
-from lossviz.plot.scan import at_centre, not_finite
+from lossviz.plot.scan import at_centre, not_finite, protocol
 from lossviz.plot.series import Series
 from lossviz.plot.style import COLUMN_WIDTH, NOT_DONE, NOT_FINITE, SMALL, TEXT_WIDTH
 
@@ -78,19 +78,13 @@ def axis_name(results: xr.Dataset, axis: Literal["x", "y"], named: bool = True) 
 
 
 def title(each: Series, quantity: str = "loss") -> str:
-    """The run, a quantity at the checkpoint where the grid holds that, and what else a reader must know.
-
-    That is the split and the mode of BatchNorm, where they are not the usual ones, and the note.
-    """
+    """The run, a quantity at the checkpoint where the grid holds that, what is not usual of the protocol, the note."""
     # A panel is narrow: two lines for "experiment/variant", and more for long names.
     lines = [line for name in each.label.replace("/", "/\n").splitlines() for line in wrap(name, 26)]
     centre = at_centre(each.results, quantity)
     if centre is not None:
-        lines.append(f"{quantity} {centre:.3g} at the centre")
-    if each.results.attrs.get("split") == "test":
-        lines.append("test set")
-    if each.results.attrs.get("batch_norm", "frozen") != "frozen":
-        lines.append(f"BatchNorm: {each.results.attrs['batch_norm']}")
+        lines.append(f"{quantity} {number(centre, 3)} at the centre")
+    lines += protocol(each.results)
     return "\n".join([*lines, each.note] if each.note else lines)
 
 
@@ -112,7 +106,7 @@ def colour_bar(
     shown = scale.levels if ticks is None else ticks
     bar = drawn.colorbar(mappable, **where, extend=scale.extend, ticks=list(shown), label=scale.label)
     bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     bar.outline.set_linewidth(0.5)
     return bar
 

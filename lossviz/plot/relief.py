@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
+from lossviz.plot.axes import number
 from lossviz.plot.labels import OUTLINE
 from lossviz.plot.panels import PER_ROW, colour_bar, rows_and_columns, title
 from lossviz.plot.scale import Scale, common_scale
@@ -30,7 +31,7 @@ def relief(series: Sequence[Series], *, log: bool | None = None, clip: tuple[flo
         log: whether heights are logarithms of the loss; None: when the losses span more than a factor 20.
         clip: losses beyond are drawn at these limits.
     """
-    scale = common_scale([losses(each.results) for each in series], log, clip)
+    scale = common_scale([each.results.loss for each in series], log, clip)
     rows, columns = rows_and_columns(len(series), PER_ROW)
     width = COLUMN_WIDTH if columns == 1 else TEXT_WIDTH
     side, bar = (width - 0.7) / columns, 0.62
@@ -65,7 +66,7 @@ def _draw_surface(ax: Axes3D, each: Series, scale: Scale) -> None:
     if scale.log:
         levels = scale.levels[:: max(1, len(scale.levels) // 5)]
         ax.zaxis.set_major_locator(FixedLocator(list(np.log10(levels))))
-        ax.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:g}"))
+        ax.zaxis.set_major_formatter(FuncFormatter(lambda value, _: number(10**value)))
     else:
         ax.zaxis.set_major_locator(MaxNLocator(5))
     # Not at the corner, where the labels of both axes would meet.

@@ -11,6 +11,7 @@ from lossviz.plot.smooth import finite_mean
 from lossviz.plot.training import note
 
 _ABSENT = "–"
+_HEAD = ("network", "run", "parameters", "iterations", "training error", "validation error", "best", "at")
 _TEXT_COLUMNS = 2
 # What there is of `he_final`, by the data that the run has in common with the paper.
 _PUBLISHED: dict[str, dict[str, str]] = {
@@ -29,7 +30,7 @@ _PUBLISHED: dict[str, dict[str, str]] = {
 
 
 def table(networks: Sequence[Network]) -> str:
-    """The last and the best errors of every network in %, as Markdown.
+    """The size, and the last and best errors in %, of every network, as Markdown.
 
     The training error is the mean over the last `window` minibatches, the validation error that of the last
     evaluation. Columns of published numbers are there where a run is the counterpart of a published one.
@@ -38,12 +39,11 @@ def table(networks: Sequence[Network]) -> str:
     finals = [he_final(each.config) for each in networks]
     names = {key: name for each in networks for key, name in _PUBLISHED.get(each.config.data.name, {}).items()}
     names = {key: name for key, name in names.items() if any(final.get(key) for final in finals)}
-    head = ["network", "run", "iterations", "training error", "validation error", "best", "at", *names.values()]
     rows = [
         [*_measured(each, mean_over), *(final.get(key) or _ABSENT for key in names)]
         for each, final in zip(networks, finals, strict=True)
     ]
-    return _markdown(head, rows) + "\n" + _remarks(mean_over, names)
+    return _markdown([*_HEAD, *names.values()], rows) + "\n" + _remarks(mean_over, names)
 
 
 def _measured(each: Network, mean_over: int) -> list[str]:
@@ -54,12 +54,22 @@ def _measured(each: Network, mean_over: int) -> list[str]:
     return [
         each.series.label,
         each.run,
+        _count(results.attrs.get("parameters")),
         note(results) or f"{done:,}",
         _error(finite_mean(each.errors[-mean_over:])),
         _error(validation[-1]) if len(validation) else _ABSENT,
         _error(validation[best]) if known else _ABSENT,
         f"{int(results.eval_step[best]):,}" if known else _ABSENT,
     ]
+
+
+def _count(parameters: int | None) -> str:
+    """In millions, as He et al. 2015 count them."""
+    if parameters is None:
+        return _ABSENT
+    millions = parameters / 1e6
+    # Of a network that would round to nothing, the number itself.
+    return f"{millions:.{1 if millions >= 10 else 2}f} M" if millions >= 0.01 else f"{parameters:,}"
 
 
 def _error(percent: float) -> str:

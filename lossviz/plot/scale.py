@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from lossviz.errors import RequestError
 from lossviz.plot.axes import Floats, finite, is_steep
+from lossviz.plot.units import loss_label
 
 # Levels per decade, coarse to fine; all of them have short labels.
 _PER_DECADE = (
@@ -30,7 +32,7 @@ class Scale:
     log: bool
     clip: tuple[float, float] | None = None
     extend: str = "neither"
-    quantity: str = "loss (nats)"
+    quantity: str = "loss"
 
     @property
     def norm(self) -> Normalize:
@@ -70,21 +72,21 @@ class Scale:
         return inside
 
 
-def common_scale(losses: Sequence[Floats], log: bool | None, clip: tuple[float, float] | None) -> Scale:
-    """The scale for the losses of all runs.
+def common_scale(losses: Sequence[xr.DataArray], log: bool | None, clip: tuple[float, float] | None) -> Scale:
+    """The scale for the losses of all runs, in their unit where they have the same.
 
     Args:
-        losses: one array a run; values that are not finite do not count.
+        losses: of any shape; values that are not finite do not count.
         log: whether it is logarithmic; None: when all are positive and the range is wider than a factor 20.
         clip: losses beyond are drawn at these limits.
 
     Raises:
         RequestError: the logarithm of a loss that is not positive was asked for.
     """
-    raw = finite(losses)
+    raw, quantity = finite([each.values for each in losses]), loss_label(losses)
     values = raw if clip is None else np.clip(raw, *clip)
     if not values.size:
-        return Scale(0.1, 1.0, bool(log), clip)
+        return Scale(0.1, 1.0, bool(log), clip, quantity=quantity)
     low, high = float(values.min()), float(values.max())
     if log and low <= 0:
         raise RequestError(f"a logarithmic scale cannot show the loss {low:g}\n  draw it linear, or clip it above zero")
@@ -93,7 +95,7 @@ def common_scale(losses: Sequence[Floats], log: bool | None, clip: tuple[float, 
     extend = extension(below, above)
     if low == high:  # a flat surface still needs a range
         low, high = (low / 1.1, high * 1.1) if log else (low - 0.1 * (abs(low) or 1), high + 0.1 * (abs(high) or 1))
-    return Scale(low, high, log, clip, extend)
+    return Scale(low, high, log, clip, extend, quantity)
 
 
 def extension(below: bool, above: bool) -> str:

@@ -41,6 +41,13 @@ def note(results: xr.Dataset) -> str:
     return f"partial: {missing.size - missing.sum():,} of {missing.size:,} points" if missing.any() else ""
 
 
+def protocol(results: xr.Dataset) -> list[str]:
+    """The split and the mode of BatchNorm, where they are not the usual ones."""
+    said = ["test set"] if results.attrs.get("split") == "test" else []
+    mode = results.attrs.get("batch_norm", "frozen")
+    return said if mode == "frozen" else [*said, f"BatchNorm: {mode}"]
+
+
 def at_centre(results: xr.Dataset, quantity: str) -> float | None:
     """A quantity at the scan's own checkpoint, where the grid holds that and it is known."""
     axes = [name for name in ("x", "y") if name in results.dims]

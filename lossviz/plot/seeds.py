@@ -55,7 +55,8 @@ def seed_groups(runs: Sequence[Shown]) -> dict[str, list[Series]]:
                 stem = stems.setdefault(protocol, f"surface-{by_seed[seeds[0]][0]}")
                 lines = [by_seed[seed][1][["loss", "error", "status"]] for seed in seeds]
                 together = xr.concat(lines, dim="seed").assign_coords(seed=seeds)
-                note = ", ".join(filter(None, [f"{len(seeds)} directions", scan.note(together)]))
+                said = [f"{len(seeds)} directions", *scan.protocol(together), scan.note(together)]
+                note = ", ".join(filter(None, said))
                 grouped.setdefault(stem, []).append(Series(shown.label, shown.look, together, note))
     return grouped
 
@@ -82,7 +83,7 @@ def seeds(series: Sequence[Series], *, log: bool | None = None, clip: tuple[floa
         log: whether the axis of the loss is logarithmic; None: when the losses span more than a factor 20.
         clip: losses beyond are drawn at these limits.
     """
-    scale = common_scale([values(each.results, "loss") for each in series], log, clip)
+    scale = common_scale([each.results.loss for each in series], log, clip)
     errors = finite([values(each.results, "error") for each in series])
     drawn = Figure(figsize=(TEXT_WIDTH if errors.size else 0.6 * TEXT_WIDTH, 2.8), layout="constrained")
     panels = drawn.subplots(1, 2 if errors.size else 1, squeeze=False)[0]

@@ -23,14 +23,22 @@ from lossviz.plot.trajectory import trajectory
 Drawings = dict[str, Callable[[], Figure]]
 
 
+def _plane(kind: str, runs: Sequence[Shown], options: Options) -> Drawings:
+    return {
+        f"{stem}-{kind}": partial(_PLANES[kind], series, log=options.log, clip=options.clip)
+        for stem, series in planes(runs, options.scans).items()
+    }
+
+
+def _line(runs: Sequence[Shown], options: Options) -> Drawings:
+    return {
+        f"{stem}-line": partial(line, series, log=options.log, clip=options.clip)
+        for stem, series in lines(runs, options.scans).items()
+    }
+
+
 def _surface(runs: Sequence[Shown], options: Options) -> Drawings:
-    drawings: Drawings = {}
-    for stem, series in planes(runs, options.scans).items():
-        for kind, plane in {"contour": contour, "heatmap": heatmap, "3d": relief}.items():
-            drawings[f"{stem}-{kind}"] = partial(plane, series, log=options.log, clip=options.clip)
-    for stem, series in lines(runs, options.scans).items():
-        drawings[f"{stem}-line"] = partial(line, series, log=options.log, clip=options.clip)
-    return drawings
+    return {stem: make for kind in _KINDS.values() for stem, make in kind(runs, options).items()}
 
 
 def _difference(runs: Sequence[Shown], options: Options) -> Drawings:
@@ -72,12 +80,19 @@ def _trajectory(runs: Sequence[Shown], options: Options) -> Drawings:
     return drawings
 
 
+_PLANES = {"contour": contour, "heatmap": heatmap, "3d": relief}
+# What the figure `surface` consists of.
+_KINDS: dict[str, Callable[[Sequence[Shown], Options], Drawings]] = {
+    **{kind: partial(_plane, kind) for kind in _PLANES},
+    "line": _line,
+}
 SURFACE_FIGURES: dict[str, Callable[[Sequence[Shown], Options], Drawings]] = {
     "surface": _surface,
+    **_KINDS,
     "difference": _difference,
     "seeds": _seeds,
     "convexity": _convexity,
     "trajectory": _trajectory,
 }
-# Drawn only when they are asked for by name.
-ON_REQUEST = ("difference",)
+# Drawn only when they are asked for by name; the kinds are drawn with `surface`.
+ON_REQUEST = (*_KINDS, "difference")

@@ -26,6 +26,7 @@ from lossviz.plot.reference import Published
 from lossviz.plot.series import Series
 from lossviz.plot.smooth import running_mean, window_of
 from lossviz.plot.style import BOLD, COLUMN_WIDTH, KEY, TEXT_WIDTH, THIN
+from lossviz.plot.units import loss_label
 
 
 def is_empty(results: xr.Dataset) -> bool:
@@ -84,12 +85,9 @@ def _is_regression(results: xr.Dataset) -> bool:
 def _draw_loss(ax: Axes, series: Sequence[Series], steps: int, log: bool | None) -> None:
     for each in series:
         _draw_splits(ax, each, "loss")
-    losses = [
-        each.results[name].values for each in series for name in ("train_loss", "val_loss") if name in each.results
-    ]
-    scale_axis(ax, finite(losses), log is not False)
-    # A squared error has no unit.
-    _name_axes(ax, "loss" if all(_is_regression(each.results) for each in series) else "loss (nats)", steps)
+    losses = [each.results[name] for each in series for name in ("train_loss", "val_loss") if name in each.results]
+    scale_axis(ax, finite([each.values for each in losses]), log is not False)
+    _name_axes(ax, loss_label(losses), steps)
 
 
 def _name_axes(ax: Axes, label: str, steps: int) -> None:

@@ -28,7 +28,6 @@ from lossviz.plot.contour import draw_levels, pale_colours
 from lossviz.plot.labels import OUTLINE, keep_apart, name_beside
 from lossviz.plot.panels import axis_name, axis_ticks, colour_bar, title, unknown_key
 from lossviz.plot.scale import Scale, common_scale
-from lossviz.plot.scan import losses
 from lossviz.plot.series import Series
 from lossviz.plot.style import NOT_FINITE, SMALL, TEXT_WIDTH
 from lossviz.plot.twin import LEFT, RIGHT, twin
@@ -50,8 +49,8 @@ def trajectory(series: Sequence[Series], *, log: bool | None = None, clip: tuple
         log: whether losses are logarithmic; None: when they span more than a factor 20.
         clip: losses beyond are drawn at these limits.
     """
-    shown = [losses(each.results) for each in series]
-    shown += [each.results[name].values for each in series for name, *_ in (_OWN, _PROJECTED)]
+    shown = [each.results.loss for each in series]
+    shown += [each.results[name] for each in series for name, *_ in (_OWN, _PROJECTED)]
     scale = common_scale(shown, log, clip)
     colours = pale_colours(scale)
     lines = max(title(each).count("\n") for each in series) + 1

@@ -8,6 +8,7 @@ import xarray as xr
 import yaml
 from torch import Tensor
 
+from lossviz.config.reading import dump
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.engine.schedule import penalty_decay
@@ -16,7 +17,7 @@ from lossviz.engine.stepper import Stepper
 from lossviz.errors import RequestError
 from lossviz.probe.activations import BINS
 from lossviz.probe.measures import measure
-from lossviz.results import load_results, protocol, save_results, variable
+from lossviz.results import in_units, load_results, protocol, save_results, variable
 from lossviz.run import differences
 
 # Dimensions after step, long_name, units.
@@ -28,14 +29,14 @@ _VARIABLES = {
     "path_penalty": (("length",), "weight_decay / 2 * |theta - eta * g|^2", "nat"),
     "grad_distance": (("length",), "|grad L(theta) - grad L(theta - eta * g)|", "nat"),
     "grad_cosine": (("length",), "cosine between grad L(theta) and grad L(theta - eta * g)", "1"),
-    "smoothness": (("length",), "effective beta-smoothness, grad_distance / (eta * |g|)", "1"),
+    "smoothness": (("length",), "effective beta-smoothness, grad_distance / (eta * |g|)", "nat"),
     "shift_l2": (("layer",), "internal covariate shift |G - G'|", "nat"),
     "shift_cosine": (("layer",), "cosine between G and G'", "1"),
     "activation_mean": (("layer",), "mean before the non-linearity", "1"),
     "activation_variance": (("layer",), "variance before the non-linearity", "1"),
     "activation_histogram": (("layer", "bin"), "number of activations in a bin", "1"),
     "activation_edge": (("layer", "edge"), "edges of the bins", "1"),
-    "hessian_eigenvalue": (("rank",), "largest eigenvalues of the Hessian of the data loss", "1"),
+    "hessian_eigenvalue": (("rank",), "largest eigenvalues of the Hessian of the data loss", "nat"),
 }
 
 
@@ -89,7 +90,7 @@ class Prober:
             if name in self.rows[steps[0]]
         }
         coordinates = {
-            "length": variable("length", self.config.lengths, "step length eta along -g", "1"),
+            "length": variable("length", self.config.lengths, "step length eta along -g", "1/nat"),
             "layer": variable("layer", self.config.layers, "weight layer, counted from 1", "1"),
             "bin": variable("bin", np.arange(BINS), "bin of a histogram", "1"),
             "edge": variable("edge", np.arange(BINS + 1), "edge of a bin", "1"),
@@ -97,15 +98,16 @@ class Prober:
         }
         used = {dim for each in variables.values() for dim in each.dims}
         step = variable("step", np.array(steps, dtype=np.int64), "updates before this measurement", "1")
-        return xr.Dataset(
+        results = xr.Dataset(
             variables,
             coords={"step": step, **{name: values for name, values in coordinates.items() if name in used}},
             attrs={
-                **protocol(self.setup.config, "measurements along the gradient"),
+                **protocol(self.setup.config, self.setup.loss_name, "measurements along the gradient"),
                 "planned": len(self.wanted | set(self.rows)),
                 "lr": self.setup.train.lr,
             },
         )
+        return in_units(results)
 
     def _subset(self) -> list[Minibatch]:
         """The fixed examples of `sharpness`, in batches; none where it is the step's own minibatch."""
@@ -122,12 +124,8 @@ class Prober:
             return
         saved = load_results(file)
         there, here = (
-            {
-                key: value
-                for key, value in yaml.safe_load(str(attrs["configuration"]))["probe"].items()
-                if key != "every"
-            }
-            for attrs in (saved.attrs, protocol(self.setup.config, ""))
+            {key: value for key, value in yaml.safe_load(text)["probe"].items() if key != "every"}
+            for text in (str(saved.attrs["configuration"]), dump(self.setup.config))
         )
         for name, before, now in differences(there, here, "probe"):
             raise RequestError(

@@ -22,9 +22,9 @@ QUANTITIES = {
     "test_loss_stderr": ("standard error of the mean loss on the test set", "nat"),
     "test_error": ("error on the test set", "%"),
     "penalty": ("L2 penalty, weight_decay / 2 * |theta|^2", "nat"),
-    "grad_norm": ("norm of the gradient of the loss", "1"),
-    "hessian_max": ("largest eigenvalue of the Hessian of the loss", "1"),
-    "hessian_min": ("smallest eigenvalue of the Hessian of the loss", "1"),
+    "grad_norm": ("norm of the gradient of the loss", "nat"),
+    "hessian_max": ("largest eigenvalue of the Hessian of the loss", "nat"),
+    "hessian_min": ("smallest eigenvalue of the Hessian of the loss", "nat"),
     "seconds": ("time the point took", "s"),
 }
 LONG_NAMES = {"x": "x (units of d1)", "y": "y (units of d2)"}

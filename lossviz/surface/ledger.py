@@ -9,7 +9,7 @@ import xarray as xr
 
 from lossviz.engine.ranks import Ranks
 from lossviz.errors import WorkError
-from lossviz.results import load_results, save_results, variable
+from lossviz.results import in_units, load_results, save_results, variable
 from lossviz.run import Run
 from lossviz.signals import StopRequest
 from lossviz.surface.grid import QUANTITIES, Grid
@@ -126,7 +126,7 @@ class Ledger:
 
     def dataset(self) -> xr.Dataset:
         """What is known by now."""
-        return self.grid.dataset(self.attributes).merge(self.waypoints)
+        return in_units(self.grid.dataset(self.attributes).merge(self.waypoints))
 
     def _flat(self, index: Index) -> int:
         return int(np.ravel_multi_index(index, self.grid.status.shape))

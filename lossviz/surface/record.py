@@ -28,7 +28,7 @@ def of_scan(setup: Setup, checkpoint: Checkpoint, examples: int) -> Attributes:
     found = setup.facts()
     data, code = found["data"], found["own_code"]
     return {
-        **protocol(setup.config, "loss surface"),
+        **protocol(setup.config, setup.loss_name, "loss surface"),
         "checkpoint": checkpoint.name,
         "checkpoint_step": "" if checkpoint.step is None else checkpoint.step,
         "checkpoint_sha256": hashlib.sha256(read(checkpoint.path)).hexdigest(),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -262,34 +263,32 @@ def test_any_text_is_read_or_refused_and_nothing_else(write: Write, text: str) -
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True).filter(lambda name: name != "figures")
 POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+RIGHT = st.fixed_dictionaries(
+    {
+        "name": NAMES,
+        "seed": st.integers(0, 2**32 - 1),
+        "data": st.fixed_dictionaries(
+            {"name": st.just("cifar10"), "root": st.text(st.characters(exclude_categories=["Cs"]))}
+        ),
+        "model": st.just({"name": "resnet", "depth": 8}),
+        "train": st.fixed_dictionaries({"steps": st.just(1), "lr": POSITIVE | st.integers(1, 10)}),
+        "probe": st.fixed_dictionaries({"lengths": st.lists(POSITIVE, min_size=1, unique=True).map(sorted)}),
+        "variants": st.lists(NAMES, min_size=1, max_size=3, unique=True).map(
+            lambda names: {name: {"seed": number} for number, name in enumerate(names)}
+        ),
+    }
+)
 
 
 @FUZZ
-@given(
-    name=NAMES,
-    variants=st.lists(NAMES, min_size=1, max_size=3, unique=True),
-    seed=st.integers(0, 2**32 - 1),
-    lr=POSITIVE | st.integers(1, 10),
-    lengths=st.lists(POSITIVE, min_size=1, unique=True).map(sorted),
-    root=st.text(st.characters(exclude_categories=["Cs"])),
-)
-def test_what_is_right_is_read_back_as_it_was_written(  # noqa: PLR0917
-    write: Write, name: str, variants: list[str], seed: int, lr: float, lengths: list[float], root: str
-) -> None:
-    tree = {
-        "name": name,
-        "seed": seed,
-        "data": {"name": "cifar10", "root": root},
-        "model": {"name": "resnet", "depth": 8},
-        "train": {"steps": 1, "lr": lr},
-        "probe": {"lengths": lengths},
-        "variants": {variant: {"seed": number} for number, variant in enumerate(variants)},
-    }
+@given(tree=RIGHT)
+def test_what_is_right_is_read_back_as_it_was_written(write: Write, tree: dict[str, Any]) -> None:
     configs = read(write(yaml.safe_dump(tree, sort_keys=False)))
-    assert [config.variant for config in configs] == variants
-    assert [config.seed for config in configs] == list(range(len(variants)))
+    assert [config.variant for config in configs] == list(tree["variants"])
+    assert [config.seed for config in configs] == list(range(len(configs)))
     for config in configs:
-        assert (config.name, config.data.model_dump()["root"], config.probe.lengths) == (name, root, tuple(lengths))
+        assert (config.name, config.data.model_dump()["root"]) == (tree["name"], tree["data"]["root"])
+        assert config.probe.lengths == tuple(tree["probe"]["lengths"])
         assert config.train is not None
-        assert config.train.lr == lr
+        assert config.train.lr == tree["train"]["lr"]
         assert read(write(dump(config))) == [config]

@@ -84,28 +84,28 @@ def test_random_resized_crop_by_hand(mirror: float) -> None:
 
 
 @pytest.mark.parametrize(("sides", "part"), [((200, 20), (27, 20)), ((20, 200), (20, 27)), ((200, 160), (200, 160))])
-def test_random_resized_crop_that_never_fits_takes_most(sides: tuple[int, int], part: tuple[int, int]) -> None:
+def test_random_resized_crop_that_never_fits_takes_the_middle(sides: tuple[int, int], part: tuple[int, int]) -> None:
+    """As torchvision's make_params does after ten tries."""
     image = picture(5, sides=sides)
     shape = 1.0 if sides[1] > 100 else 0.5
-    draws = [0.9, 0.0, 0.0, *[1.0] * TRIES, *[shape] * TRIES]
-    expected = resized_by_hand(image, (0, 0, *part), 16, mirror=False)
+    draws = [0.9, 0.0, 0.99, *[1.0] * TRIES, *[shape] * TRIES]
+    left, top = ((whole - taken) // 2 for whole, taken in zip(sides, part, strict=True))
+    expected = resized_by_hand(image, (left, top, left + part[0], top + part[1]), 16, mirror=False)
     np.testing.assert_array_equal(np.asarray(random_resized_crop(image, 16, draws)), expected)
 
 
-def test_random_resized_crop_draws_areas_and_shapes_as_torchvision() -> None:
+def test_random_resized_crop_draws_areas_and_shapes_as_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mean and spread of area and of log(ratio), against torchvision's own draws."""
     image, draws = Image.new("RGB", (500, 375)), torch.Generator().manual_seed(0)
     seen: list[tuple[int, int]] = []
 
-    class Spy:
-        width, height = image.size
+    def crop(_: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+        seen.append((box[2] - box[0], box[3] - box[1]))
+        return Image.new("RGB", (4, 4))
 
-        def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
-            seen.append((box[2] - box[0], box[3] - box[1]))
-            return Image.new("RGB", (4, 4))
-
+    monkeypatch.setattr(Image.Image, "crop", crop)
     for row in torch.rand(4000, DRAWS, generator=draws).tolist():
-        random_resized_crop(Spy(), 4, row)  # type: ignore[arg-type]
+        random_resized_crop(image, 4, row)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         transform = v2.RandomResizedCrop(4)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from lossviz.data.ahead import automatic_workers
 from lossviz.data.crops import DRAWS, colour_noise, he_crop
 from lossviz.data.load import Dataset, load
 from lossviz.data.minibatches import Minibatch
-from lossviz.data.streamed import StreamedSplit
+from lossviz.data.streamed import Crops, Cut, StreamedSplit
 from lossviz.data.streamed_minibatches import StreamedMinibatches
 from lossviz.errors import RequestError, WorkError
 from lossviz.seeding import generator
@@ -277,13 +277,21 @@ def test_automatic_workers(monkeypatch: pytest.MonkeyPatch, cores: int, expected
     assert automatic_workers() == expected
 
 
+@pytest.mark.parametrize(("processes", "expected"), [("1", 8), ("4", 3), ("15", 1), ("16", 1)])
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch, processes: str, expected: int) -> None:
+    """As torchrun says; each of them decodes ahead, unless there is one core."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert automatic_workers() == expected
+
+
 def test_steps_are_decoded_ahead_and_once(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[int]] = []
     decode = StreamedSplit.decode
 
-    def spy(self: StreamedSplit, indices: list[int], *rest: object) -> object:
+    def spy(split: StreamedSplit, indices: Sequence[int], cut: Cut, views: int = 1) -> Crops:
         started.append(list(indices))
-        return decode(self, indices, *rest)  # type: ignore[arg-type]
+        return decode(split, indices, cut, views)
 
     monkeypatch.setattr(StreamedSplit, "decode", spy)
     for number, ahead in ((0, 0), (2, 2)):

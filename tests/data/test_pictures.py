@@ -31,6 +31,11 @@ def test_a_palette_with_transparency_needs_no_warning(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(read_picture(path)), np.asarray(image.convert("RGBA").convert("RGB")))
 
 
+def test_a_panorama_is_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(Image.new("RGB", (100, 2)), "png"))
+    assert read_picture(tmp_path / "a.png").size == (100, 2)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -39,6 +44,7 @@ def test_a_palette_with_transparency_needs_no_warning(tmp_path: Path) -> None:
         (encoded(picture(0))[:-300], "truncated"),
         (encoded(picture(0), "png")[:-300], "truncated"),
         (encoded(Image.fromarray(np.full((4, 4), 4000, np.uint16)), "png"), "more than 8 bits"),
+        (encoded(Image.new("RGB", (2, 101)), "png"), "2 x 101 pixels: one side is more than 50 times the other"),
     ],
 )
 def test_what_is_no_usable_image_is_damaged(tmp_path: Path, content: bytes, reason: str) -> None:

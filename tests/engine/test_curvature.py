@@ -19,7 +19,7 @@ from lossviz.errors import WorkError
 from tests.closed_forms import Offset, Quadratic, TwoLayers
 
 
-def convolutions(activation: type[nn.Module] = nn.Tanh) -> nn.Module:
+def convolutions(activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
     """Eval mode, float64; running statistics and affine weights as after some training."""
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -62,7 +62,7 @@ def dense(model: nn.Module, batch: Minibatch, parameters: Sequence[Tensor] | Non
         return functional.cross_entropy(functional_call(model, pieces, (batch.inputs,)), batch.targets)
 
     point = torch.cat([each.detach().flatten() for _, each in named])
-    return np.asarray(hessian(loss, point))  # type: ignore[no-untyped-call]
+    return np.asarray(hessian(loss, point))
 
 
 def flat(vector: Sequence[Tensor]) -> np.ndarray:
@@ -259,21 +259,20 @@ def test_without_second_derivatives() -> None:
 @pytest.mark.parametrize("sizes", [(13,), (5, 5, 3)])
 def test_measuring_leaves_no_trace(sizes: tuple[int, ...]) -> None:
     model, batches = convolutions(), cut(images(), *sizes)
-    model.insert(3, nn.Dropout(0.5).train())  # type: ignore[operator]
+    model.insert(3, nn.Dropout(0.5).train())
     objective = Objective(model)
     for i, parameter in enumerate(objective.parameters):
         parameter.grad = None if i == 2 else torch.full_like(parameter, i)
     grads = [parameter.grad for parameter in objective.parameters]
-    kept = [None if grad is None else grad.clone() for grad in grads]
+    values = [(grad, grad.clone()) for grad in grads if grad is not None]
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     random = torch.get_rng_state()
     extremes(objective, batches, weights(model))
     eigenpairs(objective, batches, [1], weights(model))
     gradient_norm(objective, batches, weights(model))
-    for parameter, grad, value in zip(objective.parameters, grads, kept, strict=True):
-        assert parameter.grad is grad
-        assert grad is None or torch.equal(grad, value)  # type: ignore[arg-type]
+    assert all(parameter.grad is grad for parameter, grad in zip(objective.parameters, grads, strict=True))
+    assert all(torch.equal(grad, value) for grad, value in values)
     for name, tensor in model.state_dict().items():
         assert tensor.numpy().tobytes() == state[name].numpy().tobytes(), name
     assert [module.training for module in model.modules()] == modes
@@ -283,7 +282,7 @@ def test_measuring_leaves_no_trace(sizes: tuple[int, ...]) -> None:
 def test_every_product_sees_the_same_noise() -> None:
     """Else the operator would be another one at every product."""
     model = convolutions()
-    model.insert(3, nn.Dropout(0.5).train())  # type: ignore[operator]
+    model.insert(3, nn.Dropout(0.5).train())
     product = Hessian(Objective(model), cut(images(), 7, 6))
     vector = product.start()
     assert torch.equal(product(vector), product(vector))

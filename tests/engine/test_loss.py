@@ -7,7 +7,7 @@ import torch
 
 from lossviz.allowed import NOBODY, Allowed, parse_allowed
 from lossviz.config.loss import CrossEntropy, OwnLoss, SquaredError
-from lossviz.engine.loss import per_example
+from lossviz.engine.loss import loss_name, per_example
 from lossviz.engine.objective import cross_entropy, squared_error
 from lossviz.errors import RequestError
 
@@ -17,6 +17,14 @@ def test_the_targets_suggest_it_and_the_configuration_may_name_it() -> None:
     assert per_example(None, True, NOBODY) is squared_error
     assert per_example(CrossEntropy(name="cross-entropy"), False, NOBODY) is cross_entropy
     assert per_example(SquaredError(name="squared-error"), True, NOBODY) is squared_error
+
+
+def test_the_name_is_that_of_the_loss_that_is_used() -> None:
+    own = OwnLoss(name="own", target="mine.py:huber")
+    assert [loss_name(None, regression) for regression in (False, True)] == ["cross-entropy", "squared-error"]
+    assert [loss_name(own, regression) for regression in (False, True)] == ["own", "own"]
+    assert loss_name(CrossEntropy(name="cross-entropy"), False) == "cross-entropy"
+    assert loss_name(SquaredError(name="squared-error"), True) == "squared-error"
 
 
 def test_a_named_loss_must_fit_the_targets() -> None:

@@ -62,3 +62,14 @@ def test_a_store_for_one_purpose_and_one_attempt(monkeypatch: pytest.MonkeyPatch
     assert first.store("one").add("claimed", 0) == 3
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert first.store("one").add("claimed", 0) == 0
+
+
+def test_what_all_found_reaches_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = HashStore()
+    monkeypatch.setattr(engine_ranks, "_store", lambda: shared)
+    assert Ranks().gather("alone", {"a": "1"}, 0) == [{"a": "1"}]
+    assert Ranks(2, 3, 0).gather("files", {"c": "3"}, 0) == []
+    # The one that is missing may be dead.
+    assert Ranks(0, 3, 0).gather("files", {"a": "1"}, 0.1) == [{"a": "1"}, {"c": "3"}]
+    assert Ranks(1, 3, 1).gather("files", {}, 0) == []
+    assert Ranks(0, 3, 0).gather("files", {"a": "1"}, 60) == [{"a": "1"}, {}, {"c": "3"}]

@@ -45,7 +45,7 @@ def test_batch_norm_sees_each_piece_for_itself(tmp_path: Path) -> None:
     model, batch = setup.model(), setup.minibatches()(0)
     optimizer = torch.optim.SGD(model.parameters(), 0.05)
     for half in (slice(0, 4), slice(4, 8)):
-        (torch.nn.functional.cross_entropy(model(batch.inputs[half]), batch.targets[half]) / 2).backward()  # type: ignore[no-untyped-call]
+        (torch.nn.functional.cross_entropy(model(batch.inputs[half]), batch.targets[half]) / 2).backward()
     optimizer.step()
     saved = load_tensors(setup.run.checkpoint_file(1))
     for name, value in model.state_dict().items():

@@ -73,7 +73,7 @@ def _die_at(step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         take(stepper, gradient, at)
 
-    Stepper.take = dying  # type: ignore[method-assign, assignment]
+    pytest.MonkeyPatch().setattr(Stepper, "take", dying)
 
 
 def curves(run: Run) -> dict[str, np.ndarray]:

@@ -80,7 +80,7 @@ def test_updates_are_those_of_torch(tmp_path: Path) -> None:
         batch = minibatches(step)
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(batch.inputs), batch.targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert load_results(setup.run.train_file)["loss"].values.tolist() == pytest.approx(losses, rel=1e-6)

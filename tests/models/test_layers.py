@@ -70,11 +70,11 @@ def test_a_normalisation_belongs_to_the_layer_whose_output_it_reads(depth: int, 
 
 def test_the_last_layers_of_dense_blocks_and_transitions_stand_alone() -> None:
     model = narrow({"name": "densenet", "growth": 2})
-    outputs = {layer.module: layer.output for layer in weight_layers(model)}
+    outputs: dict[nn.Module, nn.Module] = {layer.module: layer.output for layer in weight_layers(model)}
     for name, other in (("dense1.5.conv1", "dense1.5.bn2"), ("dense1.5.conv2", "dense1.5.conv2"), ("conv1", "conv1")):
-        assert outputs[model.get_submodule(name)] is model.get_submodule(other)  # type: ignore[index]
-    assert outputs[model.get_submodule("trans1.conv")] is model.get_submodule("trans1.conv")  # type: ignore[index]
-    assert outputs[model.get_submodule("dense4.15.conv2")] is model.get_submodule("dense4.15.conv2")  # type: ignore[index]
+        assert outputs[model.get_submodule(name)] is model.get_submodule(other)
+    assert outputs[model.get_submodule("trans1.conv")] is model.get_submodule("trans1.conv")
+    assert outputs[model.get_submodule("dense4.15.conv2")] is model.get_submodule("dense4.15.conv2")
 
 
 def test_parameters_are_those_of_the_layer_and_its_normalisation() -> None:

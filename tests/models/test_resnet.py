@@ -1,5 +1,5 @@
 import re
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -165,9 +165,9 @@ def wide_count(k: int, shortcut: str) -> int:
 
 @pytest.mark.parametrize("shortcut", ["B", "none"])
 @pytest.mark.parametrize("k", [1, 2, 4, 8])
-def test_wide_networks_of_li(k: int, shortcut: str) -> None:
+def test_wide_networks_of_li(k: int, shortcut: Literal["B", "none"]) -> None:
     with torch.device("meta"):
-        model = Resnet(ResnetConfig(name="resnet", depth=56, width=float(k), shortcut=shortcut), 3, 10)  # type: ignore[arg-type]
+        model = Resnet(ResnetConfig(name="resnet", depth=56, width=float(k), shortcut=shortcut), 3, 10)
     assert count_parameters(model) == wide_count(k, shortcut)
     assert wide_count(1, shortcut) == {"B": 855_770, "none": 853_018}[shortcut]
     assert model.conv1.weight.shape[0] == 16 * k

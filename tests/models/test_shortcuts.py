@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lossviz.config.model import Noise
+from lossviz.config.model import Noise, Norm
 from lossviz.models.shortcuts import PadShortcut, shortcut
 
 
@@ -38,8 +38,8 @@ def test_which_shortcut_where(channels: int, wide: int, stride: int, kinds: tupl
 
 
 @pytest.mark.parametrize(("norm", "kind", "biased"), [("batch", nn.BatchNorm2d, False), ("none", nn.Identity, True)])
-def test_a_projection_is_normalised_as_the_block_is(norm: str, kind: type, biased: bool) -> None:
-    made = shortcut("B", 4, 8, 2, norm, Noise())  # type: ignore[arg-type]
+def test_a_projection_is_normalised_as_the_block_is(norm: Norm, kind: type, biased: bool) -> None:
+    made = shortcut("B", 4, 8, 2, norm, Noise())
     assert isinstance(made, nn.Sequential)
     convolution, normalisation = made
     assert isinstance(convolution, nn.Conv2d)

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,6 +16,12 @@ Kind = TypeVar("Kind", bound=Artist)
 def legend(figure: Figure) -> list[str]:
     """Every entry of every legend."""
     return [text.get_text() for box in figure.legends for text in box.get_texts()]
+
+
+def arrows(bar: Axes) -> list[str]:
+    """The ends, min and max, at which the colours of a bar go on in an arrow; the bar itself is drawn from 0 to 1."""
+    heights = [np.asarray(patch.get_path().vertices)[:, 1] for patch in bar.patches]
+    return [end for each in heights for end, beyond in (("min", each.min() < 0), ("max", each.max() > 1)) if beyond]
 
 
 def labelled(artists: Iterable[Kind], label: str) -> list[Kind]:

@@ -50,8 +50,8 @@ class Build:
             "val_error": 91 - at / 4,
         }
         return xr.Dataset(
-            {name: variable("step", values, name, "1") for name, values in by_step.items()}
-            | {name: variable("eval_step", values, name, "1") for name, values in by_eval.items()},
+            {name: variable("step", values, name, _units(name)) for name, values in by_step.items()}
+            | {name: variable("eval_step", values, name, _units(name)) for name, values in by_eval.items()},
             coords={"step": variable("step", step, "step", "1"), "eval_step": variable("eval_step", at, "step", "1")},
             attrs={"steps": steps, **({} if diverged_at is None else {"diverged_at": diverged_at})},
         )
@@ -110,7 +110,7 @@ class Build:
             loss.flat[done:], status.flat[done:] = np.nan, 0
         values = {"loss": loss, "error": 10 * loss, "status": status.astype(np.int8)}
         return xr.Dataset(
-            {name: variable(tuple(axes), array, name, "1") for name, array in values.items()},
+            {name: variable(tuple(axes), array, name, _units(name)) for name, array in values.items()},
             coords={name: variable(name, axis, f"{name} (units of d)", "1") for name, axis in axes.items()},
         )
 
@@ -122,7 +122,7 @@ class Build:
         values: dict[str, ArrayLike] = {"x": x, "y": [] if y is None else y}
         values |= {"loss": count, "error": 10 * count, "plane_loss": count / 2, "distance": count - 1}
         found = {
-            f"checkpoint_{name}": variable("checkpoint", each, name, "1")
+            f"checkpoint_{name}": variable("checkpoint", each, name, _units(name))
             for name, each in values.items()
             if name != "y" or y
         }
@@ -134,6 +134,10 @@ class Build:
             Series(name, look(place), each, _note(each))
             for place, (name, each) in enumerate(zip(VARIANTS, contents, strict=False))
         ]
+
+
+def _units(name: str) -> str:
+    return "nat" if name.endswith("loss") else "1"
 
 
 def _note(results: xr.Dataset) -> str:

@@ -25,6 +25,7 @@ def curves(
     every: int = 50,
     steps: int | None = None,
     diverged_at: int | None = None,
+    **attributes: int,
 ) -> xr.Dataset:
     """train.nc with these training errors at every step, and these validation errors at every so many."""
     error, at = np.array(training, dtype=float), every * np.arange(len(validation))
@@ -34,7 +35,9 @@ def curves(
         {name: variable("step", values, name, "1") for name, values in by_step.items()}
         | {name: variable("eval_step", values, name, "1") for name, values in by_eval.items()},
         coords={"step": np.arange(len(error)), "eval_step": at},
-        attrs={"steps": steps or len(error), **({} if diverged_at is None else {"diverged_at": diverged_at})},
+        attrs=attributes
+        | {"steps": steps or len(error)}
+        | ({} if diverged_at is None else {"diverged_at": diverged_at}),
     )
 
 

@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 
 from lossviz.plot.convexity import convexity
-from tests.plot.artists import cells, labelled, legend
+from tests.plot.artists import arrows, cells, labelled, legend
 from tests.plot.conftest import Build
 
 
@@ -22,14 +22,14 @@ def test_the_ratio_of_the_eigenvalues_in_colours_from_0_to_a_half(build: Build) 
     assert (mesh.norm.vmin, mesh.norm.vmax, mesh.get_cmap().name) == (0, 0.5, "viridis")
     assert (second.norm.vmin, second.norm.vmax) == (0, 0.5)
     assert "lambda" in bar.get_ylabel()
-    assert bar._colorbar.extend == "neither"  # type: ignore[attr-defined]
+    assert arrows(bar) == []
     assert ax.get_title() == "standard\nloss 1 at the centre"
     assert [line.get_marker() for line in ax.lines] == ["+"]
 
 
 def test_larger_ratios_have_an_arrow(build: Build) -> None:
     bar = convexity(build.series(curved(build, smallest=-6.0))).axes[-1]
-    assert bar._colorbar.extend == "max"  # type: ignore[attr-defined]
+    assert arrows(bar) == ["max"]
 
 
 @pytest.mark.parametrize(("largest", "smallest"), [(np.nan, -1.0), (0.0, -1.0), (1.0, np.inf), (0.0, 0.0)])

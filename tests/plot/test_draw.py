@@ -7,11 +7,15 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.collections import Collection, QuadMesh
+from matplotlib.contour import QuadContourSet
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from lossviz.errors import RequestError, WorkError
 from lossviz.plot.draw import draw
 from lossviz.plot.drawings import FIGURES
 from lossviz.plot.options import Options
+from lossviz.plot.series import appearing
 from lossviz.results import save_results
 from lossviz.run import Run
 from tests.plot.conftest import VARIANTS, Build
@@ -44,6 +48,35 @@ def test_only_the_figures_and_formats_asked_for(complete: list[Run], tmp_path: P
     assert sorted(paths) == sorted((tmp_path / "paper").iterdir())
 
 
+@pytest.mark.parametrize("kind", ["contour", "heatmap", "3d"])
+def test_one_kind_of_surface_is_drawn_as_in_the_group(complete: list[Run], tmp_path: Path, kind: str) -> None:
+    (alone,) = draw(complete, figures=[kind], folder=tmp_path / "alone")
+    together = draw(complete, figures=["surface", kind], folder=tmp_path / "together")
+    assert alone.name == f"surface-main-{kind}.png"
+    assert len(together) == len(set(together)) == 4
+    assert alone.read_bytes() == (tmp_path / "together" / alone.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "artist"), [("contour", QuadContourSet), ("heatmap", QuadMesh), ("3d", Poly3DCollection)]
+)
+def test_every_kind_is_what_it_is_called(complete: list[Run], kind: str, artist: type[Collection]) -> None:
+    (make,) = FIGURES[kind](appearing(complete), Options()).values()
+    assert all(any(isinstance(each, artist) for each in ax.collections) for ax in make().axes[:3])
+
+
+def test_a_line_is_drawn_alone(complete: list[Run]) -> None:
+    assert [path.name for path in draw(complete, figures=["line"])] == ["surface-cut-line.png"]
+
+
+def test_a_kind_of_surface_that_is_not_there_names_its_scan(build: Build) -> None:
+    run = build.run(main=build.surface(lambda x, _: 1 + x**2, y=0))
+    with pytest.raises(RequestError) as error:
+        draw([run], figures=["contour", "3d"])
+    command = f"lossviz surface {run.folder} --set surface.name=plane --set 'surface.x="
+    assert f"contour, 3d: no plane; made by: {command}" in str(error.value)
+
+
 def test_the_same_results_give_the_same_bytes(complete: list[Run], tmp_path: Path) -> None:
     once, again = (
         draw(complete, figures=["landscape"], formats=["png", "pdf", "svg"], folder=tmp_path / name) for name in "ab"
@@ -71,7 +104,7 @@ def test_the_style_does_not_leak_nor_give_way(complete: list[Run], tmp_path: Pat
         (
             {"figures": ["training", "paths"]},
             "no figure paths\n  figures: training, residual, landscape, activations, moments, shift, sharpness, "
-            "surface, difference, seeds, convexity, trajectory",
+            "surface, contour, heatmap, 3d, line, difference, seeds, convexity, trajectory",
         ),
         ({"formats": ["jpg"]}, "no format jpg\n  formats: png, pdf, svg"),
         ({"options": Options(clip=(2.0, 1.0))}, r"clip = \[2, 1\]"),
@@ -96,6 +129,8 @@ def test_without_results_the_commands_are_named(build: Build) -> None:
         draw([run])
     for command in (f"train {run.config_file}", f"probe {run.folder}", f"surface {run.folder}"):
         assert f"lossviz {command}" in str(error.value)
+    # The figure `surface` stands for its kinds.
+    assert "contour" not in str(error.value)
 
 
 def test_results_without_a_number_are_none(build: Build) -> None:
@@ -200,7 +235,7 @@ def test_the_help_names_every_figure() -> None:
     said = subprocess.run(
         [sys.executable, "-m", "lossviz", "plot", "--help"], capture_output=True, text=True, check=True
     )
-    assert set(FIGURES) <= set(re.findall(r"[a-z]+", said.stdout))
+    assert set(FIGURES) <= set(re.findall(r"[a-z0-9]+", said.stdout))
 
 
 def test_neither_torch_nor_pyplot_is_imported() -> None:

@@ -10,7 +10,7 @@ from tests.plot.conftest import Build
 
 
 def test_loss_on_the_left_and_error_on_the_right_of_each_run(build: Build) -> None:
-    runs = [build.surface(lambda x, _, base=base: base + x**2, y=0) for base in (1.0, 2.0)]  # type: ignore[misc]
+    runs = [build.surface(lambda x, _: 1 + x**2, y=0), build.surface(lambda x, _: 2 + x**2, y=0)]
     drawn = line(build.series(*runs))
     losses, errors = drawn.axes[:2], drawn.axes[2:]
     for ax, right, results in zip(losses, errors, runs, strict=True):
@@ -87,6 +87,13 @@ def test_checkpoints_lie_where_they_are_with_their_own_loss(build: Build) -> Non
     assert [text.get_text() for text in drawn.axes[0].texts] == ["step 50", "other"]
     path = line(build.series(results.assign_attrs(trajectory=1)))
     assert not path.axes[0].texts
+
+
+def test_the_name_of_a_checkpoint_lies_on_no_curve(build: Build) -> None:
+    # Both curves rise right of its place; below it the panel ends.
+    results = build.with_checkpoints(build.surface(lambda x, _: 1 + np.maximum(x, 0), y=0), ["step 50"], [0])
+    (name,) = line(build.series(results)).axes[0].texts
+    assert (name.get_horizontalalignment(), name.get_verticalalignment()) == ("right", "bottom")
 
 
 def test_a_regression_has_no_axis_of_errors(build: Build) -> None:

@@ -112,6 +112,35 @@ def test_holes_and_missing_points_are_said_and_names_are_escaped(build: Build) -
     assert text.rsplit("<body>", 1)[1].count("</title>") == 0
 
 
+def test_what_is_not_usual_of_the_protocol_is_said(build: Build) -> None:
+    plane, line = build.surface(bowl), build.surface(lambda x, _: 1 + x**2, y=0)
+    other = {"split": "test", "batch_norm": "interpolate"}
+    text = plane_page("title", build.series(plane.assign_attrs(other))).decode()
+    assert "<b>test set</b><br><b>BatchNorm: interpolate</b><br>" in text
+    text = line_page("title", build.series(line, line.assign_attrs(other))).decode()
+    assert "<b>batchnorm: test set, BatchNorm: interpolate</b>" in text
+    assert "<b>standard:" not in text
+
+
+def test_a_line_joins_the_known_points_of_a_partial_scan(build: Build) -> None:
+    line = build.surface(lambda x, _: np.where(x < -0.9, np.inf, 1 + x), y=0)
+    known = np.array([True, False, True, False, True, True, False])
+    line["loss"], line["status"] = line.loss.where(known), line.status.where(known, 0)
+    (curve,) = figures(line_page("title", build.series(line)))["panel-0"]["linear"]["data"]
+    np.testing.assert_array_equal(array(curve["x"]), line.x[known])
+    np.testing.assert_array_equal(array(curve["y"]), np.r_[np.nan, line.loss[known][1:]])
+    np.testing.assert_array_equal(array(curve["customdata"]), line.loss[known])
+
+
+def test_every_run_and_split_of_a_page_has_its_own_dashes(build: Build) -> None:
+    line = build.surface(lambda x, _: 1 + x**2, y=0)
+    line["test_loss"] = line.loss + 1
+    curves = figures(line_page("title", build.series(line, line, line)))["panel-0"]["linear"]["data"]
+    train, test = ({each["line"]["dash"] for each in curves[split::2]} for split in (0, 1))
+    assert len(train) == 3
+    assert not train & test
+
+
 def test_nothing_is_fetched_and_bytes_repeat(build: Build) -> None:
     series = build.series(build.surface(bowl))
     page = plane_page("title", series)

@@ -8,7 +8,6 @@ import xarray as xr
 
 from lossviz.plot.paraview import checkpoints_file, grid_file
 from lossviz.plot.scale import Scale, common_scale
-from lossviz.plot.scan import losses
 from lossviz.results import variable
 from tests.plot.conftest import Build
 
@@ -30,7 +29,7 @@ def read_back(path: Path, content: bytes) -> Any:
 
 
 def scale_of(results: xr.Dataset, log: bool = False, clip: tuple[float, float] | None = None) -> Scale:
-    return common_scale([losses(results)], log, clip)
+    return common_scale([results.loss], log, clip)
 
 
 def test_every_point_has_its_place_and_its_values(plane: xr.Dataset, tmp_path: Path) -> None:

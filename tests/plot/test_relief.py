@@ -1,10 +1,15 @@
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from mpl_toolkits.mplot3d.proj3d import proj_transform
 
 from lossviz.plot.relief import relief
 from tests.plot.conftest import Build
+
+
+def panels(drawn: Figure) -> list[Axes3D]:
+    return [ax for ax in drawn.axes if isinstance(ax, Axes3D)]
 
 
 def assert_drawn(ax: Axes3D, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> None:
@@ -21,14 +26,14 @@ def assert_drawn(ax: Axes3D, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> Non
 
 def test_all_runs_have_the_same_heights(build: Build) -> None:
     drawn = relief(build.series(build.surface(lambda x, _: 1 + x**2), build.surface(lambda x, y: 2 + 5 * x**2 + y**2)))
-    assert [ax.get_zlim() for ax in drawn.axes[:2]] == [(1.0, 7.25)] * 2  # type: ignore[attr-defined]
+    assert [ax.get_zlim() for ax in panels(drawn)] == [(1.0, 7.25)] * 2
 
 
 def test_logarithmic_heights_are_labelled_with_losses(build: Build) -> None:
-    ax = relief(build.series(build.surface(lambda x, _: 10.0 ** (2 * x)))).axes[0]
-    assert ax.get_zlim() == pytest.approx((-2, 2))  # type: ignore[attr-defined]
-    labels = ax.zaxis.get_major_formatter()  # type: ignore[attr-defined]
-    ticks = ax.zaxis.get_majorticklocs()  # type: ignore[attr-defined]
+    (ax,) = panels(relief(build.series(build.surface(lambda x, _: 10.0 ** (2 * x)))))
+    assert ax.get_zlim() == pytest.approx((-2, 2))
+    labels = ax.zaxis.get_major_formatter()
+    ticks = ax.zaxis.get_majorticklocs()
     assert len(ticks) >= 3
     assert [float(labels(tick)) for tick in ticks] == pytest.approx([10**tick for tick in ticks], rel=0.01)
 
@@ -37,17 +42,19 @@ def test_every_point_is_drawn_where_it_is(build: Build) -> None:
     # More points than matplotlib draws by default, and a loss that tells x from y.
     results = build.surface(lambda x, y: 5 + 2 * x + y, x=61, y=5)
     x, y = np.meshgrid(results.x, results.y)
-    assert_drawn(relief(build.series(results)).axes[0], x, y, 5 + 2 * x + y)
+    (ax,) = panels(relief(build.series(results)))
+    assert_drawn(ax, x, y, 5 + 2 * x + y)
 
 
 def test_a_clip_flattens_the_drawing_only(build: Build) -> None:
     results = build.surface(lambda x, _: 1 + 9 * x**2)
-    ax, bar = relief(build.series(results), clip=(0.0, 4.0)).axes
-    assert ax.get_zlim() == (1.0, 4.0)  # type: ignore[attr-defined]
+    drawn = relief(build.series(results), clip=(0.0, 4.0))
+    (ax,) = panels(drawn)
+    assert ax.get_zlim() == (1.0, 4.0)
     x, y = np.meshgrid(results.x, results.y)
     assert_drawn(ax, x, y, np.minimum(1 + 9 * x**2, 4))
     assert float(results.loss.max()) == 10
-    assert "clipped to [0, 4]" in bar.get_ylabel()
+    assert "clipped to [0, 4]" in drawn.axes[-1].get_ylabel()
 
 
 def test_holes_are_counted(build: Build) -> None:
@@ -62,9 +69,9 @@ def test_nothing_finite_is_drawable(build: Build) -> None:
 
 @pytest.mark.parametrize(("log", "height"), [(False, 10.0), (True, 1.0)])
 def test_the_checkpoint_has_a_cross_at_its_height(build: Build, log: bool, height: float) -> None:
-    ax = relief(build.series(build.surface(lambda x, y: 10 + x**2 + y**2)), log=log).axes[0]
+    (ax,) = panels(relief(build.series(build.surface(lambda x, y: 10 + x**2 + y**2)), log=log))
     (cross,) = ax.lines
-    assert [float(np.ravel(each)[0]) for each in cross.get_data_3d()] == [0, 0, height]  # type: ignore[attr-defined]
+    assert [float(np.ravel(each)[0]) for each in cross.get_data_3d()] == [0, 0, height]
     assert "loss" in [text.get_text().strip() for text in ax.texts]
 
 

@@ -86,7 +86,7 @@ def test_a_divergence_ends_its_curves_and_its_last_step_does_not_count(build: Bu
     assert all(each.get_marker() == "X" for each in crosses)
     assert not labelled(figure.axes[1].lines, "diverged")
     # 400 steps are averaged over 16; of the last 16 of this run, one is not known.
-    assert row(table(members(*runs)), "plain-20")[2:5] == ["diverged at step 40", "80.00", "70.00"]
+    assert row(table(members(*runs)), "plain-20")[3:6] == ["diverged at step 40", "80.00", "70.00"]
 
 
 def test_a_training_that_goes_on_says_so_and_leaves_room(build: Build) -> None:
@@ -102,7 +102,7 @@ def test_the_first_steps_are_a_figure_too(build: Build, recorded: int) -> None:
     figure = drawn(run(build, "a", "none", 20, results), run(build, "b", "A", 20, results))
     figure.draw_without_rendering()
     assert figure.axes[0].get_ylim()[0] < 90 < figure.axes[0].get_ylim()[1]
-    assert row(table(members(Run(build.out / "he" / "a"))), "plain-20")[3] == ("80.00" if recorded else "–")
+    assert row(table(members(Run(build.out / "he" / "a"))), "plain-20")[4] == ("80.00" if recorded else "–")
 
 
 def test_names_are_those_of_the_paper_and_tell_runs_apart(build: Build) -> None:

@@ -36,6 +36,15 @@ def test_lines_that_differ_in_their_seed_only_belong_together(build: Build) -> N
     assert series.legend == "standard (3 directions)"
 
 
+def test_the_legend_says_what_is_not_usual_of_the_protocol(build: Build) -> None:
+    lines = {f"s{seed}": draw_of(build, seed, split="test", batch_norm="recalibrate") for seed in (1, 2)}
+    ((series,),) = grouped(build, **lines).values()
+    assert legend(seeds([series]))[0] == "standard (2 directions, test set, BatchNorm: recalibrate)"
+    usual = {f"s{seed}": draw_of(build, seed, split="train", batch_norm="frozen") for seed in (1, 2)}
+    ((series,),) = seed_groups(appearing([build.run("noisy", "quickstart", (), **usual)])).values()
+    assert series.legend == "noisy (2 directions)"
+
+
 def test_lines_of_two_checkpoints_are_not_averaged(build: Build) -> None:
     assert not grouped(build, a=draw_of(build, 1, checkpoint_sha256="a"), b=draw_of(build, 2, checkpoint_sha256="b"))
 

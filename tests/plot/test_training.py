@@ -73,6 +73,8 @@ def test_a_training_that_was_evaluated_only(build: Build) -> None:
 def test_a_regression_has_a_loss_only(build: Build) -> None:
     results = build.train()
     regression = results.assign({name: np.nan * results[name] for name in ("accuracy", "train_error", "val_error")})
+    for name in ("train_loss", "val_loss"):
+        regression[name].attrs["units"] = "1"
     drawn = training.figure(build.series(regression, regression))
     (loss,) = drawn.axes
     np.testing.assert_array_equal(labelled(loss.lines, "standard val")[0].get_ydata(), results.val_loss)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lossviz.config.model import Vgg
+from lossviz.config.model import Norm, Vgg
 from lossviz.config.probe import Probe
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
@@ -20,9 +20,9 @@ DRAWN = Probe(measures=("activations",), layers=(1, 4, 8, 9))
 
 @pytest.mark.parametrize("norm", ["none", "batch", "noisy-batch", "l1"])
 @pytest.mark.parametrize("config", [PROBE, DRAWN], ids=lambda config: config.channel)
-def test_what_the_next_layer_sees_before_the_non_linearity(norm: str, config: Probe) -> None:
+def test_what_the_next_layer_sees_before_the_non_linearity(norm: Norm, config: Probe) -> None:
     """Inputs of the ReLUs (and the output of the last layer), copied before the ReLU works in place."""
-    model = build(Vgg(name="vgg", depth=9, width=0.0625, norm=norm), 1, 10).double().train()  # type: ignore[arg-type]
+    model = build(Vgg(name="vgg", depth=9, width=0.0625, norm=norm), 1, 10).double().train()
     batch = Minibatch(torch.rand(6, 1, 32, 32, dtype=torch.float64), torch.arange(6), 3)
     found = measure(Objective(model), batch, config, seed=7)
     seen: list[Tensor] = []

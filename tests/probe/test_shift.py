@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lossviz.config.model import Vgg
+from lossviz.config.model import Norm, Vgg
 from lossviz.config.probe import Probe
 from lossviz.config.train import Train
 from lossviz.data.minibatches import Minibatch
@@ -57,8 +57,8 @@ def by_hand(model: nn.Module, config: Train, batch: Minibatch, number: int, earl
 
 @pytest.mark.parametrize("config", OPTIMISERS, ids=lambda config: config.optimizer)
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_against_a_real_swap(config: Train, norm: str) -> None:
-    model = build(Vgg(name="vgg", depth=9, width=0.0625, norm=norm), 1, 10).double()  # type: ignore[arg-type]
+def test_against_a_real_swap(config: Train, norm: Norm) -> None:
+    model = build(Vgg(name="vgg", depth=9, width=0.0625, norm=norm), 1, 10).double()
     batch, earlier = batch_of(), batch_of(noise=4)
     objective = Objective(copy.deepcopy(model).train())
     stepper = Stepper(config, objective.parameters)

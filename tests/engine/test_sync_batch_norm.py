@@ -1,0 +1,62 @@
+"""BatchNorm over several processes, here over one that is all of them: torch's own BatchNorm is the reference.
+
+tests/engine/test_together.py has real processes.
+"""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lossviz.engine.group import Group
+from lossviz.engine.sync_batch_norm import SyncBatchNorm
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("tracks", [True, False])
+@pytest.mark.parametrize("momentum", [0.3, None])
+def test_outputs_gradients_and_running_statistics(affine: bool, tracks: bool, momentum: float | None) -> None:
+    torch.manual_seed(0)
+    ours = nn.BatchNorm2d(3, eps=1e-2, momentum=momentum, affine=affine, track_running_stats=tracks).double()
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter)
+    theirs = copy.deepcopy(ours)
+    mine, yours = (torch.randn(4, 3, 2, 2, dtype=torch.float64).requires_grad_() for _ in range(2))
+    yours.data.copy_(mine.data)
+    weights = torch.randn(4, 3, 2, 2, dtype=torch.float64)
+    for _ in range(2):
+        with SyncBatchNorm(Group()):
+            outputs = ours(mine)
+        expected = theirs(yours)
+        torch.testing.assert_close(outputs, expected, rtol=1e-12, atol=1e-12)
+    (outputs * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert mine.grad is not None
+    torch.testing.assert_close(mine.grad, yours.grad, rtol=1e-10, atol=1e-12)
+    for found, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, reference.grad, rtol=1e-10, atol=1e-12)
+    for found, reference in zip(ours.buffers(), theirs.buffers(), strict=True):
+        torch.testing.assert_close(found, reference, rtol=1e-12, atol=1e-12)
+
+
+def test_in_eval_mode_nothing_is_shared() -> None:
+    norm = nn.BatchNorm2d(3).eval()
+    inputs = torch.randn(2, 3, 4, 4)
+    with SyncBatchNorm(Group()):
+        assert torch.equal(norm(inputs), norm(inputs))
+    assert torch.equal(norm.running_mean, torch.zeros(3)) if norm.running_mean is not None else False
+
+
+@pytest.mark.parametrize("offset", [1.0, 100.0])
+def test_bfloat16_loses_only_the_rounding_of_its_outputs(offset: float) -> None:
+    """Although mean / deviation is large, where rounding scale and shift themselves would shift every output."""
+    torch.manual_seed(0)
+    inputs = (torch.randn(64, 4, 8, 8) + offset).bfloat16()
+    norm = nn.BatchNorm2d(4)
+    with SyncBatchNorm(Group()), torch.autocast("cpu", torch.bfloat16):
+        outputs = norm(inputs)
+    exact = nn.BatchNorm2d(4).double()(inputs.double())
+    assert outputs.dtype == torch.bfloat16
+    # Half of a unit in the last of 8 bits, and a little for float32.
+    assert ((outputs.double() - exact).abs() <= exact.abs() * 2**-8 + 1e-4).all()
