@@ -13,8 +13,8 @@ DRAWS = 3 + 2 * TRIES
 """Uniform numbers that one random crop needs."""
 
 # Of the covariance of ImageNet's RGB values on the scale 0 to 1, as fb.resnet.torch gives them (datasets/imagenet.lua):
-# eigenvalues, and eigenvectors as columns. Krizhevsky et al. write that the noise is proportional to the eigenvalues, and
-# so do we and fb.resnet.torch; their own code is said to take the square roots, which are 2 to 15 times as much.
+# eigenvalues, and eigenvectors as columns. Noise is proportional to the eigenvalues, as Krizhevsky et al. write and
+# fb.resnet.torch does; proportional to their square roots, the standard deviations, it would be 2 to 15 times as much.
 EIGENVALUES = (0.2175, 0.0188, 0.0045)
 COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 COLOUR_STD = 0.1

@@ -8,7 +8,6 @@ from PIL import Image, UnidentifiedImageError
 from lossviz.errors import WorkError
 from lossviz.files import shown
 
-
 # The longer side by the shorter one. Resized to a shorter side of 256, a longer picture would take gigabytes.
 LONGEST = 50
 

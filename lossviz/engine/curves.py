@@ -31,13 +31,13 @@ class Curves:
     Args:
         config: the variant.
         loss: the name of its loss.
-        parameters: how many the network has that are trained.
+        facts: of network and data, for the file: parameters, outputs.
     """
 
-    def __init__(self, config: Config, loss: str, parameters: int) -> None:
+    def __init__(self, config: Config, loss: str, facts: Mapping[str, int]) -> None:
         assert config.train is not None
         self.config = config
-        self._loss, self._parameters = loss, parameters
+        self._loss, self._facts = loss, facts
         self._planned = config.train.steps
         only = "val" if config.train.eval_examples == "none" else ""
         self._evaluated = [name for name in _EVAL if name.startswith(only)]
@@ -108,7 +108,7 @@ class Curves:
             },
             attrs={
                 **protocol(self.config, self._loss, "training curves"),
-                "parameters": self._parameters,
+                **self._facts,
                 "steps": self._planned,
                 **({} if self.diverged_at is None else {"diverged_at": self.diverged_at}),
             },

@@ -81,7 +81,8 @@ class Training:
         self._saved_at = time.monotonic()
         self._resume_file: Path = self.run.replay_file if self.replay else self.run.resume_file
         self._begin()
-        self.curves = Curves(setup.config, setup.loss_name, count_parameters(self.objective.model))
+        facts = {"parameters": count_parameters(self.objective.model), "outputs": setup.data.outputs}
+        self.curves = Curves(setup.config, setup.loss_name, facts)
         if self._resume_file.exists():
             self._resume()
         if self.replay and setup.run.train_file.exists():

@@ -1,7 +1,7 @@
 """Plain and residual networks among some runs: what each is called, and its look in the figure `residual`."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from lossviz.config import Config
 from lossviz.config.model import ImagenetResnet, Resnet
 from lossviz.plot import training
 from lossviz.plot.axes import Floats
+from lossviz.plot.he import IMAGENET_CLASSES, he_final
 from lossviz.plot.reference import published
 from lossviz.plot.series import Series, Shown
 from lossviz.plot.style import LINES, Look, look
@@ -27,12 +28,14 @@ class Network:
     Attributes:
         run: the label that the run has in other figures.
         series: the contents of train.nc; the label is as in He et al. 2015, such as plain-34 or ResNet-34 B.
+        final: the published errors after all of the training, by the keys of `he_final`.
     """
 
     kind: Kind
     run: str
     config: Config
     series: Series
+    final: Mapping[str, str]
 
     @property
     def errors(self) -> Floats:
@@ -76,8 +79,10 @@ def _named(members: Sequence[tuple[Shown, Resnet | ImagenetResnet, xr.Dataset]],
         # The same depth has the same colour in both panels; a second one in a panel differs by its line.
         style = Look(of_depth.colour, LINES[seen[kind, model.depth] % len(LINES)], of_depth.marker)
         seen[kind, model.depth] += 1
-        curves = published("residual", config) if reference else {}
-        made.append(Network(kind, each.label, config, Series(label, style, results, training.note(results), curves)))
+        published_data = isinstance(model, Resnet) or results.attrs.get("outputs") in (None, IMAGENET_CLASSES)
+        curves = published("residual", config) if reference and published_data else {}
+        series = Series(label, style, results, training.note(results), curves)
+        made.append(Network(kind, each.label, config, series, he_final(config) if published_data else {}))
     return made
 
 

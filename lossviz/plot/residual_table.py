@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lossviz.plot.he import he_final
 from lossviz.plot.networks import Network
 from lossviz.plot.residual import window
 from lossviz.plot.smooth import finite_mean
@@ -36,7 +35,7 @@ def table(networks: Sequence[Network]) -> str:
     evaluation. Columns of published numbers are there where a run is the counterpart of a published one.
     """
     mean_over = window(networks)
-    finals = [he_final(each.config) for each in networks]
+    finals = [each.final for each in networks]
     names = {key: name for each in networks for key, name in _PUBLISHED.get(each.config.data.name, {}).items()}
     names = {key: name for key, name in names.items() if any(final.get(key) for final in finals)}
     rows = [
@@ -96,7 +95,7 @@ def _remarks(mean_over: int, names: Mapping[str, str]) -> str:
         "Validation: the last evaluation, and the best one with its iteration.\n"
     )
     if names:
-        text += "Figures and tables: He et al. 2015 (arXiv:1512.03385); those of figures are read off its curves.\n"
+        text += "Figures and tables: He et al. 2015 (arXiv:1512.03385); of a figure it is the last point of the curve.\n"
     if "reproduction" in names:
         text += "akamaster: best epoch, github.com/akamaster/pytorch_resnet_cifar10.\n"
     return text

@@ -19,7 +19,7 @@ def _config(tmp_path: Path) -> Config:
 
 def fed(config: Config, losses: Sequence[float]) -> Curves:
     """Curves after a step with each of these losses."""
-    curves = Curves(config, "cross-entropy", 7)
+    curves = Curves(config, "cross-entropy", {"parameters": 7})
     for step, loss in enumerate(losses):
         curves.add(torch.tensor(loss), torch.tensor(50.0).double(), torch.tensor(0.5).double(), 0.1 * step)
     return curves
@@ -39,7 +39,7 @@ def test_numbers_arrive_in_order_and_in_float64(config: Config) -> None:
 
 
 def test_every_variable_explains_itself(config: Config) -> None:
-    found = Curves(config, "cross-entropy", 7).dataset()
+    found = Curves(config, "cross-entropy", {"parameters": 7}).dataset()
     assert all({"long_name", "units"} <= set(found[name].attrs) for name in found.variables)
     assert found.attrs["parameters"] == 7
     assert found.attrs["steps"] == 12
@@ -48,7 +48,7 @@ def test_every_variable_explains_itself(config: Config) -> None:
 
 @pytest.mark.parametrize(("loss", "unit"), [("cross-entropy", "nat"), ("squared-error", "1"), ("own", "1")])
 def test_losses_and_penalty_have_the_unit_of_the_loss(config: Config, loss: str, unit: str) -> None:
-    found = Curves(config, loss, 7).dataset()
+    found = Curves(config, loss, {"parameters": 7}).dataset()
     assert {found[name].attrs["units"] for name in ("loss", "penalty", "train_loss", "val_loss")} == {unit}
     assert {found[name].attrs["units"] for name in ("accuracy", "train_error", "val_error")} == {"%"}
     assert found.attrs["loss_function"] == loss
@@ -71,7 +71,7 @@ def test_rewinding_forgets_what_came_later(config: Config) -> None:
     curves = fed(config, [3.0, 2.0, 1.0])
     for step in (0, 2, 3):
         curves.add_evaluation(step, {"train_loss": step, "train_error": 1.0, "val_loss": 2.0, "val_error": 3.0})
-    again = Curves(config, "cross-entropy", 7)
+    again = Curves(config, "cross-entropy", {"parameters": 7})
     again.rewind(curves.dataset(), 2)
     assert [row[0] for row in again.steps] == [3.0, 2.0]
     assert sorted(again.evaluations) == [0, 2]
@@ -80,7 +80,7 @@ def test_rewinding_forgets_what_came_later(config: Config) -> None:
 
 
 def test_evaluations_are_sorted_by_step(config: Config) -> None:
-    curves = Curves(config, "cross-entropy", 7)
+    curves = Curves(config, "cross-entropy", {"parameters": 7})
     for step in (6, 0):
         curves.add_evaluation(step, {"val_error": 1.0, "val_loss": 2.0, "train_error": 3.0, "train_loss": step})
     found = curves.dataset()

@@ -14,8 +14,15 @@ from lossviz.run import Run
 from tests.plot.conftest import Build
 
 RECIPE = "optimizer: sgd, lr: 0.1, momentum: 0.9, weight_decay: 1.0e-4"
-FIGURE_4 = ["data={name: imagefolder, root: data, augment: he}", f"train={{steps: 600000, batch_size: 256, {RECIPE}}}"]
-FIGURE_6 = ["data={name: cifar10, augment: crop-flip}", f"train={{steps: 64000, batch_size: 128, {RECIPE}}}"]
+DROPS = "schedule: {{kind: step, milestones: [{}]}}"
+FIGURE_4 = [
+    "data={name: imagefolder, root: data, augment: he}",
+    f"train={{steps: 600000, batch_size: 256, {RECIPE}, {DROPS.format('150000, 300000')}}}",
+]
+FIGURE_6 = [
+    "data={name: cifar10, augment: crop-flip}",
+    f"train={{steps: 64000, batch_size: 128, {RECIPE}, {DROPS.format('32000, 48000')}}}",
+]
 SMALL = ["data={name: digits}", "train={steps: 200, batch_size: 8, lr: 0.1}"]
 
 

@@ -64,7 +64,15 @@ def test_counterparts_have_the_published_curves(
         "train.weight_decay=5.0e-4",
         "train.momentum=0.0",
         "train.nesterov=true",
-        "train.steps=2000",  # the published curve begins later
+        "train={steps: 2000, schedule: {kind: constant}}",  # the published curve begins later
+        "train.schedule={kind: cosine}",
+        "train.schedule={kind: step, milestones: [32000]}",
+        "train.schedule={kind: constant}",
+        "train.schedule={kind: plateau, patience: 3}",
+        "train.warmup=100",
+        "train.micro_batch=16",
+        "model.init=glorot",
+        "data.mean=[0, 0, 0]",
     ],
 )
 def test_other_trainings_have_none(build: Build, change: str) -> None:
@@ -83,12 +91,29 @@ def test_other_trainings_have_none(build: Build, change: str) -> None:
         ("data.augment=random-resized-crop", 0),
         ("data.evaluation=ten-crop", 1),  # the published validation curve is of the centre crop
         ("model.depth=50", 0),
+        ("train.schedule={kind: plateau, patience: 3}", 2),
+        ("train.micro_batch=64", 2),
     ],
 )
 def test_other_images_have_none(build: Build, change: str, lines: int) -> None:
     model = "model={name: resnet-imagenet, depth: 18, shortcut: A}"
     other = build.run("a", "two", [*FIGURE_4, model, "variants={a: {}}", change], train=falling(600_000))
     assert published_lines(drawn(other, reference=True)) == [lines]
+
+
+@pytest.mark.parametrize(("outputs", "lines"), [(1000, 2), (20, 0)])
+def test_other_classes_than_imagenet_s_have_none(build: Build, outputs: int, lines: int) -> None:
+    results = falling(600_000).assign_attrs(outputs=outputs)
+    (found,) = members(run(build, "a", "A", 18, results, FIGURE_4), reference=True)
+    assert len(found.series.published) == lines
+    assert bool(found.final) == bool(lines)
+
+
+def test_a_shorter_training_has_the_curves_and_not_the_ends(build: Build) -> None:
+    settings = [*FIGURE_6, "train={steps: 10000, schedule: {kind: constant}}"]
+    (found,) = members(run(build, "a", "A", 20, falling(10_000), settings), reference=True)
+    assert set(found.series.published) == {"train_error", "val_error"}
+    assert found.final == {}
 
 
 @pytest.mark.parametrize(
