@@ -4,13 +4,17 @@ import math
 
 from torch import nn
 
+from lossviz.config.train import Train
+from lossviz.data.split import Split
+from lossviz.data.streamed import StreamedSplit
+from lossviz.engine.estimate import seconds_of_training
 from lossviz.engine.group import Group
 from lossviz.engine.ranks import ranks
 from lossviz.engine.setup import Setup
 from lossviz.engine.share import share_of
 from lossviz.models.build import count_parameters
 from lossviz.models.layers import pick
-from lossviz.probe.measure import checkpoints_to_probe, probe_steps
+from lossviz.probe.measure import check_training, checkpoints_to_probe, probe_steps
 from lossviz.progress import duration
 from lossviz.results import load_results
 from lossviz.surface.checkpoints import scanned_checkpoint
@@ -21,18 +25,34 @@ from lossviz.surface.subject import scanned_splits
 def train(setup: Setup) -> list[str]:
     """Cost and files of a training."""
     config, model, size = setup.train, setup.model(), setup.train.batch_size
-    share_of(setup, Group(ranks()))  # refuses pieces that are too small
+    share_of(setup, Group(ranks()), model)  # refuses pieces that are too small
     evaluations = math.ceil(config.steps / config.eval_every) + 1
     checkpoints = math.ceil(config.steps / config.checkpoint_every) + 1
-    examples = evaluations * (_sampled(setup) + len(setup.data.test))
-    there = load_results(setup.run.train_file).sizes["step"] if setup.run.train_file.exists() else 0
+    examples = evaluations * (_sampled(setup) + _forward(setup.data.test))
+    there = _steps_there(setup)
     return [
         f"{setup.config.model.name} with {count_parameters(model):,} parameters",
         f"{config.steps:,} steps of {size:,} examples: {config.steps * size:,} forward and backward"
         + (f" ({there:,} steps are there)" if there else ""),
         f"{evaluations:,} evaluations: {examples:,} examples forward",
-        f"writes train.nc and {checkpoints:,} checkpoints of {_megabytes(model)}",
+        f"writes train.nc, {checkpoints:,} checkpoints of {_megabytes(_bytes(model))} and resume.pt of "
+        f"{_megabytes(_bytes(model) + _moments(config) * _trainable_bytes(model))}",
     ]
+
+
+def train_time(setup: Setup) -> list[str]:
+    """How long a training will take, from a few steps that are computed for it; not of one that is over or shared."""
+    left = setup.train.steps - _steps_there(setup)
+    if left <= 0 or not ranks().alone:
+        return []
+    time = duration(seconds_of_training(setup, left))
+    return [f"about {time} on this device for {left:,} steps and their evaluations, by a few that were computed"]
+
+
+def _steps_there(setup: Setup) -> int:
+    """Steps that a training recorded; going on may begin a little before the last of them."""
+    file = setup.run.train_file
+    return int(load_results(file).sizes["step"]) if file.exists() else 0
 
 
 def _sampled(setup: Setup) -> int:
@@ -43,8 +63,14 @@ def _sampled(setup: Setup) -> int:
     return len(setup.data.train.choose(examples, "first", setup.config.seed, "train.eval_examples"))
 
 
+def _forward(split: Split | StreamedSplit) -> int:
+    """Examples that go forward in an evaluation of a split; each view is one."""
+    return len(split) * (split.views if isinstance(split, StreamedSplit) else 1)
+
+
 def probe_training(setup: Setup) -> list[str]:
     """Cost and files of probing along a training."""
+    check_training(setup)
     lines = train(setup)
     measured = len(probe_steps(setup.config.probe.every, setup.train.steps))
     return [*lines[:-1], _measurements(setup, measured), f"{lines[-1]}, and probe.nc"]
@@ -58,10 +84,11 @@ def probe_checkpoints(setup: Setup) -> list[str]:
 def surface(setup: Setup) -> list[str]:
     """Cost and files of a scan."""
     config = setup.config.surface
-    examples, points = sum(map(len, scanned_splits(setup).values())), _points(setup)
+    splits, points = scanned_splits(setup).values(), _points(setup)
+    examples, forward = sum(map(len, splits)), points * sum(map(_forward, splits))
     return [
         f"around {scanned_checkpoint(setup).path}",
-        f"{points:,} points of {examples:,} examples: {points * examples:,} forward",
+        f"{points:,} points of {examples:,} examples: {forward:,} forward",
         f"writes surface-{config.name}.nc and directions-{config.name}.safetensors",
     ]
 
@@ -90,5 +117,18 @@ def _measurements(setup: Setup, count: int) -> str:
     return f"{count:,} measurements of {passes} passes over {size:,} examples: {cost}"
 
 
-def _megabytes(model: nn.Module) -> str:
-    return f"{sum(tensor.nbytes for tensor in model.state_dict().values()) / 1e6:.2g} MB"
+def _bytes(model: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in model.state_dict().values())
+
+
+def _trainable_bytes(model: nn.Module) -> int:
+    return sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _moments(config: Train) -> int:
+    """Numbers that the optimiser remembers of every parameter."""
+    return int(config.momentum > 0) if config.optimizer == "sgd" else 2
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.2g} MB" if count < 10e6 else f"{count / 1e6:,.0f} MB"

@@ -67,7 +67,7 @@ class Command:
 
 def train(jobs: Jobs, options: Options) -> None:
     """`lossviz train`."""
-    _each(jobs, options, Command(plan.train, train_variant, _all_files, shared=True))
+    _each(jobs, options, Command(plan.train, train_variant, _all_files, shared=True, measured=plan.train_time))
 
 
 def probe(jobs: Jobs, options: Options, at_checkpoints: bool) -> None:
@@ -105,24 +105,18 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
     if not (group.alone or command.shared):
         raise RequestError(f"this command works in one process, and torchrun started {group.world}\n  start it without")
     report = Report(options.quiet, group.rank)
+    if options.dry_run:
+        _say_plans(jobs, options, command, report)
+        return
+    _refuse_any(jobs, options, command)
     said = None
     for run, config in jobs:
         with explained(), _memory(run):
-            complete = _offline(config) if options.dry_run else config
-            precision = command.precision(config)
-            setup = prepare(complete, run, options.device, options.allowed, precision=precision)
-            lines = command.planned(setup)  # refuses before anything is touched
+            setup = _ready(run, config, options, command)
+            command.planned(setup)  # what it needs may be gone by its turn; nothing is touched yet
             if said != setup.backend:
                 report.say(setup.backend.line())
                 said = setup.backend
-            if options.dry_run and not group.first:
-                continue
-            if options.dry_run:
-                lines += command.measured(setup)
-                there = [path.name for path in command.files(run, config) if path.exists()]
-                found = [f"{'discards' if options.fresh else 'goes on with'} {', '.join(there)}"] if there else []
-                Report().say("\n  ".join([f"{run.folder}:", *lines, *found]))
-                continue
             fresh = command.files(run, config) if options.fresh else []
             # Of several processes the first one holds the lock, for all of them.
             writing = run.writing(config, fresh, keep=options.of_folder) if group.first else nullcontext()
@@ -136,6 +130,56 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
             stop.obey()
 
 
+def _ready(run: Run, config: Config, options: Options, command: Command) -> Setup:
+    return prepare(config, run, options.device, options.allowed, precision=command.precision(config))
+
+
+def _refuse_any(jobs: Jobs, options: Options, command: Command) -> None:
+    """Refuse what cannot be done of any variant before the first of several begins: its turn may be days later."""
+    for run, config in jobs if len(jobs) > 1 else ():
+        with explained(), _memory(run):
+            setup = _ready(run, config, options, command)
+            try:
+                command.planned(setup)
+            except RequestError as error:
+                raise _named(error, run) from error
+
+
+def _named(error: RequestError, run: Run) -> RequestError:
+    """A refusal that says of which variant."""
+    return RequestError(f"{run.folder}: {str(error).removeprefix(f'{run.folder}: ')}")
+
+
+def _say_plans(jobs: Jobs, options: Options, command: Command, report: Report) -> None:
+    """Say of every variant what would be done, or why it is refused; the first refusal ends the command."""
+    first, said = ranks().first, None
+    refusals: list[RequestError] = []
+    for run, config in jobs:
+        try:
+            with explained(), _memory(run):
+                setup = _ready(run, _offline(config), options, command)
+                lines = command.planned(setup)
+                if said != setup.backend:
+                    report.say(setup.backend.line())
+                    said = setup.backend
+                lines += [*command.measured(setup), *_there(run, config, options, command)] if first else []
+        except RequestError as error:
+            if len(jobs) == 1:
+                raise
+            refusals.append(_named(error, run))
+            lines = [f"refused: {str(error).splitlines()[0]}"]
+        if first:
+            Report().say("\n  ".join([f"{run.folder}:", *lines]))
+    if refusals:
+        raise refusals[0]
+
+
+def _there(run: Run, config: Config, options: Options, command: Command) -> list[str]:
+    """What happens to the files that a command finds."""
+    there = [path.name for path in command.files(run, config) if path.exists()]
+    return [f"{'discards' if options.fresh else 'goes on with'} {', '.join(there)}"] if there else []
+
+
 def _tell_damaged(setup: Setup, report: Report, group: Ranks, wait_s: float) -> None:
     """Say and record which files could not be read and were skipped, by any of the processes."""
     if not setup.data.skips:
@@ -145,7 +189,8 @@ def _tell_damaged(setup: Setup, report: Report, group: Ranks, wait_s: float) -> 
     if damaged:
         setup.run.note("damaged files", **damaged)
         path, reason = next(iter(damaged.items()))
-        report.say(f"  look: {len(damaged):,} damaged files were skipped (run.json names them): {path}: {reason}")
+        files = "1 damaged file was" if len(damaged) == 1 else f"{len(damaged):,} damaged files were"
+        report.say(f"  look: {files} skipped (run.json has the list): {path}: {reason}")
 
 
 def _offline(config: Config) -> Config:

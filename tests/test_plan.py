@@ -4,20 +4,26 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lossviz import plan
 from lossviz.data.minibatches import Minibatch
+from lossviz.engine import objective
+from lossviz.engine.checkpoint import load_tensors
 from lossviz.engine.evaluation import Evaluation, evaluate
 from lossviz.engine.objective import Objective
 from lossviz.engine.setup import Setup
 from lossviz.engine.train import train
+from lossviz.engine.views import over_views
 from lossviz.errors import RequestError
+from lossviz.models.build import count_parameters
 from lossviz.probe.measure import probe_checkpoints, probe_training
 from lossviz.results import load_results
 from lossviz.signals import StopRequest
@@ -28,6 +34,7 @@ from lossviz.surface.batch_norm import Mode, recalibrate
 from lossviz.surface.estimate import seconds_of_scan
 from lossviz.surface.measure import surface
 from lossviz.surface.slice import Slice
+from tests.data.photographs import write_tree
 from tests.faults import tiny
 from tests.faults.tiny import QUIET
 
@@ -81,9 +88,45 @@ def test_the_cost_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert count.forward == 3 * (20 + 360)
     assert "3 evaluations: 1,140 examples forward" in lines
     assert len(setup.run.checkpoint_steps) == 4
-    assert "4 checkpoints of " in lines[-1]
-    size = setup.run.checkpoint_file(0).stat().st_size
-    assert float(lines[-1].split()[-2]) == pytest.approx(size / 1e6, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "dtype"),
+    [
+        ({}, 4),
+        ({"momentum": 0.9}, 4),
+        ({"momentum": 0.9, "precision": "float64"}, 8),
+        ({"optimizer": "adam"}, 4),
+        ({"optimizer": "adamw"}, 4),
+    ],
+)
+def test_the_size_of_what_a_training_writes(tmp_path: Path, keys: dict[str, Any], dtype: int) -> None:
+    """Wide enough that names and headers do not matter."""
+    setup = tiny.setup(tmp_path, model={"width": 0.2, "norm": "batch"}, train={"steps": 1, **keys})
+    said = re.fullmatch(r"writes train\.nc, 2 checkpoints of (.*) MB and resume\.pt of (.*) MB", plan.train(setup)[-1])
+    assert said
+    train(setup, QUIET, StopRequest())
+    for number, file in zip(said.groups(), (setup.run.checkpoint_file(1), setup.run.resume_file), strict=True):
+        assert float(number) == pytest.approx(file.stat().st_size / 1e6, rel=0.1)
+    assert float(said[1]) == pytest.approx(dtype * count_parameters(setup.model()) / 1e6, rel=0.1)
+
+
+def test_every_crop_of_an_evaluation_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten of an image of val/, one of a training image; in scans too."""
+    folder = write_tree(tmp_path / "pictures")
+    data = {"name": "imagefolder", "root": str(folder), "image_size": 32, "evaluation": "ten-crop", "examples": "all"}
+    setup = tiny.setup(tmp_path, data=data, surface={"data": {"examples": 8, "split": "both"}})
+    seen = [0]
+
+    def counted(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        seen[0] += inputs.shape[:-3].numel() if torch.is_inference_mode_enabled() else 0
+        return over_views(forward, inputs)
+
+    monkeypatch.setattr(objective, "over_views", counted)
+    train(setup, QUIET, StopRequest())
+    assert seen == [3 * (20 + 9 * 10)]
+    assert "3 evaluations: 330 examples forward" in plan.train(setup)
+    assert "6 points of 16 examples: 528 forward" in plan.surface(setup)
 
 
 def test_the_cost_of_probing_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +232,52 @@ def test_what_cannot_be_done_is_refused_beforehand(
     with pytest.raises(RequestError):
         planned(setup)
     assert not setup.run.folder.exists()
+
+
+@pytest.mark.parametrize("norm", ["batch", "linf"])
+def test_a_probe_does_not_go_along_where_batch_norm_sees_pieces(tmp_path: Path, norm: str) -> None:
+    setup = tiny.setup(tmp_path, model={"norm": norm}, train={"micro_batch": 4})
+    train(setup, QUIET, StopRequest())
+    before = tiny.tree(tmp_path)
+    for probe in (probe_training, probe_checkpoints):
+        with pytest.raises(
+            RequestError, match=r"train\.micro_batch = 4, below .*batch_size = 8: BatchNorm sees pieces"
+        ):
+            probe(setup, QUIET, StopRequest())
+    for planned in (plan.probe_training, plan.probe_checkpoints):
+        with pytest.raises(RequestError, match=r"takes a minibatch whole\n  accepted: all"):
+            planned(setup)
+    assert tiny.tree(tmp_path) == before
+
+
+def test_a_probe_along_a_training_in_pieces_sees_the_loss_and_gradient_of_the_step(tmp_path: Path) -> None:
+    """Without BatchNorm, to rounding; the update of plain descent is the gradient."""
+    pieces = {"micro_batch": 3, "precision": "float64", "checkpoint_every": 1, "steps": 3}
+    setup = tiny.setup(tmp_path, train=pieces, probe={"every": 1})
+    assert plan.probe_training(setup)
+    probe_training(setup, QUIET, StopRequest())
+    probed = load_results(setup.run.probe_file)
+    losses = load_results(setup.run.train_file)["loss"].values
+    assert probed["loss"].values[:3] == pytest.approx(losses, rel=1e-12)
+    points = [load_tensors(setup.run.checkpoint_file(step)) for step in range(4)]
+    steps = [sum(float((y[name] - x[name]).square().sum()) for name in x) for x, y in pairwise(points)]
+    assert probed["grad_norm"].values[:3] == pytest.approx(np.sqrt(steps) / 0.05, rel=1e-9)
+    whole = tiny.setup(tmp_path, "whole", model={"norm": "batch"}, train={**pieces, "micro_batch": 8})
+    assert plan.probe_training(whole)
+
+
+@pytest.mark.parametrize("processes", [[[0, 2]], [[0, 1], [4, 2], [8, 1]], 2])
+def test_a_probe_does_not_go_along_where_several_processes_trained(tmp_path: Path, processes: object) -> None:
+    setup = tiny.setup(tmp_path)
+    train(setup, QUIET, StopRequest())
+    setup.run.note("train", processes=processes)
+    since = " from step 4 on" if processes == [[0, 1], [4, 2], [8, 1]] else ""
+    with pytest.raises(RequestError, match=f"tiny: was trained by 2 processes{since}, and a probe goes along in one\n"):
+        plan.probe_training(setup)
+    assert plan.probe_checkpoints(setup)
+    for alone in ([[0, 1]], 1, []):
+        setup.run.note("train", processes=alone)
+        assert plan.probe_training(setup)
 
 
 def test_an_experiment_without_training_has_nothing_to_probe(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ FRESH = Options("cpu", fresh=True, quiet=True)
 
 
 def jobs(folder: Path, **sections: Any) -> list[tuple[Run, Config]]:
-    configs = read(str(tiny.write(folder, variants=TWO, **sections)))
+    configs = read(str(tiny.write(folder, **{"variants": TWO, **sections})))
     return [(run_of(config, folder / "runs"), config) for config in configs]
 
 
@@ -52,7 +53,7 @@ def test_a_dry_run_says_cost_and_files_and_touches_nothing(tmp_path: Path, capsy
     assert tiny.tree(tmp_path) == before
     assert not (tmp_path / "runs").exists()
     out = capsys.readouterr().out
-    for text in ("tiny/one:\n", "tiny/two:\n", "12 steps", "writes train.nc and 4 checkpoints", "and probe.nc"):
+    for text in ("tiny/one:\n", "tiny/two:\n", "12 steps", "writes train.nc, 4 checkpoints", "and probe.nc"):
         assert text in out
 
 
@@ -190,6 +191,54 @@ def test_what_is_refused_beforehand_leaves_no_trace(tmp_path: Path, done: list[t
     before["tiny.yaml"] = tiny.tree(tmp_path)["tiny.yaml"]
     assert tiny.tree(tmp_path) == before
     work.surface(done, QUIET)
+
+
+REFUSED = {"model": {"norm": "batch"}, "train": {"micro_batch": 1}}
+
+
+@pytest.mark.parametrize("variants", [{"one": {}, "two": REFUSED}, {"one": {}, "two": REFUSED, "three": {}}])
+def test_no_variant_begins_where_another_is_refused(tmp_path: Path, variants: dict[str, Any]) -> None:
+    """Its turn may come days later."""
+    made = jobs(tmp_path, variants=variants)
+    before = tiny.tree(tmp_path)
+    for command in (work.train, partial(work.probe, at_checkpoints=False)):
+        with pytest.raises(RequestError, match=r"^\S*/tiny/two: train\.micro_batch = 1\b"):
+            command(made, QUIET)
+    assert tiny.tree(tmp_path) == before
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_lists_all_variants_and_says_which_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = jobs(tmp_path, variants={"one": {}, "two": REFUSED, "three": {}})
+    with pytest.raises(RequestError, match=r"/tiny/two: train\.micro_batch = 1: "):
+        work.train(made, Options("cpu", dry_run=True))
+    out = capsys.readouterr().out
+    assert out.count("12 steps of 8 examples") == 2
+    places = [out.index(text) for text in ("/one:\n", "/two:\n  refused: train.micro_batch = 1: ", "/three:\n")]
+    assert places == sorted(places)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_gone_by_the_turn_of_a_variant_is_refused_before_anything_is_discarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All could be done when the command began."""
+    made = jobs(tmp_path)
+    work.train(made, QUIET)
+    work.surface(made, QUIET)
+    second = made[1][0]
+
+    def action(setup: Setup, *_: object) -> None:
+        assert setup.run == made[0][0], "the second variant is refused"
+        for step in second.checkpoint_steps:
+            second.checkpoint_file(step).unlink()
+
+    monkeypatch.setattr(work, "scan_variant", action)
+    with pytest.raises(RequestError, match="has no checkpoint"):
+        work.surface(made, FRESH)
+    assert second.surface_file("main").exists()
 
 
 def test_a_request_to_stop_ends_the_command_and_not_only_a_variant(

@@ -27,7 +27,11 @@ class SurfaceData(Section):
 
     split: Literal["train", "test", "both"] = Field("train", description="Which split of the data set, or each.")
     examples: AllOrCount = Field("all", description="How many examples (of each split).")
-    choose: Literal["first", "stratified"] = Field("first", description="Which ones, when fewer than all.")
+    choose: Literal["first", "stratified"] = Field(
+        "first",
+        description="Which ones, when fewer than all: the first, which in an imagefolder are of one class or a few; or "
+        "the same share of each class, drawn with the seed.",
+    )
 
 
 class Statistics(Section):

@@ -85,28 +85,48 @@ class StreamedSplit:
         """The whole split in order, as in evaluation, normalised; the last batch may be smaller.
 
         Inputs are (B, 3, H, W) with B = size, or for ten-crop (B, 10, 3, H, W) with B = size / 10, so that a forward
-        pass costs the same.
+        pass costs the same. Damaged files that are skipped are left out, and so is a batch of nothing else: an example
+        never counts twice.
+
+        Raises:
+            WorkError: a file is damaged and not to be skipped, or cannot be read; or all are damaged.
         """
         count = max(1, size // self.views)
         if self._held is not None:
             yield from self._held.batches(count)
             return
+        some = False
         parts = [range(start, min(start + count, len(self))) for start in range(0, len(self), count)]
         ahead = Ahead(lambda number: self.decode(parts[number], self._cut, self.views), self.ahead, len(parts))
         for number in range(len(parts)):
             images, targets = ahead(number).wait()
-            yield self.normalise(images), targets
+            if len(targets):
+                some = True
+                yield self.normalise(images), targets
+        if not some:
+            raise self._all_damaged()
 
-    def decode(self, indices: Sequence[int], cut: Cut, views: int = 1) -> "Crops":
-        """Start decoding some images, cut into as many views each."""
-        side, used = self.config.image_size, list(indices)
+    def decode(self, indices: Sequence[int], cut: Cut, views: int = 1, *, replace_damaged: bool = False) -> "Crops":
+        """Start decoding some images.
+
+        Args:
+            indices: of the images.
+            cut: from an image and its row to crops of it.
+            views: how many crops.
+            replace_damaged: whether the next readable image takes the place of a damaged one, or nothing does.
+        """
+        side = self.config.image_size
+        used: list[int | None] = [None] * len(indices)
         images = torch.empty((len(used), views, side, side, 3), dtype=torch.uint8, pin_memory=self.targets.is_cuda)
         pixels = images.numpy()
 
         damaged: dict[str, str] = {}
 
         def fill(row: int) -> None:
-            image, used[row] = self._open(indices[row], damaged)
+            opened = self._open(indices[row], len(self) if replace_damaged else 1, damaged)
+            if opened is None:
+                return
+            image, used[row] = opened
             for view, crop in zip(pixels[row], cut(image, row), strict=True):
                 view[...] = crop
 
@@ -152,15 +172,18 @@ class StreamedSplit:
             return None
         # Gradients may be asked for later of what is evaluated without them.
         with torch.inference_mode(False):
-            return Split(*self.decode(range(len(self)), self._cut, self.views).wait(), self.mean, self.std)
+            images, targets = self.decode(range(len(self)), self._cut, self.views).wait()
+        if not len(targets):
+            raise self._all_damaged()
+        return Split(images, targets, self.mean, self.std)
 
     def _cut(self, image: Image.Image, _: int) -> Sequence[Image.Image]:
         side = self.config.image_size
         return ten_crop(image, side) if self.evaluation == "ten-crop" else [centre_crop(image, side)]
 
-    def _open(self, index: int, damaged: dict[str, str]) -> tuple[Image.Image, int]:
-        """The image at an index, or the next one in order that is not damaged, and its index."""
-        for distance in range(len(self)):
+    def _open(self, index: int, tries: int, damaged: dict[str, str]) -> tuple[Image.Image, int] | None:
+        """The image at an index, or the next one in order that is not damaged, and its index; after some tries none."""
+        for distance in range(tries):
             place = (index + distance) % len(self)
             path = self.index.folder / self.index.names[place]
             try:
@@ -168,11 +191,16 @@ class StreamedSplit:
             except DamagedError as error:
                 if self.config.corrupt == "stop":
                     raise WorkError(
-                        f"{shown(path)}: is damaged: {error}\n  replace it; or data.corrupt: skip "
-                        "puts the next readable file in its place, and counts it"
+                        f"{shown(path)}: is damaged: {error}\n  replace it; or data.corrupt: skip leaves it out of "
+                        "evaluations, puts the next readable file in its place in minibatches, and counts it"
                     ) from error
                 damaged[str(path)] = str(error)
-        raise WorkError(f"{shown(self.index.folder)}: all of {len(self):,} files are damaged")
+        if tries == len(self):
+            raise self._all_damaged()
+        return None
+
+    def _all_damaged(self) -> WorkError:
+        return WorkError(f"{shown(self.index.folder)}: all of {len(self):,} files are damaged")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,19 +210,21 @@ class Crops:
     Attributes:
         split: where they come from.
         images: uint8 (N, views, H, W, 3), on the host.
-        indices: of the images that are in it, once they are.
+        indices: of the images that are in it, once they are; None in a row that stays empty.
         damaged: the damaged files met, and what is wrong with each.
         filling: to wait for.
     """
 
     split: StreamedSplit
     images: Tensor
-    indices: list[int]
+    indices: list[int | None]
     damaged: dict[str, str]
     filling: Filling
 
     def wait(self) -> tuple[Tensor, Tensor]:
         """Bytes (N, 3, H, W), or (N, views, 3, H, W) of several views, and classes (N,), on the split's device.
+
+        Rows that stayed empty are left out.
 
         Raises:
             WorkError: a file is damaged or cannot be read.
@@ -202,9 +232,11 @@ class Crops:
         self.filling.wait()
         # Not before somebody wants them: how far threads are ahead must not be seen in the count.
         self.split.damaged.update(self.damaged)
-        targets = self.split.targets
-        images = self.images.to(targets.device, non_blocking=True).permute(0, 1, 4, 2, 3)
-        classes = targets[torch.tensor(self.indices, device=targets.device)]
+        targets, filled = self.split.targets, torch.tensor([index is not None for index in self.indices])
+        used = torch.tensor([index for index in self.indices if index is not None], dtype=torch.int64)
+        images = self.images if filled.all() else self.images[filled]
+        images = images.to(targets.device, non_blocking=True).permute(0, 1, 4, 2, 3)
+        classes = targets[used.to(targets.device)]
         return (images.squeeze(1) if images.shape[1] == 1 else images), classes
 
     def cancel(self) -> None:

@@ -59,4 +59,4 @@ def _start(split: StreamedSplit, order: Order, augment: str, part: Part, step: i
             return [random_resized_crop(image, side, draws[row])]
         return [centre_crop(image, side)]
 
-    return split.decode(order.indices(step)[rows].tolist(), cut)
+    return split.decode(order.indices(step)[rows].tolist(), cut, replace_damaged=True)

@@ -3,10 +3,12 @@
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lossviz.config.train import Train
 from lossviz.data.minibatches import WHOLE, Minibatches, Part
 from lossviz.data.streamed_minibatches import StreamedMinibatches
 from lossviz.engine.group import Group
@@ -14,6 +16,8 @@ from lossviz.engine.objective import Differential, Objective
 from lossviz.engine.setup import Setup
 from lossviz.engine.sync_batch_norm import SyncBatchNorm
 from lossviz.errors import RequestError
+from lossviz.models.lp import LpNorm
+from lossviz.models.normalization import uses_batch_statistics
 
 
 @dataclass(frozen=True)
@@ -54,24 +58,63 @@ class Share:
         return Differential(loss, gradient, right.double())
 
 
-def share_of(setup: Setup, group: Group) -> Share:
+def share_of(setup: Setup, group: Group, network: nn.Module) -> Share:
     """The share of one of several processes.
 
+    Args:
+        setup: the variant.
+        group: the processes.
+        network: the variant's.
+
     Raises:
-        RequestError: there are not enough examples in a minibatch for so many pieces.
+        RequestError: there are not enough examples in a minibatch for so many pieces, or sync_bn does not go with the
+            network.
     """
     train, world = setup.train, group.ranks.world
-    most = train.batch_size if train.micro_batch == "all" else train.micro_batch
-    each = math.ceil(train.batch_size / (world * most))
-    pieces = world * each
-    apart = world == 1 or not train.sync_bn
-    statistics = getattr(setup.config.model, "norm", "none") not in ("none", "noise")
-    needed = 2 * pieces if statistics and apart else pieces
-    if train.batch_size < needed:
+    together = train.sync_bn and not group.alone
+    if together and not synchronisable(network):
         raise RequestError(
-            f"train.batch_size = {train.batch_size}: is too small for {pieces} pieces, {each} for each of {world} "
-            f"process(es){', in each of which BatchNorm needs two examples' if needed > pieces else ''}\n"
-            f"  accepted: at least {needed}; or fewer processes, or a larger train.micro_batch"
+            "train.sync_bn = true: is for BatchNorm, and the network normalises by l_p norms\n"
+            "  accepted: false, where each process normalises its own examples"
         )
+    least = 2 if uses_batch_statistics(network) and not together else 1
+    each = pieces_each(train, world)
+    if train.batch_size < least * world * each:
+        _refuse_few(train, world, least)
     first = group.ranks.rank * each
-    return Share(setup.minibatches(), tuple((first + i, pieces) for i in range(each)), group, train.sync_bn)
+    parts = tuple((first + i, world * each) for i in range(each))
+    return Share(setup.minibatches(), parts, group, train.sync_bn)
+
+
+def synchronisable(network: nn.Module) -> bool:
+    """Whether sync_bn reaches all statistics that a network takes of a minibatch."""
+    return not any(isinstance(module, LpNorm) for module in network.modules())
+
+
+def pieces_each(train: Train, world: int) -> int:
+    """How many pieces of a minibatch each of so many processes computes, one after another."""
+    most = train.batch_size if train.micro_batch == "all" else train.micro_batch
+    return math.ceil(train.batch_size / (world * most))
+
+
+def processes(count: int) -> str:
+    """`1 process`, `2 processes`."""
+    return f"{count} process" if count == 1 else f"{count} processes"
+
+
+def _refuse_few(train: Train, world: int, least: int) -> NoReturn:
+    """Say which key to change where some piece has fewer examples than it needs."""
+    size = train.batch_size
+    needs = "BatchNorm needs two examples in each" if least == 2 else "each needs one example"
+    if size < least * world:
+        fewer = f", or at most {processes(size // least)}" if size >= least else ""
+        raise RequestError(
+            f"train.batch_size = {size}: is too small for {processes(world)}: {needs}\n"
+            f"  accepted: at least {least * world}{fewer}"
+        )
+    pieces = world * pieces_each(train, world)
+    enough = next(most for most in range(1, size + 1) if size >= least * world * math.ceil(size / (world * most)))
+    raise RequestError(
+        f"train.micro_batch = {train.micro_batch}: cuts a minibatch of {size} into {pieces} pieces: {needs}\n"
+        f"  accepted: at least {enough}, or all"
+    )

@@ -4,12 +4,15 @@ import math
 from contextlib import nullcontext
 from typing import Any
 
+from lossviz.config.data import ImageFolder
 from lossviz.config.reading import dump
 from lossviz.engine.group import Group, joined
 from lossviz.engine.ranks import ranks
 from lossviz.engine.setup import Setup
+from lossviz.engine.share import pieces_each, processes, synchronisable
 from lossviz.engine.training import Observer, Training
 from lossviz.errors import RequestError
+from lossviz.models.normalization import uses_batch_statistics
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run
@@ -18,6 +21,8 @@ from lossviz.signals import StopRequest
 OVER = ("done", "diverged")
 # What all processes have alike.
 ALIKE = ("versions", "code", "own_code", "data")
+History = list[list[int]]
+"""How many processes trained: [first step, number], in order."""
 
 
 def train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | None = None) -> int:
@@ -45,7 +50,8 @@ def _train(setup: Setup, report: Report, stop: StopRequest, observer: Observer |
     if over is not None:
         report.say(f"{run.folder}: nothing left to train ({_how(*over)})")
         return over[1]
-    facts = {**setup.facts(), "processes": group.ranks.world}
+    before = history(run)
+    facts = {**setup.facts(), "processes": before}
     group.refuse_differences({**{name: facts[name] for name in ALIKE}, "configuration": dump(setup.config)})
     _refuse_other_data(run, facts["data"])
     outcome: dict[str, Any] = {}
@@ -53,12 +59,50 @@ def _train(setup: Setup, report: Report, stop: StopRequest, observer: Observer |
         training = Training(setup, observer, group=group)
         if training.step:
             report.say(f"{run.folder}: going on after step {training.step:,}")
+        if group.first:
+            _note_processes(training, before, report)
         training.go(report, stop)
         diverged = training.curves.diverged_at
         outcome["status"] = "done" if diverged is None else "diverged"
         outcome["last_step"] = training.end if diverged is None else diverged
     report.say(f"{run.folder}: trained ({_how(outcome['status'], outcome['last_step'])}){_errors(training)}")
     return int(outcome["last_step"])
+
+
+def history(run: Run) -> History:
+    """How many processes trained which steps, as far as run.json knows."""
+    known = run.record().get("train", {}).get("processes", [])
+    return [[0, known]] if isinstance(known, int) else known
+
+
+def _note_processes(training: Training, before: History, report: Report) -> None:
+    """Record how many processes train the steps to come, and say where that makes another network."""
+    step, here = training.step, training.group.ranks.world
+    known = [[first, number] for first, number in before if first < step]
+    there = known[-1][1] if known else here
+    if step < training.end and not (known and there == here):
+        known.append([step, here])
+    training.run.note("train", processes=known)
+    if step < training.end and _regroups(training, there, here):
+        report.say(
+            f"  look: going on with {processes(here)} after {there}: BatchNorm sees other groups of images"
+            f"{_without_groups(training)}"
+        )
+
+
+def _regroups(training: Training, there: int, here: int) -> bool:
+    """Whether two numbers of processes differ in which examples are normalised together."""
+    train = training.config
+    if there == here or not uses_batch_statistics(training.objective.model):
+        return False
+    return not train.sync_bn or pieces_each(train, there) != pieces_each(train, here)
+
+
+def _without_groups(training: Training) -> str:
+    if not synchronisable(training.objective.model):
+        return ""
+    whole = "" if training.config.micro_batch == "all" else " with micro_batch: all"
+    return f" (train.sync_bn: true{whole} does not depend on it)"
 
 
 def _over(run: Run) -> tuple[str, int] | None:
@@ -94,5 +138,10 @@ def _errors(training: Training) -> str:
     shown = {name: f"error {values[f'{name}_error']:.2f} %" for name in training.evaluated}
     if math.isnan(values["val_error"]):  # regression
         shown = {name: f"loss {values[f'{name}_loss']:.4g}" for name in training.evaluated}
-    names = {"train": "training", "val": "test"}
-    return ", " + ", ".join(f"{number} on the {names[name]} set" for name, number in shown.items())
+    setup, sample = training.setup, training.config.eval_examples
+    sampled = isinstance(sample, int) and sample < len(setup.data.train)
+    names = {
+        "train": f"{sample:,} training examples" if sampled else "the training set",
+        "val": f"the {'validation' if isinstance(setup.config.data, ImageFolder) else 'test'} set",
+    }
+    return ", " + ", ".join(f"{number} on {names[name]}" for name, number in shown.items())

@@ -76,11 +76,11 @@ class Training:
         self.replay = replay_until is not None
         self.end = self.config.steps if replay_until is None else replay_until
         self.group = group or Group()
-        self.share = share_of(setup, self.group)
-        self.evaluated = {name: self.group.share(split) for name, split in self._splits().items()}
+        self.evaluated = {name: self.group.share(split) for name, split in evaluated_splits(setup).items()}
         self._saved_at = time.monotonic()
         self._resume_file: Path = self.run.replay_file if self.replay else self.run.resume_file
         self._begin()
+        self.share = share_of(setup, self.group, self.objective.model)
         facts = {"parameters": count_parameters(self.objective.model), "outputs": setup.data.outputs}
         self.curves = Curves(setup.config, setup.loss_name, facts)
         if self._resume_file.exists():
@@ -89,14 +89,6 @@ class Training:
             self.curves.recall(load_results(setup.run.train_file), self.end)
         if not self.group.alone:
             self.group.refuse_differences({"weights": self._digest()})
-
-    def _splits(self) -> Mapping[str, Split | StreamedSplit]:
-        """What is evaluated, by the prefix of its curves."""
-        data, examples = self.setup.data, self.config.eval_examples
-        if examples == "none":
-            return {"val": data.test}
-        sample = data.train.choose(examples, "stratified", self.setup.config.seed, "train.eval_examples")
-        return {"train": sample, "val": data.test}
 
     def go(self, report: Report, stop: StopRequest) -> None:
         """Train to the end, to divergence, or to a request to stop; what is finished is on disk then.
@@ -211,6 +203,15 @@ class Training:
         for tensor in (*self.objective.model.state_dict().values(), *moments):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def evaluated_splits(setup: Setup) -> Mapping[str, Split | StreamedSplit]:
+    """What a training evaluates, by the prefix of its curves."""
+    data, examples = setup.data, setup.train.eval_examples
+    if examples == "none":
+        return {"val": data.test}
+    sample = data.train.choose(examples, "stratified", setup.config.seed, "train.eval_examples")
+    return {"train": sample, "val": data.test}
 
 
 def update(objective: Objective, stepper: Stepper, share: Share, step: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -89,6 +89,11 @@ def centres(norm: Norm) -> bool:
     return norm not in ("none", "noise")
 
 
+def uses_batch_statistics(network: nn.Module) -> bool:
+    """Whether what a network computes of an example in training depends on the examples beside it."""
+    return any(isinstance(module, _BatchNorm | LpNorm) for module in network.modules())
+
+
 def _of_any_shape(norm: Norm, channels: int, noise: Noise) -> nn.Module:
     if norm == "none":
         return nn.Identity()

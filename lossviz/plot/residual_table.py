@@ -95,7 +95,9 @@ def _remarks(mean_over: int, names: Mapping[str, str]) -> str:
         "Validation: the last evaluation, and the best one with its iteration.\n"
     )
     if names:
-        text += "Figures and tables: He et al. 2015 (arXiv:1512.03385); of a figure it is the last point of the curve.\n"
+        text += (
+            "Figures and tables: He et al. 2015 (arXiv:1512.03385); of a figure it is the last point of the curve.\n"
+        )
     if "reproduction" in names:
         text += "akamaster: best epoch, github.com/akamaster/pytorch_resnet_cifar10.\n"
     return text

@@ -4,17 +4,24 @@ import time
 
 from lossviz.engine.checkpoint import fit, load_tensors
 from lossviz.engine.setup import Setup
+from lossviz.engine.share import pieces_each, processes
 from lossviz.engine.stepper import Stepper
-from lossviz.engine.train import train
+from lossviz.engine.train import history, train
 from lossviz.engine.training import SECONDS_BETWEEN_SAVES, Training
 from lossviz.errors import RequestError
+from lossviz.models.normalization import uses_batch_statistics
 from lossviz.probe.prober import Prober
 from lossviz.progress import Report
 from lossviz.signals import StopRequest
 
 
 def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
-    """Measure every `probe.every` steps while training; steps that lie behind a training are replayed."""
+    """Measure every `probe.every` steps while training; steps that lie behind a training are replayed.
+
+    Raises:
+        RequestError: as `check_training`.
+    """
+    check_training(setup)
     prober = Prober(setup, probe_steps(setup.config.probe.every, setup.train.steps))
     with setup.run.stage("probe", **setup.facts()) as outcome:
         last = train(setup, report, stop, prober)
@@ -26,16 +33,44 @@ def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
     report.say(f"{setup.run.probe_file}: {len(prober.rows):,} steps measured")
 
 
+def check_training(setup: Setup) -> None:
+    """See that a probe that goes along a training, or replays it, computes what the training computes.
+
+    Raises:
+        RequestError: several processes trained, or BatchNorm sees pieces of a minibatch.
+    """
+    run = setup.run
+    for first, number in history(run):
+        if number != 1:
+            since = f" from step {first:,} on" if first else ""
+            raise RequestError(
+                f"{run.folder}: was trained by {processes(number)}{since}, and a probe goes along in one\n"
+                f"  measure at its checkpoints: lossviz probe {run.folder}"
+            )
+    _refuse_pieces(setup)
+
+
+def _refuse_pieces(setup: Setup) -> None:
+    train = setup.train
+    if pieces_each(train, world=1) > 1 and uses_batch_statistics(setup.model()):
+        raise RequestError(
+            f"train.micro_batch = {train.micro_batch}, below train.batch_size = {train.batch_size}: BatchNorm sees "
+            "pieces in training, and a probe takes a minibatch whole\n"
+            "  accepted: all, which is another training: --out DIR, or lossviz train ... --fresh"
+        )
+
+
 def checkpoints_to_probe(setup: Setup) -> list[int]:
     """Steps of the checkpoints that a run has.
 
     Raises:
-        RequestError: there is none.
+        RequestError: there is none, or BatchNorm saw pieces of a minibatch.
     """
     run = setup.run
     if not run.checkpoint_steps:
         advice = run.command("train", run.config_file, setup.allowed)
         raise RequestError(f"{run.folder}: has no checkpoint to measure at\n  make one: lossviz {advice}")
+    _refuse_pieces(setup)
     return run.checkpoint_steps
 
 
@@ -43,7 +78,7 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
     """Measure at every checkpoint of a run, on the minibatch that its step had.
 
     Raises:
-        RequestError: there is no checkpoint, or a measure needs more than checkpoints hold.
+        RequestError: as `checkpoints_to_probe`, or a measure needs more than checkpoints hold.
     """
     run, steps = setup.run, checkpoints_to_probe(setup)
     prober, minibatches = Prober(setup, steps), setup.minibatches()

@@ -71,7 +71,7 @@ def surface(setup: Setup, report: Report, stop: StopRequest, group: Ranks | None
         scan = _joined(subject, group)
         _go(subject, scan, Ledger(run, name, scan.grid, {}, xr.Dataset(), group), report, stop)
         return
-    attributes = record.of_scan(setup, subject.checkpoint, len(subject.splits[""]))
+    attributes = record.of_scan(setup, subject.checkpoint, subject.splits)
     resumes = _has_points(run, name)
     scan = _resumed(subject, attributes) if resumes else _begun(subject, attributes)
     total = scan.grid.status.size

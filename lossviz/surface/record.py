@@ -9,6 +9,8 @@ import yaml
 
 from lossviz.config.surface import Surface
 from lossviz.config.words import show
+from lossviz.data.split import Split
+from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.point import Vector, dot, squared_norm
 from lossviz.engine.setup import Setup
 from lossviz.errors import RequestError
@@ -22,8 +24,14 @@ from lossviz.surface.pace import Pace
 Attributes = dict[str, str | int | float]
 
 
-def of_scan(setup: Setup, checkpoint: Checkpoint, examples: int) -> Attributes:
-    """The protocol: configuration, checkpoint, data, precision."""
+def of_scan(setup: Setup, checkpoint: Checkpoint, scanned: Mapping[str, Split | StreamedSplit]) -> Attributes:
+    """The protocol: configuration, checkpoint, data, precision.
+
+    Args:
+        setup: the variant.
+        checkpoint: the centre.
+        scanned: the examples, by the prefix of their quantities' names.
+    """
     facts, config = setup.backend.facts(), setup.config.surface
     found = setup.facts()
     data, code = found["data"], found["own_code"]
@@ -33,8 +41,11 @@ def of_scan(setup: Setup, checkpoint: Checkpoint, examples: int) -> Attributes:
         "checkpoint_step": "" if checkpoint.step is None else checkpoint.step,
         "checkpoint_sha256": hashlib.sha256(read(checkpoint.path)).hexdigest(),
         "data_sha256": ", ".join(data[split] for split in splits(config.data.split)),
+        "changed_data": ", ".join(_changed(setup, checkpoint, data)),
         "own_code": "\n".join(f"{file} {digest}" for file, digest in code.items()),
-        "examples": examples,
+        "examples": len(scanned[""]),
+        "choose": config.data.choose,
+        **_classes(setup, scanned),
         "split": config.data.split,
         "directions": config.directions.kind,
         "direction_seed": getattr(config.directions, "seed", ""),
@@ -43,6 +54,23 @@ def of_scan(setup: Setup, checkpoint: Checkpoint, examples: int) -> Attributes:
         "precision": facts["precision"],
         "device": facts["device_name"],
     }
+
+
+def _changed(setup: Setup, checkpoint: Checkpoint, data: Mapping[str, str]) -> list[str]:
+    """The splits that are not as they were when the run was trained; none where another run made the checkpoint."""
+    trained_on = setup.run.record().get("train", {}).get("data", data)
+    return [] if checkpoint.step is None else [name for name in data if data[name] != trained_on.get(name)]
+
+
+def _classes(setup: Setup, scanned: Mapping[str, Split | StreamedSplit]) -> Attributes:
+    """Of how many classes the examples are, and how many their split has; vectors and sequences have none."""
+    found: Attributes = {}
+    for name, (prefix, chosen) in zip(splits(setup.config.surface.data.split), scanned.items(), strict=True):
+        there = getattr(setup.data, name).targets
+        if there.dim() == 1:
+            found[f"{prefix}classes"] = len(chosen.targets.unique())
+            found[f"{prefix}classes_of_split"] = len(there.unique())
+    return found
 
 
 def splits(split: str) -> tuple[str, ...]:

@@ -51,8 +51,27 @@ def findings(results: xr.Dataset) -> list[str]:
     Args:
         results: the contents of a surface-<name>.nc, complete or not.
     """
-    judges = (_centre, _minimum, _directions, _left_behind, _points, _noise, _own_statistics, _path)
+    judges = (_data, _classes, _centre, _minimum, _directions, _left_behind, _points, _noise, _own_statistics, _path)
     return [finding for judge in judges for finding in judge(results)]
+
+
+def _data(results: xr.Dataset) -> Iterator[str]:
+    changed = results.attrs.get("changed_data")
+    if changed:
+        yield (
+            f"the data ({changed}) are not those that the run was trained on, by the fingerprints in run.json: put "
+            "those back, or train again with --fresh"
+        )
+
+
+def _classes(results: xr.Dataset) -> Iterator[str]:
+    for prefix, where in (("", ""), ("test_", " of the test split")):
+        met, there = (int(results.attrs.get(f"{prefix}{name}", 0)) for name in ("classes", "classes_of_split"))
+        if met < there:
+            examples, first = int(results.attrs["examples"]), results.attrs["choose"] == "first"
+            better = ["surface.data.choose: stratified"] if first else []
+            better += ["more surface.data.examples"] if examples < there or not first else []
+            yield f"{examples:,} examples are of {met:,} of the {there:,} classes{where}; try {' and '.join(better)}"
 
 
 def _centre(results: xr.Dataset) -> Iterator[str]:

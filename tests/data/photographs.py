@@ -1,10 +1,18 @@
 """Small trees of picture files, in every colour mode that people have."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+
+from lossviz.data.load import Dataset
+from lossviz.data.streamed import StreamedSplit
+
+Reading = Callable[..., Dataset]
+"""From keys of the `data` section to the data."""
 
 MODES = {"RGB": "jpg", "L": "jpg", "CMYK": "jpg", "RGBA": "png", "P": "png", "LA": "png", "1": "png"}
 
@@ -34,3 +42,21 @@ def write_tree(root: Path, classes: int = 3, train: int = 7, val: int = 3) -> Pa
                 image = picture(seed, mode, (40 + 3 * number, 61 - 5 * number))
                 (folder / f"{number}.{MODES[mode]}").write_bytes(encoded(image, MODES[mode]))
     return root
+
+
+def damage(root: Path, part: str = "train", label: int = 1, number: int = 2) -> Path:
+    """A JPEG cut in half."""
+    (path,) = (root / part / f"c{label}").glob(f"{number}.*")
+    content = encoded(picture(0, sides=(90, 90)))
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+def everything(split: StreamedSplit, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs, targets = zip(*split.batches(size), strict=True)
+    return torch.cat(inputs), torch.cat(targets)
+
+
+def train_of(data: Dataset) -> StreamedSplit:
+    assert isinstance(data.train, StreamedSplit)
+    return data.train

@@ -1,8 +1,6 @@
-"""Images in files: what is in a batch, that it is the same however it was decoded, and what damaged files do."""
+"""Images in files: what is in a batch, and that it is the same however it was decoded."""
 
-import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,61 +10,26 @@ from PIL import Image
 from torchvision.datasets import ImageFolder as TorchvisionFolder
 from torchvision.transforms import v2
 
-from lossviz.config.data import ImageFolder
 from lossviz.data import streamed
-from lossviz.data.ahead import automatic_workers
 from lossviz.data.crops import DRAWS, colour_noise, he_crop
-from lossviz.data.load import Dataset, load
 from lossviz.data.minibatches import Minibatch
+from lossviz.data.pictures import read_picture
 from lossviz.data.streamed import Crops, Cut, StreamedSplit
 from lossviz.data.streamed_minibatches import StreamedMinibatches
-from lossviz.errors import RequestError, WorkError
+from lossviz.errors import RequestError
 from lossviz.seeding import generator
-from tests.data.photographs import encoded, picture, write_tree
+from tests.data.photographs import Reading, everything, train_of
 
 AUGMENTS = ("none", "he", "random-resized-crop")
 MEAN = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64)[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64)[:, None, None]
-Reading = Callable[..., Dataset]
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return write_tree(tmp_path / "images")
-
-
-@pytest.fixture
-def reading(root: Path) -> Reading:
-    def read(seed: int = 0, **keys: object) -> Dataset:
-        given = {"name": "imagefolder", "root": str(root), "image_size": 32, "workers": 0, **keys}
-        config = ImageFolder.model_validate_json(json.dumps(given))
-        return load(config, seed).to(torch.device("cpu"), torch.float64)
-
-    return read
-
-
-def train_of(data: Dataset) -> StreamedSplit:
-    assert isinstance(data.train, StreamedSplit)
-    return data.train
+# Of all crops of train/.
+BYTES = 21 * 3 * 32 * 32
 
 
 def same(first: Minibatch, second: Minibatch) -> bool:
     tensors = zip(first[:2], second[:2], strict=True)
     return first.noise == second.noise and all(torch.equal(one, other) for one, other in tensors)
-
-
-def damage(root: Path, part: str = "train", label: int = 1, number: int = 2) -> Path:
-    """A JPEG cut in half."""
-    (path,) = (root / part / f"c{label}").glob(f"{number}.*")
-    content = encoded(picture(0, sides=(90, 90)))
-    path.write_bytes(content[: len(content) // 2])
-    return path
-
-
-def everything(split: StreamedSplit, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    inputs, targets = zip(*split.batches(size), strict=True)
-    return torch.cat(inputs), torch.cat(targets)
 
 
 @pytest.mark.parametrize("most_held", [0, 2**28])
@@ -204,94 +167,13 @@ def test_gradients_of_what_was_first_evaluated(reading: Reading) -> None:
     assert torch.autograd.grad(loss, weight)[0].abs().sum() > 0
 
 
-@pytest.mark.parametrize("number", [0, 2])
-def test_a_damaged_file_stops_the_work_and_is_named(root: Path, reading: Reading, number: int) -> None:
-    path = damage(root)
-    data = reading(workers=number)
-    minibatches = data.minibatches(3, 0)
-    hit = next(step for step in range(7) if 9 in minibatches.indices(step))
-    for step in range(hit):
-        minibatches(step)  # what is decoded ahead does not stop what comes before
-    with pytest.raises(WorkError, match=rf"{path}: is damaged: image file is truncated[\s\S]*data\.corrupt: skip"):
-        minibatches(hit)
-    with pytest.raises(WorkError, match=str(path)):
-        list(data.train.batches(4))
-    assert data.damaged == {}
-
-
-@pytest.mark.parametrize("number", [0, 2])
-def test_the_next_readable_file_takes_the_place_of_damaged_ones(root: Path, reading: Reading, number: int) -> None:
-    reference = reading().minibatches(3, 0, "he")
-    batches = [reference(step) for step in range(7)]
-    paths = [damage(root, number=5), damage(root, number=6)]  # and so the next is the first of the next class
-    data = reading(corrupt="skip", workers=number)
-    minibatches = data.minibatches(3, 0, "he")
-    for step, before in enumerate(batches):
-        after = minibatches(step)
-        for row, i in enumerate(minibatches.indices(step).tolist()):
-            if i in (12, 13):
-                assert after.targets[row] == 2
-            else:
-                assert torch.equal(after.inputs[row], before.inputs[row])
-                assert after.targets[row] == before.targets[row]
-    assert list(data.damaged) == [str(path) for path in paths]
-    assert "truncated" in data.damaged[str(paths[0])]
-    inputs, targets = everything(train_of(data), 4)
-    assert torch.equal(inputs[12], inputs[14])
-    assert torch.equal(inputs[13], inputs[14])
-    assert targets[11:15].tolist() == [1, 2, 2, 2]
-
-
-@pytest.mark.parametrize("number", [0, 2])
-def test_only_files_that_were_wanted_are_counted(root: Path, reading: Reading, number: int) -> None:
-    path = damage(root)
-    data = reading(corrupt="skip", workers=number)
-    minibatches = data.minibatches(3, 0)
-    hit = next(step for step in range(7) if 9 in minibatches.indices(step))
-    for step in range(hit):
-        minibatches(step)
-    assert data.damaged == {}
-    minibatches(hit)
-    assert list(data.damaged) == [str(path)]
-
-
-def test_a_class_of_damaged_files_only(root: Path, reading: Reading) -> None:
-    for label in range(3):
-        for number in range(3):
-            damage(root, "val", label, number)
-    with pytest.raises(WorkError, match=r"val: all of 9 files are damaged"):
-        list(reading(corrupt="skip").test.batches(4))
-
-
-def test_a_file_that_cannot_be_read_is_never_skipped(root: Path, reading: Reading) -> None:
-    data = reading(corrupt="skip")
-    path = root / "train" / "c0" / train_of(data).index.names[0].removeprefix("c0/")
-    path.unlink()
-    with pytest.raises(WorkError, match=f"{path}: cannot be read: No such file"):
-        list(data.train.batches(4))
-
-
-@pytest.mark.parametrize(("cores", "expected"), [(1, 0), (2, 1), (9, 8), (64, 8)])
-def test_automatic_workers(monkeypatch: pytest.MonkeyPatch, cores: int, expected: int) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    assert automatic_workers() == expected
-
-
-@pytest.mark.parametrize(("processes", "expected"), [("1", 8), ("4", 3), ("15", 1), ("16", 1)])
-def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch, processes: str, expected: int) -> None:
-    """As torchrun says; each of them decodes ahead, unless there is one core."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    assert automatic_workers() == expected
-
-
 def test_steps_are_decoded_ahead_and_once(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[int]] = []
     decode = StreamedSplit.decode
 
-    def spy(split: StreamedSplit, indices: Sequence[int], cut: Cut, views: int = 1) -> Crops:
+    def spy(split: StreamedSplit, indices: Sequence[int], cut: Cut, *, replace_damaged: bool) -> Crops:
         started.append(list(indices))
-        return decode(split, indices, cut, views)
+        return decode(split, indices, cut, replace_damaged=replace_damaged)
 
     monkeypatch.setattr(StreamedSplit, "decode", spy)
     for number, ahead in ((0, 0), (2, 2)):
@@ -300,3 +182,23 @@ def test_steps_are_decoded_ahead_and_once(reading: Reading, monkeypatch: pytest.
         for step in (0, 0, 1, 2):  # a probe and the step itself ask for the same
             minibatches(step)
         assert started == [minibatches.indices(step).tolist() for step in range(3 + ahead)]
+
+
+@pytest.mark.parametrize(("most_held", "times"), [(None, 1), (BYTES, 1), (BYTES - 1, 3)])
+def test_few_images_are_decoded_only_once(
+    reading: Reading, most_held: int | None, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of evaluation, whose crops fit into the bytes that may be held; a scan asks for them at every point."""
+    if most_held is not None:
+        monkeypatch.setattr(streamed, "MOST_HELD", most_held)
+    opened: list[Path] = []
+
+    def spy(path: Path) -> Image.Image:
+        opened.append(path)
+        return read_picture(path)
+
+    monkeypatch.setattr(streamed, "read_picture", spy)
+    split = train_of(reading())
+    for _ in range(3):
+        everything(split, 4)
+    assert len(opened) == 21 * times

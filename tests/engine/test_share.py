@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lossviz.engine.checkpoint import load_tensors
 from lossviz.engine.group import Group
 from lossviz.engine.ranks import Ranks
-from lossviz.engine.share import share_of
+from lossviz.engine.share import Share, share_of
 from lossviz.engine.train import train
 from lossviz.errors import RequestError
 from lossviz.results import load_results
@@ -24,7 +25,7 @@ def test_pieces_add_up_to_the_whole(tmp_path: Path, micro_batch: int) -> None:
     sections: dict[str, Any] = {"precision": "float64", "momentum": 0.9, "weight_decay": 1e-3}
     whole = tiny.setup(tmp_path, train=sections)
     pieces = tiny.setup(tmp_path, "pieces", train={**sections, "micro_batch": micro_batch})
-    seen = [len(pieces.minibatches()(0, part).targets) for part in share_of(pieces, Group()).parts]
+    seen = [len(pieces.minibatches()(0, part).targets) for part in share_of(pieces, Group(), pieces.model()).parts]
     assert sum(seen) == 8
     assert max(seen) <= micro_batch
     for setup in (whole, pieces):
@@ -53,26 +54,69 @@ def test_batch_norm_sees_each_piece_for_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "refused"),
+    ("keys", "world", "parts"),
     [
-        ({"batch_size": 8, "micro_batch": 2}, None),
-        ({"batch_size": 9, "micro_batch": 2}, 10),
-        ({"batch_size": 8, "micro_batch": 1}, 16),
+        ({"batch_size": 8, "micro_batch": 2}, 1, 4),
+        ({"batch_size": 8, "micro_batch": 2}, 4, 1),
+        ({"batch_size": 8, "micro_batch": 1, "sync_bn": True}, 2, 4),
+    ],
+)
+def test_two_examples_are_enough_for_batch_norm(tmp_path: Path, keys: dict[str, Any], world: int, parts: int) -> None:
+    setup = tiny.setup(tmp_path, model={"norm": "batch"}, train=keys)
+    assert len(share_of(setup, Group(Ranks(0, world)), setup.model()).parts) == parts
+
+
+@pytest.mark.parametrize(
+    ("keys", "world", "problem", "least", "fewer"),
+    [
+        ({"batch_size": 9, "micro_batch": 2}, 1, "micro_batch = 2: cuts a minibatch of 9 into 5 pieces", 3, ", or all"),
+        ({"batch_size": 8, "micro_batch": 1}, 1, "micro_batch = 1: cuts a minibatch of 8 into 8 pieces", 2, ", or all"),
+        ({"batch_size": 9, "micro_batch": 2}, 2, "micro_batch = 2: cuts a minibatch of 9 into 6 pieces", 3, ", or all"),
+        ({"batch_size": 9}, 5, "batch_size = 9: is too small for 5 processes", 10, ", or at most 4 processes"),
+        ({"batch_size": 3}, 2, "batch_size = 3: is too small for 2 processes", 4, ", or at most 1 process"),
     ],
 )
 def test_batch_norm_needs_two_examples_in_every_piece(
-    tmp_path: Path, keys: dict[str, Any], refused: int | None
+    tmp_path: Path, keys: dict[str, Any], world: int, problem: str, least: int, fewer: str
 ) -> None:
-    setup = tiny.setup(tmp_path, model={"norm": "batch"}, train=keys)
-    if refused is None:
-        assert len(share_of(setup, Group()).parts) == 4
-    else:
-        with pytest.raises(RequestError, match=f"accepted: at least {refused}; or fewer processes"):
-            share_of(setup, Group())
+    """The advice ends: the least that is accepted is accepted, and one less is not."""
+
+    def share(**changed: int) -> Share:
+        setup = tiny.setup(tmp_path, model={"norm": "batch"}, train={**keys, **changed})
+        return share_of(setup, Group(Ranks(0, world)), setup.model())
+
+    accepted = f"train.{problem}.*BatchNorm needs two examples in each\n  accepted: at least {least}{fewer}$"
+    with pytest.raises(RequestError, match=accepted):
+        share()
+    key, *_ = problem.split(" = ")
+    assert share(**{key: least}).parts
+    with pytest.raises(RequestError, match=f"accepted: at least {least}"):
+        share(**{key: least - 1})
+
+
+def test_a_network_without_statistics_needs_one_example_in_every_piece(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path, train={"batch_size": 5, "micro_batch": 1})
+    with pytest.raises(RequestError, match=r"5 into 8 pieces: each needs one example\n  accepted: at least 2, or all"):
+        share_of(setup, Group(Ranks(0, 4)), setup.model())
 
 
 def test_no_process_is_without_an_example(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path, train={"batch_size": 8})
-    assert share_of(setup, Group(Ranks(7, 8))).parts == ((7, 8),)
-    with pytest.raises(RequestError, match=r"batch_size = 8: is too small for 9 pieces, 1 for each of 9 process"):
-        share_of(setup, Group(Ranks(0, 9)))
+    assert share_of(setup, Group(Ranks(7, 8)), setup.model()).parts == ((7, 8),)
+    with pytest.raises(RequestError, match=r"batch_size = 8: is too small for 9 processes: each needs one example\n"):
+        share_of(setup, Group(Ranks(0, 9)), setup.model())
+
+
+def test_the_network_and_not_its_configuration_says_whether_it_has_statistics(tmp_path: Path) -> None:
+    """torchvision's networks and people's own have no key `norm`."""
+    setup = tiny.setup(tmp_path, train={"micro_batch": 1})
+    assert len(share_of(setup, Group(), setup.model()).parts) == 8
+    with pytest.raises(RequestError, match=r"train\.micro_batch = 1: .*BatchNorm"):
+        share_of(setup, Group(), nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+
+
+def test_l_p_norms_are_not_normalised_over_processes(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path, model={"norm": "l1"}, train={"sync_bn": True})
+    assert share_of(setup, Group(), setup.model()).parts == ((0, 1),)
+    with pytest.raises(RequestError, match=r"train\.sync_bn = true: is for BatchNorm.*\n  accepted: false"):
+        share_of(setup, Group(Ranks(0, 2)), setup.model())

@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossviz import plan
 from lossviz.config import Config
 from lossviz.engine.checkpoint import fit, load_tensors
 from lossviz.engine.setup import Setup, prepare
 from lossviz.engine.stepper import Stepper
 from lossviz.engine.train import train
+from lossviz.errors import RequestError
+from lossviz.probe.measure import probe_checkpoints, probe_training
+from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run, run_of
-from lossviz.signals import StopRequest
+from lossviz.signals import Stopped, StopRequest
 from tests.engine.together import assert_same_network, together
 from tests.faults import tiny
 from tests.faults.tiny import QUIET, Interrupter
@@ -95,7 +99,7 @@ def test_the_number_of_processes_makes_no_difference(tmp_path: Path, sections: d
     expected = curves(alone.run)
     for name, values in curves(several.run).items():
         np.testing.assert_allclose(values, expected[name], rtol=1e-10, atol=1e-12, err_msg=name)
-    assert several.run.record()["train"]["processes"] == 2
+    assert several.run.record()["train"]["processes"] == [[0, 2]]
 
 
 def test_pieces_may_come_one_after_another_or_at_once(tmp_path: Path) -> None:
@@ -140,6 +144,30 @@ def test_after_a_death_any_number_of_processes_goes_on(tmp_path: Path, dies: int
     assert_same_network(several, alone)
 
 
+def test_the_record_says_how_many_processes_trained_which_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of what is there: steps that were lost with a process were not trained; and it is said what that means."""
+    _, several = pair(tmp_path, model={"norm": "batch"}, probe={"every": 6})
+    assert together(2, Member(tmp_path, "several", several.config, dies=(1, 6)))[1] == -signal.SIGKILL
+    assert several.run.record()["train"]["processes"] == [[0, 2]]
+    stop = StopRequest()
+    with pytest.raises(Stopped):
+        train(several, Report(), stop, Interrupter(stop, 8))
+    assert several.run.record()["train"]["processes"] == [[0, 2], [4, 1]]
+    assert "look: going on with 1 process after 2: BatchNorm sees other groups of images (" in capsys.readouterr().out
+    assert together(3, Member(tmp_path, "several", several.config)) == [0, 0, 0]
+    assert several.run.record()["train"]["processes"] == [[0, 2], [4, 1], [8, 3]]
+    for probed in (plan.probe_training, lambda setup: probe_training(setup, QUIET, StopRequest())):
+        with pytest.raises(
+            RequestError, match=r"was trained by 2 processes, and a probe goes along in one\n.*lossviz probe"
+        ):
+            probed(several)
+    assert not several.run.probe_file.exists()
+    probe_checkpoints(several, QUIET, StopRequest())
+    assert load_results(several.run.probe_file)["step"].values.tolist() == [0, 4, 8, 12]
+
+
 def test_processes_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     _, several = pair(tmp_path)
     other = several.config.model_copy(update={"seed": 1})
@@ -155,6 +183,13 @@ def test_processes_that_begin_elsewhere_are_refused(tmp_path: Path) -> None:
     assert together(2, Member(tmp_path, "several", several.config, away=1), tmp_path / "said") == [2, 2]
     assert "they have different weights\n" in (tmp_path / "said").read_text()
     assert load_results(several.run.train_file).sizes["step"] == 7
+
+
+def test_only_the_first_writes(tmp_path: Path) -> None:
+    """Where another one writes too, their records may overtake one another."""
+    _, several = pair(tmp_path)
+    assert together(2, Member(tmp_path, "several", several.config, away=1)) == [0, 0]
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_torchrun(tmp_path: Path) -> None:

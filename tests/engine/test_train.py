@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lossviz.config import read
-from lossviz.engine.setup import prepare
+from lossviz.engine.setup import Setup, prepare
 from lossviz.engine.train import train
 from lossviz.errors import RequestError, WorkError
 from lossviz.files import atomic_write
@@ -17,10 +17,11 @@ from lossviz.probe.measure import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import run_of
-from lossviz.signals import StopRequest
+from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.measure import surface
+from tests.data.photographs import write_tree
 from tests.faults import tiny
-from tests.faults.tiny import QUIET
+from tests.faults.tiny import QUIET, Interrupter
 
 HUGE: dict[str, Any] = {"train": {"lr": 1e30}}
 
@@ -134,6 +135,99 @@ def test_the_record_tells_configured_from_automatic_precision(tmp_path: Path) ->
     assert (facts["precision"], facts["why_precision"]) == ("float64", "as configured")
 
 
+def stopped(setup: Setup, at: int) -> None:
+    """Train until a request to stop before a step."""
+    stop = StopRequest()
+    with pytest.raises(Stopped):
+        train(setup, QUIET, stop, Interrupter(stop, at))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (2, [[0, 2], [7, 1]]),
+        (1, [[0, 1]]),
+        ([], [[7, 1]]),
+        ([[0, 1]], [[0, 1]]),
+        ([[0, 2], [3, 1]], [[0, 2], [3, 1]]),
+        ([[0, 1], [3, 2], [7, 4]], [[0, 1], [3, 2], [7, 1]]),
+        ([[0, 2], [8, 4]], [[0, 2], [7, 1]]),
+    ],
+)
+def test_the_history_of_processes_goes_on(tmp_path: Path, before: object, after: list[list[int]]) -> None:
+    """A plain number is that of the whole; what was not saved was not trained."""
+    setup = tiny.setup(tmp_path)
+    stopped(setup, 7)
+    setup.run.note("train", processes=before)
+    stopped(setup, 9)
+    assert setup.run.record()["train"]["processes"] == after
+    train(setup, QUIET, StopRequest())
+    assert setup.run.record()["train"]["processes"] == after
+
+
+def test_a_start_that_fails_forgets_nothing(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path)
+    stopped(setup, 7)
+    setup.run.note("train", processes=[[0, 2]])
+    content = setup.run.resume_file.read_bytes()
+    setup.run.resume_file.write_bytes(content[:-100])
+    with pytest.raises(WorkError):
+        train(setup, QUIET, StopRequest())
+    setup.run.resume_file.write_bytes(content)
+    train(setup, QUIET, StopRequest())
+    assert setup.run.record()["train"]["processes"] == [[0, 2], [7, 1]]
+
+
+def test_who_only_makes_a_lost_checkpoint_again_trained_no_step(tmp_path: Path) -> None:
+    setup = tiny.setup(tmp_path)
+    train(setup, QUIET, StopRequest())
+    setup.run.note("train", processes=[[0, 2]])
+    setup.run.checkpoint_file(12).unlink()
+    train(setup, QUIET, StopRequest())
+    assert setup.run.record()["train"]["processes"] == [[0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("sections", "there", "said"),
+    [
+        (
+            {"model": {"norm": "batch"}},
+            2,
+            "2: BatchNorm sees other groups of images (train.sync_bn: true does not depend",
+        ),
+        ({"model": {"norm": "l2"}}, 4, "4: BatchNorm sees other groups of images\n"),
+        (
+            {"model": {"norm": "batch"}, "train": {"micro_batch": 4}},
+            2,
+            "(train.sync_bn: true with micro_batch: all does",
+        ),
+        ({"model": {"norm": "batch"}, "train": {"micro_batch": 4, "sync_bn": True}}, 2, "2: BatchNorm sees"),
+        ({"model": {"norm": "batch"}, "train": {"sync_bn": True}}, 2, ""),
+        ({"model": {"norm": "noise"}}, 2, ""),
+        ({"model": {"norm": "batch"}}, 1, ""),
+    ],
+)
+def test_other_groups_for_batch_norm_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sections: dict[str, Any], there: int, said: str
+) -> None:
+    setup = tiny.setup(tmp_path, **sections)
+    stopped(setup, 7)
+    setup.run.note("train", processes=there)
+    train(setup, Report(), StopRequest())
+    out = capsys.readouterr().out
+    assert ("look: going on with 1 process after" in out) == bool(said)
+    assert said in out
+
+
+def test_the_errors_at_the_end_say_of_which_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for examples, of in ((20, "20 training examples"), (40, "the training set"), ("all", "the training set")):
+        setup = tiny.setup(tmp_path, str(examples), train={"eval_examples": examples})
+        train(setup, Report(), StopRequest())
+        last = load_results(setup.run.train_file).isel(eval_step=-1)
+        errors = f"error {float(last.train_error):.2f} % on {of}, error {float(last.val_error):.2f} % on the test set\n"
+        assert capsys.readouterr().out.endswith(errors)
+
+
 def test_a_failure_is_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setup = tiny.setup(tmp_path)
 
@@ -154,3 +248,9 @@ def test_an_experiment_that_only_scans_cannot_be_trained(tmp_path: Path) -> None
     (config,) = read(str(path))
     with pytest.raises(RequestError, match="scan: has no train section"):
         train(prepare(config, run_of(config, tmp_path), "cpu"), QUIET, StopRequest())
+
+
+def test_the_errors_at_the_end_are_of_validation_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"name": "imagefolder", "root": str(write_tree(tmp_path / "in")), "image_size": 32, "examples": "all"}
+    train(tiny.setup(tmp_path, data=data), Report(), StopRequest())
+    assert capsys.readouterr().out.endswith("% on the validation set\n")

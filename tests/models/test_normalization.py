@@ -1,11 +1,19 @@
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lossviz.config.model import Noise, Norm
-from lossviz.models.normalization import NoisyBatchNorm1d, NoisyBatchNorm2d, noisy, norm1d, norm2d
+from lossviz.models.normalization import (
+    NoisyBatchNorm1d,
+    NoisyBatchNorm2d,
+    noisy,
+    norm1d,
+    norm2d,
+    uses_batch_statistics,
+)
 from lossviz.seeding import seeded
 
 CPU = torch.device("cpu")
@@ -158,3 +166,19 @@ def test_names_of_normalisations(make: Callable[[Norm, int, Noise], nn.Module]) 
     assert type(batch) in (nn.BatchNorm1d, nn.BatchNorm2d)
     assert isinstance(noisy_batch, type(batch))
     assert type(noisy_batch) is not type(batch)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [norm1d(norm, 3, PAPER) for norm in get_args(Norm)] + [nn.LayerNorm(3), nn.BatchNorm1d(3, affine=False)],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_statistics_of_the_batch_are_used_where_an_output_depends_on_another_example(layer: nn.Module) -> None:
+    network = nn.Sequential(nn.Linear(3, 3), layer).double()
+    inputs, other = draw((4, 3)), draw((4, 3), seed=1)
+    other[0] = inputs[0]
+    with seeded(CPU, 0):
+        first = network(inputs)[0]
+    with seeded(CPU, 0):
+        second = network(other)[0]
+    assert uses_batch_statistics(network) == (not torch.equal(first, second))

@@ -4,15 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from lossviz.config import read
 from lossviz.config.surface import Surface
 from lossviz.engine.setup import prepare
 from lossviz.progress import Report
 from lossviz.results import load_results, save_results
 from lossviz.run import run_of
 from lossviz.signals import Stopped, StopRequest
+from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.measure import surface
 from lossviz.surface.pace import Pace
-from lossviz.surface.record import kept_pace
+from lossviz.surface.record import kept_pace, of_scan
+from lossviz.surface.subject import scanned_splits
 from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
 
 
@@ -62,3 +65,49 @@ def test_a_scan_along_another_one_s_directions_is_in_the_same_plane(trained: Pat
     one, two = surface_of(trained), surface_of(trained, "again")
     assert one.attrs["directions_sha256"] == two.attrs["directions_sha256"]
     same(one, two)
+
+
+def test_how_many_classes_the_examples_are_of(trained: Path) -> None:
+    """The first five digits of the training set, and one of each class."""
+    first = scanned(trained, "surface.data.examples=5", "surface.data.split=both")
+    counts = {
+        prefix: len(set(split.targets[:5].tolist()))
+        for prefix, split in (("", first.data.train), ("test_", first.data.test))
+    }
+    found = surface_of(trained).attrs
+    for prefix, count in counts.items():
+        assert count < 10
+        assert (found[f"{prefix}classes"], found[f"{prefix}classes_of_split"]) == (count, 10)
+        assert f"5 examples are of {count} of the 10 classes" in found["sanity"]
+    scanned(trained, "surface.name=each", "surface.data.examples=10", "surface.data.choose=stratified")
+    assert surface_of(trained, "each").attrs["classes"] == 10
+    assert "classes" not in surface_of(trained, "each").attrs["sanity"]
+
+
+def test_vectors_have_no_classes(tmp_path: Path) -> None:
+    (config,) = read("batchnorm-dln", ("surface.data.examples=5",), ("standard",))
+    setup = prepare(config, run_of(config, tmp_path), "cpu")
+    (tmp_path / "network").touch()
+    found = of_scan(setup, Checkpoint("network", tmp_path / "network"), scanned_splits(setup))
+    assert found["examples"] == 5
+    assert not any("classes" in name for name in found)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "changed"),
+    [({}, ""), ({"test": "sha256:other"}, "test"), ({"train": "sha256:1", "test": "sha256:2"}, "train, test")],
+)
+def test_data_that_changed_since_the_training(trained: Path, trained_on: dict[str, str], changed: str) -> None:
+    """Of a checkpoint of the run itself; where nothing says what it was trained on, nothing is said."""
+    run = run_of(configured(), trained)
+    scanned(trained, "surface.name=unknown")
+    data = run.record()["surface-unknown"]["data"]
+    run.note("train", data={**data, **trained_on})
+    scanned(trained)
+    scanned(trained, "surface.name=elsewhere", f"surface.checkpoint={run.checkpoint_file(3)}")
+    assert [surface_of(trained, name).attrs["changed_data"] for name in ("unknown", "main", "elsewhere")] == [
+        "",
+        changed,
+        "",
+    ]
+    assert (f"the data ({changed}) are not those" in surface_of(trained).attrs["sanity"]) == bool(changed)

@@ -19,7 +19,9 @@ NOISE = "standard error is"
 PATH = "not the loss of the checkpoints"
 STATISTICS = "statistics are its own"
 LEFT = "leaves them where they are"
-ALL = (CENTRE, AGREE, LOWEST, ANGLE, LENGTH, FINITE, NOISE, PATH, STATISTICS, LEFT)
+DATA = "not those that the run was trained on"
+CLASSES = "examples are of"
+ALL = (CENTRE, AGREE, LOWEST, ANGLE, LENGTH, FINITE, NOISE, PATH, STATISTICS, LEFT, DATA, CLASSES)
 
 
 def bowl(**attributes: Any) -> xr.Dataset:
@@ -208,6 +210,39 @@ def test_a_path_beside_the_plane_names_distance_and_statistics() -> None:
 
 def test_statistics_that_the_file_moves_and_the_scan_does_not() -> None:
     assert said(bowl(unused_statistics=12.0, batch_norm="frozen")) == {LEFT}
+
+
+@pytest.mark.parametrize(("changed", "expected"), [("", set()), ("train", {DATA}), ("train, test", {DATA})])
+def test_data_that_changed_since_the_training(changed: str, expected: set[str]) -> None:
+    results = bowl(changed_data=changed)
+    assert said(results) == expected
+    assert all(f"the data ({changed}) are" in line for line in findings(results))
+
+
+@pytest.mark.parametrize(
+    ("examples", "choose", "classes", "advice"),
+    [
+        (40, "first", 2, "surface.data.choose: stratified"),
+        (20, "first", 19, "surface.data.choose: stratified"),
+        (19, "first", 1, "surface.data.choose: stratified and more surface.data.examples"),
+        (19, "stratified", 19, "more surface.data.examples"),
+        (1000, "stratified", 18, "more surface.data.examples"),
+        (40, "first", 20, None),
+        (40, "stratified", 20, None),
+    ],
+)
+@pytest.mark.parametrize(("prefix", "where"), [("", ""), ("test_", " of the test split")])
+def test_classes_that_no_example_is_of(
+    examples: int, choose: str, classes: int, advice: str | None, prefix: str, where: str
+) -> None:
+    """Each split has classes of its own; a share of a rare class may be none."""
+    complete = {"classes": 20, "classes_of_split": 20}
+    results = bowl(examples=examples, choose=choose, **complete)
+    results = results.assign_attrs({f"{prefix}classes": classes, f"{prefix}classes_of_split": 20})
+    expected = (
+        [] if advice is None else [f"{examples:,} examples are of {classes} of the 20 classes{where}; try {advice}"]
+    )
+    assert findings(results) == expected
 
 
 def test_a_checkpoint_in_a_precision_of_its_own() -> None:
