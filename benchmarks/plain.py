@@ -4,7 +4,8 @@ DataLoader with ToTensor and Normalize, two workers, batch 128, eager, contiguou
 weights copied tensor by tensor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,6 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+
+from lossviz.config.model import Model
+from lossviz.data.cifar10 import MEAN, STD
+from lossviz.models.build import build
 
 Example = tuple[Tensor, int]
 
@@ -37,6 +42,39 @@ class ImageDataset(Dataset[Example]):
 def loader(data: ImageDataset, shuffle: bool) -> DataLoader[Example]:
     """What every tutorial uses."""
     return DataLoader(data, batch_size=128, shuffle=shuffle, num_workers=2)
+
+
+def pictures(count: int, channels: int = 3) -> tuple[Tensor, Tensor]:
+    """CIFAR-10-shaped noise: arithmetic takes as long on it as on photographs."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, channels, 32, 32), generator=draws, dtype=torch.uint8)
+    return images.contiguous(memory_format=torch.channels_last), torch.randint(0, 10, (count,), generator=draws)
+
+
+def prepared(config: Model, count: int, shuffle: bool = False) -> tuple[nn.Module, DataLoader[Example]]:
+    """A network, contiguous, and batches of so many pictures."""
+    return build(config, 3, 10), loader(ImageDataset(*pictures(count), MEAN, STD), shuffle)
+
+
+def evaluation(config: Model, count: int) -> Callable[[], Any]:
+    """Evaluating a network on so many pictures."""
+    model, batches = prepared(config, count)
+    return lambda: evaluate(model, batches)
+
+
+def training(config: Model, steps: int, lr: float, weight_decay: float) -> Callable[[], Any]:
+    """Some steps of training a network."""
+    model, batches = prepared(config, 128 * steps, shuffle=True)
+    return lambda: train(model, batches, steps, lr, weight_decay)
+
+
+def scanning(config: Model, count: int, places: Sequence[tuple[float, float]]) -> Callable[[], Any]:
+    """Some points of a plane through a network."""
+    model, batches = prepared(config, count)
+    first, second = (
+        [torch.randn_like(each) * each.norm() / each.numel() ** 0.5 for each in model.parameters()] for _ in range(2)
+    )
+    return lambda: scan(model, (first, second), places, batches)
 
 
 def evaluate(model: nn.Module, batches: DataLoader[Example]) -> tuple[float, float]:

@@ -8,26 +8,28 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
+from benchmarks.beside import Beside
 from benchmarks.decoding import decoding
 from benchmarks.pairs import paired, seconds
-from benchmarks.scanning import scan_pair, sharing
+from benchmarks.scanning import scanning, sharing
 from lossviz.config.model import Model, Resnet, Vgg
 from lossviz.config.probe import Probe
 from lossviz.config.train import Train
 from lossviz.data.cifar10 import MEAN, STD
 from lossviz.data.minibatches import Minibatches
 from lossviz.data.split import Split
-from lossviz.engine.backend import choose_backend
+from lossviz.engine.backend import choose_backend, evaluation_batch
 from lossviz.engine.objective import Objective
 from lossviz.engine.share import Share
 from lossviz.engine.stepper import Stepper
@@ -37,43 +39,32 @@ from lossviz.probe.measures import measure
 from lossviz.provenance import machine, versions
 from lossviz.surface.pace import Pace
 
-SIZE = choose_backend("cpu", None).evaluation_batch
+SIZE = evaluation_batch(torch.device("cpu"))
+RESNET = Resnet(name="resnet", depth=56)
 LENGTHS = (0.05, 0.1, 0.2, 0.4)
 # Multiply-adds of one forward pass of an image: torch.utils.flop_counter counts two operations each.
 OPERATIONS_PER_MULTIPLY_ADD = 2
 
 
-def pictures(count: int, channels: int = 3) -> tuple[Tensor, Tensor]:
-    """CIFAR-10-shaped noise: arithmetic takes as long on it as on photographs."""
-    draws = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (count, channels, 32, 32), generator=draws, dtype=torch.uint8)
-    return images.contiguous(memory_format=torch.channels_last), torch.randint(0, 10, (count,), generator=draws)
-
-
-def prepared(config: Model, count: int) -> tuple[nn.Module, nn.Module, plain.ImageDataset, Split]:
-    """The same network and data for both sides: contiguous and lazy, or placed and resident."""
-    backend = choose_backend("cpu", None)
-    images, labels = pictures(count)
+def prepared(config: Model, count: int) -> tuple[nn.Module, Split]:
+    """A network, placed, and pictures that are resident: what `plain.prepared` is for the plain loop."""
     column = [torch.tensor(values)[:, None, None] for values in (MEAN, STD)]
-    split = Split(images, labels, *column)
-    ours = backend.place(build(config, 3, 10))
-    return build(config, 3, 10), ours, plain.ImageDataset(images, labels, MEAN, STD), split
+    return choose_backend("cpu", None).place(build(config, 3, 10)), Split(*plain.pictures(count), *column)
 
 
 def evaluation(pairs: int) -> dict[str, Any]:
     """Evaluating ResNet-56 on 2,000 images, and the share of the machine's matrix-product rate it reaches."""
-    reference, ours, data, split = prepared(Resnet(name="resnet", depth=56), 2000)
-    batches, objective = plain.loader(data, shuffle=False), Objective(ours)
-    result = paired(lambda: plain.evaluate(reference, batches), lambda: objective.evaluate(split.batches(SIZE)), pairs)
-    rate = len(split) / result["lossviz_s"] * operations(ours)
-    product = matrix_product_rate()
-    return {**result, "images_per_s": len(split) / result["lossviz_s"], "of_matrix_product_rate": rate / product}
+    ours, split = prepared(RESNET, 2000)
+    objective = Objective(ours)
+    with Beside(plain.evaluation, RESNET, 2000) as loop:
+        result = paired(loop, lambda: objective.evaluate(split.batches(SIZE)), pairs)
+    return {**result, **rates(result, 2000, ours)}
 
 
 def training(pairs: int) -> dict[str, Any]:
     """Ten steps of VGG-11 with BatchNorm, batch 128."""
-    reference, ours, data, split = prepared(Vgg(name="vgg", depth=11, norm="batch"), 1280)
-    batches, config = plain.loader(data, shuffle=True), Train(steps=10, lr=0.01, weight_decay=5e-4)
+    network, config = Vgg(name="vgg", depth=11, norm="batch"), Train(steps=10, lr=0.01, weight_decay=5e-4)
+    ours, split = prepared(network, 1280)
     objective, share = Objective(ours), Share(Minibatches(split, 128, seed=0))
     stepper = Stepper(config, objective.parameters)
 
@@ -82,33 +73,38 @@ def training(pairs: int) -> dict[str, Any]:
         for step in range(10):
             update(objective, stepper, share, step)
 
-    result = paired(lambda: plain.train(reference, batches, 10, config.lr, config.weight_decay), steps, pairs)
+    with Beside(plain.training, network, 10, config.lr, config.weight_decay) as loop:
+        result = paired(loop, steps, pairs)
     return {**result, "images_per_s": 1280 / result["lossviz_s"]}
 
 
 def small_scan(pairs: int) -> dict[str, Any]:
     """Nine points of a plane, a narrow VGG-11 on 500 images."""
-    network = prepared(Vgg(name="vgg", depth=11, width=0.125), 500)
-    places = [(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]
-    return paired(*scan_pair(*network, places, Pace(SIZE)), pairs)
+    network, places = (
+        Vgg(name="vgg", depth=11, width=0.125),
+        [(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)],
+    )
+    with Beside(plain.scanning, network, 500, places) as loop:
+        return paired(loop, scanning(*prepared(network, 500), places, Pace(SIZE)), pairs)
 
 
 def large_scan(pairs: int) -> dict[str, Any]:
     """Two points of a plane, ResNet-56 on 1,000 images, folded and compiled (once, before the clock starts)."""
-    network = prepared(Resnet(name="resnet", depth=56), 1000)
-    result = paired(*scan_pair(*network, [(0.0, 0.0), (0.5, 0.5)], Pace(SIZE, compiled=True)), pairs)
-    rate = 2000 / result["lossviz_s"] * operations(network[1])
-    return {
-        **result,
-        "images_per_s": 2000 / result["lossviz_s"],
-        "of_matrix_product_rate": rate / matrix_product_rate(),
-    }
+    (ours, split), places = prepared(RESNET, 1000), [(0.0, 0.0), (0.5, 0.5)]
+    with Beside(plain.scanning, RESNET, 1000, places) as loop:
+        result = paired(loop, scanning(ours, split, places, Pace(SIZE, compiled=True)), pairs)
+    return {**result, **rates(result, 2000, ours)}
+
+
+def rates(result: Mapping[str, float], images: int, model: nn.Module) -> dict[str, float]:
+    """Images a second, and the share of the machine's matrix-product rate that they are."""
+    rate = images / result["lossviz_s"]
+    return {"images_per_s": rate, "of_matrix_product_rate": rate * operations(model) / matrix_product_rate()}
 
 
 def noise(pairs: int) -> dict[str, Any]:
     """A step of VGG-11 at a quarter of the width with noisy BatchNorm; the "plain loop" is the same without noise."""
-    images, labels = pictures(256)
-    split = Split(images, labels, *(torch.tensor(values)[:, None, None] for values in (MEAN, STD)))
+    split = Split(*plain.pictures(256), *(torch.tensor(values)[:, None, None] for values in (MEAN, STD)))
     batch, backend = Minibatches(split, 128, seed=0)(0), choose_backend("cpu", None)
     quiet, noisy = (
         Objective(backend.place(build(Vgg(name="vgg", depth=11, width=0.25, norm=norm), 3, 10)).train())
@@ -119,7 +115,7 @@ def noise(pairs: int) -> dict[str, Any]:
 
 def probing(pairs: int) -> dict[str, Any]:
     """The landscape at four lengths of VGG-11 with BatchNorm, against five bare forward-backward passes."""
-    _, ours, _, split = prepared(Vgg(name="vgg", depth=11, width=0.5, norm="batch"), 256)
+    ours, split = prepared(Vgg(name="vgg", depth=11, width=0.5, norm="batch"), 256)
     objective, batch = Objective(ours), Minibatches(split, 128, seed=0)(0)
     ours.train()
 

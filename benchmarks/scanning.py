@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks import plain
 from benchmarks.pairs import paired
 from lossviz.config.directions import Random
 from lossviz.data.split import Split
@@ -33,19 +32,12 @@ surface: {x: [-1, 1, 8], y: [-1, 1, 8], batch_size: 64, compile: false, data: {e
 """
 
 
-def scan_pair(
-    reference: nn.Module,
-    ours: nn.Module,
-    data: plain.ImageDataset,
-    split: Split,
-    places: Sequence[tuple[float, float]],
-    pace: Pace,
-) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """The same points of the same plane, by the plain loop and by lossviz."""
+def scanning(ours: nn.Module, split: Split, places: Sequence[tuple[float, float]], pace: Pace) -> Callable[[], None]:
+    """Some points of a plane through a network, by lossviz."""
     coordinates, config = moving(ours, statistics=False), Random()
     moved = selected(coordinates, config)
     vectors = {axis: random_direction(coordinates, moved, "filter", 123, axis) for axis in ("x", "y")}
-    batches, objective = plain.loader(data, shuffle=False), Objective(ours)
+    objective = Objective(ours)
     forward, mode = Forward(objective, pace, say=print), frozen(objective)
 
     def scan() -> None:
@@ -56,7 +48,7 @@ def scan_pair(
             for x, y in places:
                 part.at({"x": x, "y": y})
 
-    return lambda: plain.scan(reference, (vectors["x"], vectors["y"]), places, batches), scan
+    return scan
 
 
 def sharing(pairs: int) -> dict[str, Any]:
