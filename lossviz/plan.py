@@ -29,20 +29,23 @@ def train(setup: Setup) -> list[str]:
     evaluations = math.ceil(config.steps / config.eval_every) + 1
     checkpoints = math.ceil(config.steps / config.checkpoint_every) + 1
     examples = evaluations * (_sampled(setup) + _forward(setup.data.test))
-    there = _steps_there(setup)
     return [
         f"{setup.config.model.name} with {count_parameters(model):,} parameters",
-        f"{config.steps:,} steps of {size:,} examples: {config.steps * size:,} forward and backward"
-        + (f" ({there:,} steps are there)" if there else ""),
+        f"{config.steps:,} steps of {size:,} examples: {config.steps * size:,} forward and backward",
         f"{evaluations:,} evaluations: {examples:,} examples forward",
         f"writes train.nc, {checkpoints:,} checkpoints of {_megabytes(_bytes(model))} and resume.pt of "
         f"{_megabytes(_bytes(model) + _moments(config) * _trainable_bytes(model))}",
     ]
 
 
-def train_time(setup: Setup) -> list[str]:
-    """How long a training will take, from a few steps that are computed for it; not of one that is over or shared."""
-    left = setup.train.steps - _steps_there(setup)
+def train_time(setup: Setup, fresh: bool = False) -> list[str]:
+    """How long a training will take, from a few steps that are computed for it; not of one that is over or shared.
+
+    Args:
+        setup: the variant.
+        fresh: whether what is there will be discarded.
+    """
+    left = setup.train.steps - (0 if fresh else _steps_there(setup))
     if left <= 0 or not ranks().alone:
         return []
     time = duration(seconds_of_training(setup, left))
@@ -93,10 +96,15 @@ def surface(setup: Setup) -> list[str]:
     ]
 
 
-def surface_time(setup: Setup) -> list[str]:
-    """How long a scan will take, from a few points that are computed for it."""
+def surface_time(setup: Setup, fresh: bool = False) -> list[str]:
+    """How long a scan will take, from a few points that are computed for it.
+
+    Args:
+        setup: the variant.
+        fresh: whether what is there will be discarded.
+    """
     file = setup.run.surface_file(setup.config.surface.name)
-    known = int((load_results(file).status != 0).sum()) if file.exists() else 0
+    known = int((load_results(file).status != 0).sum()) if file.exists() and not fresh else 0
     left = max(0, _points(setup) - known)
     seconds, why = seconds_of_scan(setup, left)
     there = f" for the {left:,} that are left" if known else ""

@@ -54,14 +54,14 @@ class Command:
         files: what it leaves, and --fresh discards.
         shared: whether several processes can do it together.
         precision: in which it computes; auto is the training's.
-        measured: what it would take, found out by beginning it; for --dry-run.
+        measured: what it would take, anew or not, found out by beginning it; for --dry-run.
     """
 
     planned: Callable[[Setup], list[str]]
     action: Callable[[Setup, Report, StopRequest], object]
     files: Callable[[Run, Config], list[Path]]
     shared: bool = False
-    measured: Callable[[Setup], list[str]] = lambda _: []
+    measured: Callable[[Setup, bool], list[str]] = lambda *_: []
     precision: Callable[[Config], Precision] = lambda _: "auto"
 
 
@@ -162,7 +162,9 @@ def _say_plans(jobs: Jobs, options: Options, command: Command, report: Report) -
                 if said != setup.backend:
                     report.say(setup.backend.line())
                     said = setup.backend
-                lines += [*command.measured(setup), *_there(run, config, options, command)] if first else []
+                lines += (
+                    [*command.measured(setup, options.fresh), *_there(run, config, options, command)] if first else []
+                )
         except RequestError as error:
             if len(jobs) == 1:
                 raise

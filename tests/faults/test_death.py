@@ -112,7 +112,7 @@ def test_the_second_ctrl_c_ends_at_once(folder: Path) -> None:
     assert Lossviz(["train", "tiny.yaml", "--set", "train.steps=2"], folder).wait() == 0
     slow = ["--set", "surface.data={split: test}", "--set", "surface.batch_size=1"]
     lossviz = Lossviz(["surface", "runs/tiny", *slow], folder)
-    lossviz.wait_until(RUN.directions_file("main").exists)
+    lossviz.wait_until(RUN.surface_file("main").exists)
     lossviz.send(signal.SIGINT)
     lossviz.send(signal.SIGINT)
     assert lossviz.wait() == 130
