@@ -60,3 +60,4 @@ def test_only_what_is_left_takes_time(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.undo()
     train(setup, tiny.QUIET, StopRequest())
     assert plan.train_time(setup) == []
+    assert "for 12 steps" in plan.train_time(setup, fresh=True)[0]
