@@ -80,10 +80,8 @@ def training(pairs: int) -> dict[str, Any]:
 
 def small_scan(pairs: int) -> dict[str, Any]:
     """Nine points of a plane, a narrow VGG-11 on 500 images."""
-    network, places = (
-        Vgg(name="vgg", depth=11, width=0.125),
-        [(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)],
-    )
+    network = Vgg(name="vgg", depth=11, width=0.125)
+    places = [(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]
     with Beside(plain.scanning, network, 500, places) as loop:
         return paired(loop, scanning(*prepared(network, 500), places, Pace(SIZE)), pairs)
 

@@ -42,7 +42,8 @@ def _seconds_of_evaluation(setup: Setup, objective: Objective, split: Split | St
     if not len(split):
         return 0.0
     size = setup.backend.evaluation_batch
-    first, few = (_first(split, count) for count in (1, BATCHES * size))
+    # A whole batch: a single file may be a damaged one that is left out.
+    first, few = (_first(split, batches * size) for batches in (1, BATCHES))
     objective.evaluate(first.batches(size))  # what is done once
     return _seconds(lambda: objective.evaluate(few.batches(size))) * len(split) / len(few)
 
