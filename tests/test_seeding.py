@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossviz.seeding import derive, generator, seeded
+from lossviz.seeding import derive, generator, seeded, stream
 
 CPU = torch.device("cpu")
 PURPOSES: list[tuple[str | int, ...]] = [(), ("order",), ("order", 0), ("order", 1), ("augment", 0), ("order", 10)]
@@ -42,6 +42,23 @@ def test_purposes_and_seeds_are_independent() -> None:
 def test_derive_fits_a_torch_seed(seed: int, step: int) -> None:
     assert 0 <= derive(seed, "noise", step) < 2**63
     assert torch.Generator().manual_seed(derive(seed, "noise", step)).initial_seed() == derive(seed, "noise", step)
+
+
+@pytest.mark.parametrize(("key", "number"), [(0, 0), (5, 0), (5, 7), (2**62 + 5, 0)])
+def test_a_stream_is_the_mersenne_twister_in_a_state_that_philox_gives(key: int, number: int) -> None:
+    twister = np.random.MT19937()
+    words = np.random.Philox(key=[key, number]).random_raw(312).view(np.uint32)
+    twister.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": 624}}
+    drawn = torch.empty(2000, dtype=torch.int32).random_(0, 2**24, generator=stream(CPU, key, number))
+    assert drawn.tolist() == (twister.random_raw(2000) % 2**24).tolist()
+
+
+def test_streams_depend_on_all_bits_of_their_key() -> None:
+    low, high = torch.Generator().manual_seed(3), torch.Generator().manual_seed(2**61 + 3)
+    assert torch.equal(torch.rand(9, generator=low), torch.rand(9, generator=high))  # why `stream` is there
+    keys = [3, 2**32 + 3, 2**61 + 3, 4]
+    streams = torch.stack([torch.randn(4000, generator=stream(CPU, key, number)) for key in keys for number in (0, 1)])
+    assert (torch.corrcoef(streams) - torch.eye(len(streams))).abs().max() < 5 / 4000**0.5
 
 
 def test_seeded_puts_the_global_state_back_bitwise() -> None:

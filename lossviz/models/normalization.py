@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lossviz.config.model import Noise, Norm
 from lossviz.models.draws import uniform_and_normal
 from lossviz.models.lp import LpNorm
+from lossviz.seeding import stream
 
 
 def noisy(inputs: Tensor, noise: Noise) -> Tensor:
@@ -25,13 +26,14 @@ def noisy(inputs: Tensor, noise: Noise) -> Tensor:
         Santurkar et al. 2018, Algorithm 1 (appendix A.2.1).
     """
     channel = (1, inputs.shape[1], *(1,) * (inputs.dim() - 2))
-    # Every layer takes one number from the global generator, which the engine seeds by the step: its noise
-    # depends on the seed, the step and its place, not on the sizes of the layers before it.
-    key = int(torch.randint(2**61, ()))
-    draws = torch.Generator(inputs.device).manual_seed(2**61 + key)
+    # Every layer takes two numbers from the global generator, which the engine seeds by the step: its noise
+    # depends on the seed, the step and its place, not on the sizes of the layers before it. Channels and elements
+    # have keys of their own: with one key their first numbers would be the same ones.
+    of_channels, of_elements = torch.randint(2**62, (2,)).tolist()
+    draws = stream(inputs.device, of_channels)
     mu = inputs.new_empty(channel).uniform_(-noise.n_mu, noise.n_mu, generator=draws)
     sigma = inputs.new_empty(channel).uniform_(1.0, noise.n_sigma, generator=draws)
-    shift, scale = uniform_and_normal(inputs, noise.r_mu, noise.r_sigma, key)
+    shift, scale = uniform_and_normal(inputs, noise.r_mu, noise.r_sigma, of_elements)
     return torch.addcmul(shift.add_(mu), scale.add_(sigma), inputs)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lossviz.config.model import Noise, Norm
+from lossviz.models.draws import BLOCK
 from lossviz.models.normalization import (
     NoisyBatchNorm1d,
     NoisyBatchNorm2d,
@@ -82,6 +83,41 @@ def test_paper_noise_combines_channel_and_element_noise() -> None:
     for dim in range(3):
         product = centred.narrow(dim, 0, 19) * centred.narrow(dim, 1, 19)
         assert abs(float(product.mean())) < 5 * (0.01 / 3) / product.numel() ** 0.5
+
+
+def test_channel_and_element_noise_are_independent() -> None:
+    # Slope of the element noise of the first and of another sample on the mean of its channel: 0 with an error of
+    # (0.1 / sqrt 3) / (0.5 / sqrt 3) / sqrt(C) = 0.2 / sqrt(C).
+    channels = 20_000
+    _, shift = parts((3, channels), PAPER)
+    _, mu = parts((3, channels), Noise(r_mu=0.0, r_sigma=0.0))
+    for sample in (0, 2):
+        slope = torch.corrcoef(torch.stack([mu[0], shift[sample] - mu[0]]))[0, 1] * 0.2
+        assert abs(float(slope)) < 5 * 0.2 / channels**0.5
+
+
+def test_element_noise_does_not_repeat() -> None:
+    # Longer than one block of numbers; two blocks that agree anywhere would have the same state.
+    _, shift = parts((3 * BLOCK, 1), Noise(n_mu=0.0, n_sigma=1.0))
+    blocks = shift.view(3, BLOCK)
+    off_diagonal = torch.corrcoef(blocks) - torch.eye(3, dtype=torch.float64)
+    assert off_diagonal.abs().max() < 5 / BLOCK**0.5
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_noise_on_a_gpu() -> None:
+    device = torch.device("cuda", 0)
+    values = []
+    for seed in (0, 0, 1):
+        with seeded(device, seed):
+            values.append(noisy(torch.zeros(64, 500, 10, 10, device=device, dtype=torch.float64), PAPER).cpu())
+    assert torch.equal(values[0], values[1])
+    assert not torch.equal(values[0], values[2])
+    mu = values[0].mean(dim=(0, 2, 3), keepdim=True)
+    close(values[0] - mu, 0.0, 0.1**2 / 3, 0.1**4 / 5)
+    assert mu.abs().max() < 0.5
+    assert mu.std() > 0.25
 
 
 @pytest.mark.parametrize("shape", [(8, 5), (8, 5, 3, 4)])
