@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lossviz.config.schedule import learning_rate
 from lossviz.config.train import Train
 from lossviz.engine.point import Vector
-from lossviz.engine.schedule import learning_rate, make_optimizer
+from lossviz.engine.schedule import make_optimizer
 
 
 class Stepper:

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lossviz.config.schedule import learning_rate, plateaus
 from lossviz.config.train import Plateau, Train
-from lossviz.engine.schedule import learning_rate, make_optimizer, penalty_decay, plateaus
+from lossviz.engine.schedule import make_optimizer, penalty_decay
 
 Gradient = Callable[[np.ndarray], np.ndarray]
 
