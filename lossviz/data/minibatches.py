@@ -88,7 +88,8 @@ class Minibatches:
     def __call__(self, step: int, part: Part = WHOLE) -> Minibatch:
         """The minibatch of a step, or a rank's part of it."""
         rows = self.order.rows(part)
-        indices = self.indices(step)[rows].to(self.split.targets.device)
+        # Not waiting: a copy from the CPU would otherwise wait for all that the GPU has still to compute.
+        indices = self.indices(step)[rows].to(self.split.targets.device, non_blocking=True)
         examples = self.split.inputs[indices]
         if self.augment == "crop-flip":
             crops = draw_crops(self.batch_size, generator(self.order.seed, "augment", step))
@@ -114,7 +115,7 @@ def crop_flip(images: Tensor, crops: Tensor) -> Tensor:
         crops: of `draw_crops`, (3, N, 1).
     """
     count, _, height, width = images.shape
-    top, left, mirrored = crops.to(images.device)
+    top, left, mirrored = crops.to(images.device, non_blocking=True)
     rows = top + torch.arange(height, device=images.device)
     columns = left + torch.arange(width, device=images.device)
     columns = torch.where(mirrored.bool(), columns.flip(1), columns)
