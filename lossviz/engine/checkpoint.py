@@ -1,7 +1,9 @@
 """Saving and reading networks: sealed safetensors of our own, and foreign files that hold data only."""
 
 import io
+import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,19 +44,41 @@ _NUMPY: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors as safetensors, sealed."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    atomic_write(path, seal(safetensors.torch.save(plain, {"seal": BLANK_SEAL.decode()})))
+    """Write named tensors as safetensors, sealed.
+
+    Tied tensors are one tensor under several names. The file holds it under the first of them, and its metadata map
+    each other name to that one, as those of `safetensors.torch.save_model` do.
+    """
+    tied = tied_names(tensors)
+    # Cloned, because safetensors refuses tensors that share memory, such as a weight and its transpose.
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items() if name not in tied}
+    storages = Counter(tensor.untyped_storage().data_ptr() for tensor in plain.values())
+    plain = {n: t.clone() if storages[t.untyped_storage().data_ptr()] > 1 else t for n, t in plain.items()}
+    content = safetensors.torch.save(plain, {"seal": BLANK_SEAL.decode(), **tied})
+    atomic_write(path, seal(_in_order(content) if tied else content))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read what `save_tensors` wrote.
+    """Read what `save_tensors` wrote, tied tensors under all their names.
 
     Raises:
         RequestError: there is no such file.
         WorkError: it was cut short or altered.
     """
-    return safetensors.torch.load(read_sealed(path, _ADVICE))
+    return _safetensors(read_sealed(path, _ADVICE))
+
+
+def tied_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Every name whose tensor an earlier name has too, with that earlier name."""
+    first: dict[tuple[object, ...], str] = {}
+    found = {}
+    for name, tensor in tensors.items():
+        if tensor.numel():
+            place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+            earlier = first.setdefault(place, name)
+            if earlier != name:
+                found[name] = earlier
+    return found
 
 
 def load_foreign(path: Path) -> dict[str, Tensor]:
@@ -70,7 +94,7 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
         return load_tensors(path)
     try:
         if path.suffix == SAFETENSORS:
-            tree: Any = safetensors.torch.load(content)
+            tree: Any = _safetensors(content)
         else:
             with torch.serialization.safe_globals(_NUMPY):
                 tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -101,6 +125,8 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Named tensors under the network's own names; those of wrappers around it, or in it, do not matter.
 
+    A file may hold tensors that the network ties under all their names or under one of them.
+
     Raises:
         RequestError: they belong to another architecture; names the first tensor that differs, and both shapes.
     """
@@ -109,7 +135,7 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> di
     renamed = {name: name if name in own else names.get(_unwrapped(name), name) for name in tensors}
     if len(set(renamed.values())) < len(tensors):
         raise _misfit(path, "it holds a tensor twice, with and without the name of a wrapper (module, _orig_mod)")
-    tensors = {renamed[name]: tensor for name, tensor in tensors.items()}
+    tensors = _with_tied({renamed[name]: tensor for name, tensor in tensors.items()}, tied_names(own), path)
     for name, tensor in own.items():
         if name.endswith("num_batches_tracked"):
             continue  # old checkpoints have none, and it matters only for cumulative averages
@@ -143,6 +169,47 @@ def load_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) 
     fit(model, state["model"], path)
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
+
+
+def _with_tied(tensors: dict[str, Tensor], tied: Mapping[str, str], path: Path) -> dict[str, Tensor]:
+    """Tensors under all names of those that a network ties, where they have one of the names.
+
+    Raises:
+        RequestError: two names of one tensor have different values.
+    """
+    found = dict(tensors)
+    for other, name in tied.items():
+        if other in found and name not in found:
+            found[name] = found[other]
+    for other, name in tied.items():
+        if name not in found:
+            continue  # check_fit says that it is missing
+        one, two = found[name], found.setdefault(other, found[name])
+        if one.shape == two.shape and not torch.allclose(one, two.to(one.dtype), rtol=0, atol=0, equal_nan=True):
+            raise _misfit(path, f"{name} and {other} are one tensor in the network, and differ in the file")
+    return found
+
+
+def _safetensors(content: bytes) -> dict[str, Tensor]:
+    """Named tensors of a safetensors file; those that it holds once for several names, under all of them."""
+    tensors = safetensors.torch.load(content)
+    metadata = _header(content).get("__metadata__", {})
+    tied = {other: name for other, name in metadata.items() if name in tensors and other not in tensors}
+    return tensors | {other: tensors[name] for other, name in tied.items()}
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return header
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata in order: the library writes them in another one every time."""
+    size, header = int.from_bytes(content[:8], "little"), _header(content)
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,8 @@ def flat(node: object) -> object:
     if isinstance(node, dict):
         return {key: flat(value) for key, value in node.items()}
     return [flat(value) for value in node] if isinstance(node, list | tuple) else node
+
+
+def same_bytes(tensors: Mapping[str, torch.Tensor]) -> dict[str, object]:
+    """Tensors as dtype, shape and bytes, in the order of their names."""
+    return {name: flat(tensors[name].detach().contiguous()) for name in sorted(tensors)}
