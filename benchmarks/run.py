@@ -8,7 +8,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from lossviz.config.train import Train
 from lossviz.data.cifar10 import MEAN, STD
 from lossviz.data.minibatches import Minibatches
 from lossviz.data.split import Split
-from lossviz.engine.backend import choose_backend, evaluation_batch
+from lossviz.engine.backend import choose_backend, computes_bfloat16, evaluation_batch
 from lossviz.engine.objective import Objective
 from lossviz.engine.share import Share
 from lossviz.engine.stepper import Stepper
@@ -41,6 +41,7 @@ from lossviz.surface.pace import Pace
 
 SIZE = evaluation_batch(torch.device("cpu"))
 RESNET = Resnet(name="resnet", depth=56)
+VGG, TRAIN = Vgg(name="vgg", depth=11, norm="batch"), Train(steps=10, lr=0.01, weight_decay=5e-4)
 LENGTHS = (0.05, 0.1, 0.2, 0.4)
 # Multiply-adds of one forward pass of an image: torch.utils.flop_counter counts two operations each.
 OPERATIONS_PER_MULTIPLY_ADD = 2
@@ -63,19 +64,29 @@ def evaluation(pairs: int) -> dict[str, Any]:
 
 def training(pairs: int) -> dict[str, Any]:
     """Ten steps of VGG-11 with BatchNorm, batch 128."""
-    network, config = Vgg(name="vgg", depth=11, norm="batch"), Train(steps=10, lr=0.01, weight_decay=5e-4)
-    ours, split = prepared(network, 1280)
-    objective, share = Objective(ours), Share(Minibatches(split, 128, seed=0))
-    stepper = Stepper(config, objective.parameters)
+    with Beside(plain.training, VGG, TRAIN.steps, TRAIN.lr, TRAIN.weight_decay) as loop:
+        result = paired(loop, ten_steps(), pairs)
+    return {**result, "images_per_s": 1280 / result["lossviz_s"]}
+
+
+def short_training(pairs: int) -> dict[str, Any]:
+    """The same in bfloat16; the "plain loop" is lossviz's own in float32."""
+    result = paired(ten_steps(), ten_steps(torch.bfloat16), pairs)
+    return {**result, "images_per_s": 1280 / result["lossviz_s"], "instructions": computes_bfloat16()}
+
+
+def ten_steps(autocast: torch.dtype | None = None) -> Callable[[], None]:
+    """Ten steps of training VGG-11 with BatchNorm."""
+    ours, split = prepared(VGG, 128 * TRAIN.steps)
+    objective, share = Objective(ours, autocast=autocast), Share(Minibatches(split, 128, seed=0))
+    stepper = Stepper(TRAIN, objective.parameters)
 
     def steps() -> None:
         ours.train()
-        for step in range(10):
+        for step in range(TRAIN.steps):
             update(objective, stepper, share, step)
 
-    with Beside(plain.training, network, 10, config.lr, config.weight_decay) as loop:
-        result = paired(loop, steps, pairs)
-    return {**result, "images_per_s": 1280 / result["lossviz_s"]}
+    return steps
 
 
 def small_scan(pairs: int) -> dict[str, Any]:
@@ -157,6 +168,7 @@ def matrix_product_rate(size: int = 2048) -> float:
 ROWS = {
     "evaluate ResNet-56": (evaluation, 1.7),
     "train VGG-11 with BatchNorm": (training, 1.3),
+    "train VGG-11 in bfloat16, against float32": (short_training, 1.2),  # on a CPU that has it
     "scan a small network": (small_scan, 5.0),
     "scan ResNet-56, compiled": (large_scan, 2.2),
     "two processes, against two threads": (sharing, 0.95),

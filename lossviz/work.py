@@ -10,6 +10,7 @@ from lossviz.allowed import NOBODY, Allowed
 from lossviz.config import Config
 from lossviz.config.data import Cifar10
 from lossviz.config.train import Precision
+from lossviz.engine.backend import Backend
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.ranks import Ranks, ranks
 from lossviz.engine.setup import Setup, prepare
@@ -115,7 +116,7 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
             setup = _ready(run, config, options, command)
             command.planned(setup)  # what it needs may be gone by its turn; nothing is touched yet
             if said != setup.backend:
-                report.say(setup.backend.line())
+                _say_backend(setup.backend, report)
                 said = setup.backend
             fresh = command.files(run, config) if options.fresh else []
             # Of several processes the first one holds the lock, for all of them.
@@ -128,6 +129,11 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
                     raise
                 _tell_damaged(setup, report, group, SECONDS_FOR_OTHERS)
             stop.obey()
+
+
+def _say_backend(backend: Backend, report: Report) -> None:
+    for line in (backend.line(), *backend.warnings):
+        report.say(line)
 
 
 def _ready(run: Run, config: Config, options: Options, command: Command) -> Setup:
@@ -160,7 +166,7 @@ def _say_plans(jobs: Jobs, options: Options, command: Command, report: Report) -
                 setup = _ready(run, _offline(config), options, command)
                 lines = command.planned(setup)
                 if said != setup.backend:
-                    report.say(setup.backend.line())
+                    _say_backend(setup.backend, report)
                     said = setup.backend
                 lines += (
                     [*command.measured(setup, options.fresh), *_there(run, config, options, command)] if first else []

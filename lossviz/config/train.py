@@ -102,7 +102,8 @@ class Train(Section):
     precision: Precision = Field(
         "auto",
         description="Arithmetic; auto is float32. tf32: CUDA matrix products with 10-bit mantissas. bfloat16: "
-        "automatic mixed precision, weights and sums in float32. Probes use the same; scans may differ.",
+        "automatic mixed precision, weights and sums in float32; also faster on CPUs that have it. Probes measure in "
+        "float32 then; scans may differ.",
     )
     compile: AutoOrBool = Field(
         "auto",

@@ -1,7 +1,7 @@
 """Which device computes, in which precision and layout, and why."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +37,21 @@ class Backend:
     def autocast(self) -> torch.dtype | None:
         """The dtype of automatic mixed precision; None without it."""
         return torch.bfloat16 if self.precision == "bfloat16" else None
+
+    @property
+    def full_precision(self) -> str:
+        """The precision of weights and sums, in which probes measure: float64 where that was asked for, or float32."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know about this choice."""
+        if self.autocast and self.device.type == "cpu" and not computes_bfloat16():
+            return [
+                "warning: precision = bfloat16: this CPU has no instructions for it (avx512_bf16, amx_bf16 or bf16), "
+                "so it is slower than float32, and has fewer digits"
+            ]
+        return []
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in this precision and layout."""
@@ -75,6 +90,12 @@ def evaluation_batch(device: torch.device) -> int:
     644 at 250, 437 at 500); a GPU wants many at once.
     """
     return 64 if device.type == "cpu" else 1000
+
+
+def computes_bfloat16() -> bool:
+    """Whether this CPU has instructions that multiply bfloat16 numbers; true where torch cannot tell."""
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return not capabilities or any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def choose_backend(request: str, train: Train | None, precision: Precision = "auto") -> Backend:

@@ -31,10 +31,10 @@ class Curves:
     Args:
         config: the variant.
         loss: the name of its loss.
-        facts: of network and data, for the file: parameters, outputs.
+        facts: of network, data and arithmetic, for the file: parameters, outputs, precision.
     """
 
-    def __init__(self, config: Config, loss: str, facts: Mapping[str, int]) -> None:
+    def __init__(self, config: Config, loss: str, facts: Mapping[str, int | str]) -> None:
         assert config.train is not None
         self.config = config
         self._loss, self._facts = loss, facts

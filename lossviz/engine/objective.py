@@ -63,6 +63,10 @@ class Objective:
         """The same loss of another network."""
         return Objective(model, self.loss, self.autocast, views=self.views)
 
+    def in_full_precision(self) -> "Objective":
+        """The same loss of the same network without automatic mixed precision."""
+        return Objective(self.model, self.loss, views=self.views)
+
     def differentiate(
         self, batch: Minibatch, parameters: Sequence[Tensor] | None = None, weight: float = 1.0
     ) -> Differential:

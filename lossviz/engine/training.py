@@ -81,7 +81,11 @@ class Training:
         self._resume_file: Path = self.run.replay_file if self.replay else self.run.resume_file
         self._begin()
         self.share = share_of(setup, self.group, self.objective.model)
-        facts = {"parameters": count_parameters(self.objective.model), "outputs": setup.data.outputs}
+        facts: dict[str, int | str] = {
+            "parameters": count_parameters(self.objective.model),
+            "outputs": setup.data.outputs,
+            "precision": setup.backend.precision,
+        }
         self.curves = Curves(setup.config, setup.loss_name, facts)
         if self._resume_file.exists():
             self._resume()

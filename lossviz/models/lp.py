@@ -33,16 +33,17 @@ class LpNorm(nn.Module):
         self.register_buffer("running_scale", torch.ones(channels))
 
     def forward(self, inputs: Tensor) -> Tensor:
+        wide = inputs.to(self.running_mean.dtype)
         column = (1, -1, *(1,) * (inputs.dim() - 2))
         if self.training:
-            mean, scale = self._statistics(inputs)
+            mean, scale = self._statistics(wide)
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_scale.lerp_(scale, self.momentum)
         else:
             mean, scale = self.running_mean, self.running_scale
         slope = self.weight / (scale + self.eps)
-        return inputs * slope.view(column) + (self.bias - mean * slope).view(column)
+        return (wide * slope.view(column) + (self.bias - mean * slope).view(column)).to(inputs.dtype)
 
     def _statistics(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         others = [0, *range(2, inputs.dim())]

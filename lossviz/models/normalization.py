@@ -25,16 +25,18 @@ def noisy(inputs: Tensor, noise: Noise) -> Tensor:
     Source:
         Santurkar et al. 2018, Algorithm 1 (appendix A.2.1).
     """
+    # Drawn in float32 at least: in bfloat16 it would be other noise, of 8 bits, than a float32 measurement meets.
+    wide = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
     channel = (1, inputs.shape[1], *(1,) * (inputs.dim() - 2))
     # Every layer takes two numbers from the global generator, which the engine seeds by the step: its noise
     # depends on the seed, the step and its place, not on the sizes of the layers before it. Channels and elements
     # have keys of their own: with one key their first numbers would be the same ones.
     of_channels, of_elements = torch.randint(2**62, (2,)).tolist()
     draws = stream(inputs.device, of_channels)
-    mu = inputs.new_empty(channel).uniform_(-noise.n_mu, noise.n_mu, generator=draws)
-    sigma = inputs.new_empty(channel).uniform_(1.0, noise.n_sigma, generator=draws)
-    shift, scale = uniform_and_normal(inputs, noise.r_mu, noise.r_sigma, of_elements)
-    return torch.addcmul(shift.add_(mu), scale.add_(sigma), inputs)
+    mu = wide.new_empty(channel).uniform_(-noise.n_mu, noise.n_mu, generator=draws)
+    sigma = wide.new_empty(channel).uniform_(1.0, noise.n_sigma, generator=draws)
+    shift, scale = uniform_and_normal(wide, noise.r_mu, noise.r_sigma, of_elements)
+    return torch.addcmul(shift.add_(mu), scale.add_(sigma), wide).to(inputs.dtype)
 
 
 class NoisyBatchNorm(_BatchNorm):

@@ -23,7 +23,7 @@ def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
     """
     check_training(setup)
     prober = Prober(setup, probe_steps(setup.config.probe.every, setup.train.steps))
-    with setup.run.stage("probe", **setup.facts()) as outcome:
+    with setup.run.stage("probe", **setup.facts(), measured_in=prober.precision) as outcome:
         last = train(setup, report, stop, prober)
         prober.wanted = {step for step in prober.wanted if step <= last}
         if prober.missing:
@@ -90,7 +90,7 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
             "the evaluations before a plateau, which checkpoints do not hold\n"
             f"  measure along the training instead: lossviz {run.command('probe', run.config_file, setup.allowed)}"
         )
-    with run.stage("probe", **setup.facts()) as outcome:
+    with run.stage("probe", **setup.facts(), measured_in=prober.precision) as outcome:
         saved_at = time.monotonic()
         with report.track(
             f"probing {run.variant}", len(steps), "checkpoints", len(steps) - len(prober.missing)

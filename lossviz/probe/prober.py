@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lossviz.config.reading import dump
 from lossviz.data.minibatches import Minibatch
+from lossviz.engine.backend import full_precision
 from lossviz.engine.objective import Objective
 from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
@@ -60,6 +61,11 @@ class Prober:
         self.subset = self._subset()
 
     @property
+    def precision(self) -> str:
+        """In which it measures; not that of a training in mixed precision."""
+        return self.setup.backend.full_precision
+
+    @property
     def missing(self) -> list[int]:
         """Steps still to measure, ascending."""
         return sorted(self.wanted - set(self.rows))
@@ -69,12 +75,23 @@ class Prober:
         return step in self.wanted and step not in self.rows
 
     def observe(self, step: int, objective: Objective, batch: Minibatch, stepper: Stepper) -> None:
-        """Measure at the present point, on the minibatch of this step, before the step is taken."""
+        """Measure at the present point, on the minibatch of this step, before the step is taken.
+
+        In full precision, whatever that of the training: differences of gradients are small numbers.
+        """
         preview = partial(stepper.preview, step=step)
         decay = penalty_decay(stepper.config)
-        self.rows[step] = _at_home(
-            measure(objective, batch, self.config, decay, preview, self.subset, seed=self.setup.config.seed)
-        )
+        with full_precision():
+            found = measure(
+                objective.in_full_precision(),
+                batch,
+                self.config,
+                decay,
+                preview,
+                self.subset,
+                seed=self.setup.config.seed,
+            )
+        self.rows[step] = _at_home(found)
 
     def save(self) -> None:
         """Write probe.nc."""
@@ -105,6 +122,7 @@ class Prober:
                 **protocol(self.setup.config, self.setup.loss_name, "measurements along the gradient"),
                 "planned": len(self.wanted | set(self.rows)),
                 "lr": self.setup.train.lr,
+                "precision": self.precision,
             },
         )
         return in_units(results)
@@ -131,6 +149,13 @@ class Prober:
             raise RequestError(
                 f"{file}: was measured with {name} = {before}, and now it is {now}\n"
                 "  measure anew with --fresh, or keep what it was"
+            )
+        # Files without the attribute were measured in the training's own precision.
+        before = saved.attrs.get("precision", self.setup.backend.precision)
+        if before != self.precision:
+            raise RequestError(
+                f"{file}: was measured in {before}, and now it would be in {self.precision}\n"
+                "  measure anew with --fresh"
             )
         for i, step in enumerate(saved["step"].values.tolist()):
             self.rows[step] = {name: saved[name].values[i] for name in _VARIABLES if name in saved}

@@ -167,3 +167,27 @@ def test_processes_on_one_machine_take_their_own_devices(cuda: pytest.MonkeyPatc
     for name, value in (("RANK", "6"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "2")):
         cuda.setenv(name, value)
     assert choose_on_cuda(cuda, "float32").device == torch.device("cuda", 2)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "warned"),
+    [
+        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"architecture": "aarch64", "bf16": True}, False),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, True),
+        ({}, False),
+    ],
+)
+def test_a_cpu_without_bfloat16_is_warned_about(
+    cuda: pytest.MonkeyPatch, capabilities: dict[str, Any], warned: bool
+) -> None:
+    cuda.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert choose_backend("cpu", train()).warnings == []
+    lines = choose_backend("cpu", train(precision="bfloat16")).warnings
+    assert len(lines) == warned
+    assert all(line.startswith("warning: ") and "bfloat16" in line for line in lines)
+
+
+def test_a_gpu_is_not_asked_what_the_cpu_can(cuda: pytest.MonkeyPatch) -> None:
+    cuda.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False}, raising=False)
+    assert choose_on_cuda(cuda, "bfloat16").warnings == []

@@ -116,10 +116,11 @@ def test_nothing_is_said_of_a_training_set_that_is_not_evaluated(
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "noisy-batch"])
-def test_a_probe_changes_nothing_and_sees_the_same_whenever_it_comes(tmp_path: Path, norm: str) -> None:
-    model = {"norm": norm}
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_probe_changes_nothing_and_sees_the_same_whenever_it_comes(tmp_path: Path, norm: str, precision: str) -> None:
+    changed = {"model": {"norm": norm}, "train": {"precision": precision}}
     plain, online, half, replayed, after = (
-        tiny.setup(tmp_path, out, model=model) for out in ("plain", "online", "half", "replayed", "after")
+        tiny.setup(tmp_path, out, **changed) for out in ("plain", "online", "half", "replayed", "after")
     )
     train(plain, QUIET, StopRequest())
     before = tiny.everything(plain.run)

@@ -55,3 +55,16 @@ def test_a_dead_channel_has_a_finite_gradient(p: float) -> None:
     LpNorm(2, p)(x).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, math.inf])
+def test_statistics_of_bfloat16_are_taken_in_float32(p: float) -> None:
+    """As BatchNorm's: of the short numbers, without further rounding; the outputs are short again."""
+    x = (torch.randn(4, 3, 5, 5) + 3).bfloat16()
+    layer = LpNorm(3, p)
+    outputs = layer(x)
+    y, mean, scale = reference(x.double().numpy(), p)
+    assert outputs.dtype == torch.bfloat16
+    np.testing.assert_allclose(outputs.detach().double(), y, rtol=2**-8, atol=1e-6)
+    np.testing.assert_allclose(layer.running_mean, 0.1 * mean, rtol=1e-6)
+    np.testing.assert_allclose(layer.running_scale, 0.9 + 0.1 * scale, rtol=1e-6)

@@ -218,3 +218,14 @@ def test_statistics_of_the_batch_are_used_where_an_output_depends_on_another_exa
     with seeded(CPU, 0):
         second = network(other)[0]
     assert uses_batch_statistics(network) == (not torch.equal(first, second))
+
+
+def test_noise_on_bfloat16_is_that_of_float32_rounded() -> None:
+    """So that a measurement in float32 meets the noise of a training in bfloat16."""
+    inputs = draw((8, 5, 6, 7)).bfloat16()
+    with seeded(CPU, 3):
+        short = noisy(inputs, PAPER)
+    with seeded(CPU, 3):
+        exact = noisy(inputs.float(), PAPER)
+    assert short.dtype == torch.bfloat16
+    assert torch.equal(short, exact.bfloat16())
