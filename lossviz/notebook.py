@@ -1,6 +1,7 @@
 """The loss surface of any network, from Python: a module, a loss function and batches in, an xarray Dataset out."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import wraps
 from typing import Literal
 
 import torch
@@ -46,7 +47,8 @@ def loss_surface(
         batches: inputs and targets, gone through anew for every point: a list, or a DataLoader that does not
             shuffle or augment. They are moved to the network's device.
         loss: from outputs (N, ...) and targets (N, ...) to one loss an example, (N,). Default: cross-entropy of
-            classes, squared error of float targets that have the shape of the outputs.
+            classes, squared error of float targets that have the shape of the outputs. Examples whose class it
+            ignores (its `ignore_index`, or -100) are left out of mean, standard error and error.
         x: min, max and number of points along the first direction.
         y: the same along the second; None for a line.
         directions: Gaussian ones (Li et al. 2018, section 4), such as Random(normalize="layer", seed=5); or by axis,
@@ -162,6 +164,7 @@ def _given(coordinates: list[Coordinate], directions: Mapping[str, Mapping[str, 
 
 
 def _checked(loss: PerExample) -> PerExample:
+    @wraps(loss)
     def checked(outputs: Tensor, targets: Tensor) -> Tensor:
         losses = loss(outputs, targets)
         if losses.shape != (len(targets),):

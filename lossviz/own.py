@@ -4,6 +4,7 @@ import copy
 import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial, wraps
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeGuard
@@ -47,8 +48,13 @@ def own_function(config: Own, allowed: Allowed, positional: int = 0, **offered: 
             f"{config.target}: does not fit args = {show(config.args)}: {error}\n"
             f"  it is {found.__name__}{signature}, and is called with {before}**args"
         ) from None
-    # A copy at every call: what theirs does to its arguments must not reach the configuration.
-    return lambda *values: found(*values, **copy.deepcopy(given))
+
+    @wraps(partial(found, **given))
+    def call(*values: object) -> object:
+        # A copy at every call: what theirs does to its arguments must not reach the configuration.
+        return found(*values, **copy.deepcopy(given))
+
+    return call
 
 
 def own_files(config: Own, allowed: Allowed) -> dict[str, str]:

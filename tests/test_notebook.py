@@ -123,6 +123,22 @@ def test_each_choice_of_batch_norm(batch_norm: Any) -> None:
             assert float(found.loss.sel(x=x)) == pytest.approx(by_hand(moved, batches, batch_norm), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("loss", "label"), [(None, -100), (nn.CrossEntropyLoss(reduction="none", ignore_index=255), 255)]
+)
+def test_labels_that_the_loss_ignores_do_not_count(loss: Any, label: int) -> None:
+    """Half of them: the loss is that of torch's mean, not half of it."""
+    inputs, targets = data()
+    targets[::2] = label
+    found = loss_surface(network(), in_batches(inputs, targets), loss, x=X).sel(x=0)
+    with torch.no_grad():
+        outputs = network().eval()(inputs)
+    expected = nn.functional.cross_entropy(outputs, targets, ignore_index=label)
+    assert float(found.loss) == pytest.approx(float(expected), rel=1e-10)
+    wrong = (outputs.argmax(dim=1) != targets)[1::2].double().mean()
+    assert float(found.error) == pytest.approx(100 * float(wrong), rel=1e-12)
+
+
 def test_gaussian_directions_by_default() -> None:
     """Filter-normalised, reproducible by their seed; biases and normalisation stay."""
     batches = in_batches(*data())

@@ -1,5 +1,6 @@
 """The mean loss of a network over examples, without gradients."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -11,10 +12,17 @@ PerExample = Callable[[Tensor, Tensor], Tensor]
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 """Inputs and targets, anew at every call."""
 
+# The label that torch's losses leave out unless they are told another one.
+IGNORED = -100
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss over examples, its standard error, and the share of wrong answers (%, NaN for regression)."""
+    """Mean loss over examples, its standard error, and the share of wrong answers (%, NaN for regression).
+
+    Attributes:
+        examples: how many there were, without those whose label the loss ignores.
+    """
 
     loss: float
     loss_stderr: float
@@ -31,30 +39,59 @@ def evaluate(
     The losses of the examples are added once, in float64, whatever batches they came in: the batch size changes the
     mean only by what it changes in the outputs. The device is waited for at the end only.
 
+    Examples whose label the loss ignores (`ignored_label`) are left out of mean, standard error and error, as torch's
+    own `reduction="mean"` leaves them out; all numbers are NaN where none is left.
+
     Args:
         forward: from inputs to outputs, in the mode in which the loss is meant.
         loss: of each example.
         batches: one or more.
     """
-    parts, rights = [], []
+    parts, rights, counted = [], [], []
+    ignored = ignored_label(loss)
     for inputs, targets in batches:
         outputs = forward(inputs)
         parts.append(loss(outputs, targets).double())
-        rights.append(correct(outputs, targets))
-    losses = torch.cat(parts)
+        rights.append(correct(outputs, targets, ignored))
+        labels = _are_classes(outputs, targets)
+        counted.append(targets != ignored if labels else torch.ones_like(parts[-1], dtype=torch.bool))
+    losses = torch.cat(parts)[torch.cat(counted)]
     count = len(losses)
     mean = losses.mean()
     # The variance of the mean of a sample: s^2 / N with s^2 = sum of (loss - mean)^2 / (N - 1).
     squares = (losses - mean).square().sum()
     loss_mean, total, right = torch.stack([mean, squares, torch.stack(rights).sum()]).tolist()
     stderr = (total / (count * (count - 1))) ** 0.5 if count > 1 and total < float("inf") else float("nan")
-    return Evaluation(loss_mean, stderr, 100 * (count - right) / count, count)
+    error = 100 * (count - right) / count if count else float("nan")
+    return Evaluation(loss_mean, stderr, error, count)
 
 
-def correct(outputs: Tensor, targets: Tensor) -> Tensor:
-    """How many class predictions are right, as float64; NaN where targets or outputs are not those of classes."""
-    if targets.is_floating_point() or outputs.dim() != 2 or outputs.shape[1] < 2 or targets.dim() != 1:
+def correct(outputs: Tensor, targets: Tensor, ignored: int = IGNORED) -> Tensor:
+    """How many class predictions are right, as float64; NaN where targets or outputs are not those of classes.
+
+    Examples with the label `ignored` are never right.
+    """
+    if not _are_classes(outputs, targets):
         return torch.full((), float("nan"), dtype=torch.float64, device=outputs.device)
     # argmax of NaN is a class like any other; an answer that is not a number is not right.
-    right = (outputs.argmax(dim=1) == targets) & ~outputs.isnan().any(dim=1)
+    right = (outputs.argmax(dim=1) == targets) & (targets != ignored) & ~outputs.isnan().any(dim=1)
     return right.sum(dtype=torch.float64)
+
+
+def ignored_label(loss: PerExample) -> int:
+    """The label whose examples a loss leaves out.
+
+    It is the loss's `ignore_index`: an attribute, as torch.nn.CrossEntropyLoss has, or the value of an argument, given
+    by functools.partial or by default; -100 where the loss has none.
+    """
+    try:
+        argument = inspect.signature(loss).parameters.get("ignore_index")
+    except ValueError:  # a builtin function
+        argument = None
+    given = getattr(loss, "ignore_index", argument.default if argument else None)
+    return given if isinstance(given, int) else IGNORED
+
+
+def _are_classes(outputs: Tensor, targets: Tensor) -> bool:
+    """Whether outputs (N, K) are scores of K > 1 classes, and targets (N,) are labels."""
+    return not targets.is_floating_point() and targets.dim() == 1 and outputs.dim() == 2 and outputs.shape[1] > 1

@@ -5,6 +5,7 @@ from typing import NoReturn
 from torch import Tensor
 
 from lossviz.data.load import Dataset
+from lossviz.engine.evaluation import ignored_label
 from lossviz.engine.objective import Objective, cross_entropy, squared_error
 from lossviz.errors import RequestError
 from lossviz.loading import explained
@@ -24,6 +25,7 @@ def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> None:
         RequestError: they do not; says what gave what.
         WorkError: the network or the loss fails.
     """
+    _refuse_ignored(objective, data)
     inputs, targets = next(iter(data.train.batches(EXAMPLES)))
     with explained(f"while the network computes its outputs for inputs {_shape(inputs)}"):
         outputs: object = objective.precisely(objective.model.eval())(inputs)
@@ -45,6 +47,18 @@ def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> None:
         _refuse(f"the loss of {count} examples is {_shape(losses)}", advice)
     if differentiable and not losses.requires_grad:
         _refuse("the loss has no gradient", "a loss made of differentiable operations, without .item() or .detach()")
+
+
+def _refuse_ignored(objective: Objective, data: Dataset) -> None:
+    """A training divides by the number of examples of a minibatch: each must count."""
+    label = ignored_label(objective.loss)
+    for name, split in (("training", data.train), ("test", data.test)):
+        count = 0 if data.regression else int((split.targets == label).sum())
+        if count:
+            _refuse(
+                f"the loss ignores class {label}, which {count:,} of the {len(split):,} {name} examples have",
+                "a loss that counts every example, or data without those",
+            )
 
 
 def _shape(tensor: Tensor) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 
-from lossviz.engine.evaluation import Evaluation, correct, evaluate
+from lossviz.engine.evaluation import Evaluation, PerExample, correct, evaluate
 from lossviz.engine.objective import Objective, cross_entropy
 
 EXAMPLES = 23
@@ -62,6 +64,53 @@ def test_cross_entropy_and_error_in_batches(size: int, dtype: torch.dtype) -> No
     assert found.loss == pytest.approx(losses.mean(), rel=precision)
     assert found.loss_stderr == pytest.approx(losses.std(ddof=1) / math.sqrt(EXAMPLES), rel=10 * precision)
     assert found.error == 100 * (rows.argmax(axis=1) != targets.numpy()).sum() / EXAMPLES
+
+
+def ignoring_one(outputs: Tensor, targets: Tensor, ignore_index: int = 1) -> Tensor:
+    return functional.cross_entropy(outputs, targets, ignore_index=ignore_index, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("loss", "label"),
+    [
+        (cross_entropy, -100),
+        (nn.CrossEntropyLoss(reduction="none"), -100),
+        (nn.CrossEntropyLoss(reduction="none", ignore_index=255), 255),
+        (partial(functional.cross_entropy, reduction="none", ignore_index=-1), -1),
+        (ignoring_one, 1),
+        (partial(ignoring_one, ignore_index=3), 3),
+        (lambda outputs, targets: 1.0 * cross_entropy(outputs, targets), -100),
+    ],
+)
+@pytest.mark.parametrize("size", [2, 5, 23])
+def test_examples_that_the_loss_ignores_do_not_count(loss: PerExample, label: int, size: int) -> None:
+    """Against the mean reduction of torch, and numpy over those that are left; one batch has none of them."""
+    outputs, targets = logits()
+    targets[targets == label] = 2
+    targets[4:10] = targets[15] = label
+    kept = targets != label
+    found = evaluate(lambda rows: rows, loss, batches(outputs, targets, size))
+    assert found.loss == pytest.approx(float(functional.cross_entropy(outputs, targets, ignore_index=label)), rel=1e-12)
+    losses = functional.cross_entropy(outputs[kept], targets[kept], reduction="none").numpy()
+    assert found.loss_stderr == pytest.approx(losses.std(ddof=1) / math.sqrt(len(losses)), rel=1e-10)
+    wrong = (outputs.argmax(dim=1) != targets)[kept].double().mean()
+    assert found.error == pytest.approx(100 * float(wrong), rel=1e-12)
+    assert found.examples == EXAMPLES - 7
+
+
+def test_nothing_is_known_where_every_example_is_ignored() -> None:
+    outputs, targets = logits()
+    found = evaluate(lambda rows: rows, cross_entropy, batches(outputs, torch.full_like(targets, -100), 5))
+    assert np.isnan([found.loss, found.loss_stderr, found.error]).all()
+    assert found.examples == 0
+
+
+def test_numbers_that_are_no_classes_are_never_ignored() -> None:
+    """-100 is a target like any other of a regression, also in whole numbers."""
+    targets = torch.tensor([-100, 3])
+    found = evaluate(lambda rows: rows, lambda out, y: (out[:, 0] - y).abs(), [(torch.zeros(2, 1), targets)])
+    assert found.loss == 51.5
+    assert found.examples == 2
 
 
 @pytest.mark.parametrize("values", [[1.0, math.nan, 2.0], [1.0, math.inf], [-math.inf, 3.0], [math.inf, -math.inf]])

@@ -7,6 +7,7 @@ import torch
 
 from lossviz.allowed import NOBODY, Allowed, parse_allowed
 from lossviz.config.loss import CrossEntropy, OwnLoss, SquaredError
+from lossviz.engine.evaluation import ignored_label
 from lossviz.engine.loss import loss_name, per_example
 from lossviz.engine.objective import cross_entropy, squared_error
 from lossviz.errors import RequestError
@@ -51,3 +52,13 @@ def test_a_function_of_one_s_own(allowed: Allowed, regression: bool) -> None:
         per_example(OwnLoss(name="own", target="mine.py:huber"), regression, NOBODY)
     with pytest.raises(RequestError, match="unexpected keyword argument 'beta'"):
         per_example(OwnLoss(name="own", target="mine.py:huber", args={"beta": 2}), regression, allowed)
+
+
+def test_which_class_a_function_of_one_s_own_ignores_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is one of its arguments."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("def loss(outputs, targets, ignore_index=-100):\n    return outputs[:, 0]\n")
+    allowed = parse_allowed(["mine.py"])
+    plain = OwnLoss(name="own", target="mine.py:loss")
+    given = OwnLoss(name="own", target="mine.py:loss", args={"ignore_index": 3})
+    assert [ignored_label(per_example(each, False, allowed)) for each in (plain, given)] == [-100, 3]

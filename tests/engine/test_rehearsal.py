@@ -1,6 +1,7 @@
 """Network, data and loss that do not fit together are told before anything is written."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,11 @@ from lossviz.engine.evaluation import PerExample
 from lossviz.engine.objective import Objective, cross_entropy, squared_error
 from lossviz.engine.rehearsal import rehearse
 from lossviz.errors import RequestError, WorkError
+
+
+def cross_entropy_without(outputs: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
+    return functional.cross_entropy(outputs, targets, ignore_index=ignore_index, reduction="none")
+
 
 ZERO, ONE = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
 
@@ -103,6 +109,16 @@ def test_what_does_not_fit_is_refused(net: Net, loss: PerExample, examples: Data
     with pytest.raises(RequestError) as caught:
         rehearse(Objective(net, loss), examples, differentiable=True)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss(reduction="none", ignore_index=3), partial(cross_entropy_without, ignore_index=3)]
+)
+def test_a_loss_that_ignores_a_class_of_the_data_is_refused(loss: PerExample) -> None:
+    """Minibatches of a training are divided by the number of their examples."""
+    with pytest.raises(RequestError, match="the loss ignores class 3, which 2 of the 8 training examples have\n"):
+        rehearse(Objective(Net(), loss), CLASSES, differentiable=True)
+    rehearse(Objective(Net(), loss), data(torch.arange(8) % 3), differentiable=True)
 
 
 def test_a_scan_alone_needs_no_gradient() -> None:
