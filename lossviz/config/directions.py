@@ -22,8 +22,14 @@ Normalize = Literal["filter", "layer", "weight", "none"]
 # last is the run's newest checkpoint, a number the step of one of its checkpoints, other text a path.
 Checkpoint = Literal["last"] | Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
 _NORMALIZE = (
-    "filter: every filter of the direction (output channel or row) gets the norm of the weights' own; layer: every "
+    "filter: every filter of the direction (the weights of one output) gets the norm of the weights' own; layer: every "
     "tensor does; weight: every entry is multiplied by its weight; none: as drawn."
+)
+
+
+_IGNORE = (
+    "Kinds of parameters that stay. norm: normalisation layers, and layers that hold vectors only (PReLU, LayerScale); "
+    "bias: the vectors of other layers. Both together: every tensor of one dimension."
 )
 
 
@@ -37,7 +43,7 @@ class Parameters(Section):
 class Selection(Section):
     """Which parameters directions move; the others stay at the checkpoint's values."""
 
-    ignore: Ignore = Field((), description="Kinds of parameters that stay: biases, normalisation layers.")
+    ignore: Ignore = Field((), description=_IGNORE)
     parameters: Parameters = Field(default_factory=Parameters, description="Which parameters move, by name.")
 
 
@@ -45,7 +51,7 @@ class Random(Selection):
     """Gaussian directions, one number per parameter, rescaled to the weights (Li et al. 2018, section 4)."""
 
     kind: Literal["random"] = "random"
-    ignore: Ignore = Field(("bias", "norm"), description="Kinds of parameters that stay: biases, normalisation layers.")
+    ignore: Ignore = Field(("bias", "norm"), description=_IGNORE)
     normalize: Normalize = Field("filter", description=_NORMALIZE)
     seed: Seed = Field(123, description="Of the draw; independent of the experiment's seed.")
 

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvTransposeNd
+from torch.nn.utils.parametrize import is_parametrized
 
 from lossviz.config.directions import Selection
 from lossviz.engine.point import Vector
@@ -24,12 +26,14 @@ class Coordinate:
     Attributes:
         name: its name in the state_dict.
         tensor: the network's own.
-        kind: norm is weight or bias of a normalisation layer; statistic its running mean, variance or scale.
+        kind: bias and norm, see `_kind`, are what `ignore` names; statistic is a running mean, variance or scale.
+        transposed: the number of groups of the transposed convolution whose weight it is; else 0.
     """
 
     name: str
     tensor: Tensor
     kind: Literal["weight", "bias", "norm", "statistic"]
+    transposed: int = 0
 
     @torch.no_grad()
     def like(self, values: Tensor) -> Tensor:
@@ -50,11 +54,29 @@ def moving(model: nn.Module, statistics: bool) -> list[Coordinate]:
 def _parameters(model: nn.Module) -> Iterator[Coordinate]:
     seen = set()
     for prefix, module in model.named_modules():
+        # What a parametrisation (weight norm) computes a tensor from belongs to the layer of that tensor.
+        layer = model.get_submodule(f".{prefix}".split(".parametrizations.")[0].removeprefix("."))
         for name, parameter in module.named_parameters(prefix, recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
-                bias = name.endswith("bias") and parameter.dim() <= 1
-                yield Coordinate(name, parameter, "norm" if isinstance(module, NORMS) else "bias" if bias else "weight")
+                transposed = layer.groups if isinstance(layer, _ConvTransposeNd) and parameter.dim() > 1 else 0
+                yield Coordinate(name, parameter, _kind(layer, parameter), transposed)
+
+
+def _kind(layer: nn.Module, parameter: Tensor) -> Literal["weight", "bias", "norm"]:
+    """What a parameter is, whatever its name: the code of Li et al. (2018) freezes every tensor of one dimension.
+
+    norm: all of a normalisation layer, and numbers and vectors of a layer that has nothing else, such as a hand-written
+    normalisation, PReLU or LayerScale. bias: other numbers and vectors. weight: the rest.
+    """
+    if isinstance(layer, NORMS):
+        return "norm"
+    if parameter.dim() > 1:
+        return "weight"
+    own = [*layer.parameters(recurse=False)]
+    if is_parametrized(layer):
+        own += layer.get_submodule("parametrizations").parameters()
+    return "bias" if any(each.dim() > 1 for each in own) else "norm"
 
 
 def _statistics(model: nn.Module) -> Iterator[Coordinate]:

@@ -108,6 +108,28 @@ def test_a_small_negative_end_is_not_taken_for_zero() -> None:
     assert abs(float(vector[2])) > 1 - 1e-6
 
 
+@pytest.mark.parametrize("rounding", [0.0, 1e-7])
+@pytest.mark.parametrize("others", [3, 10, 500])
+def test_a_tiny_negative_end_beside_a_null_space_is_found(others: int, rounding: float) -> None:
+    """Before that, a vector of the null space has a residual of 1e-6 of the largest eigenvalue: it proves nothing."""
+    spectrum = torch.zeros(20_000, dtype=torch.float64)
+    spectrum[: others + 1] = torch.cat([torch.linspace(0.1, 1, others), torch.tensor([-1e-4])])
+    product = Counted(spectrum, rounding)
+    assert extremes(product, start(20_000)) == pytest.approx((-1e-4, 1), rel=1e-3)
+    ((value, vector),) = largest(lambda vector: -product(vector), start(20_000), 1)
+    assert value == pytest.approx(1e-4, rel=1e-3)
+    assert abs(float(vector[others])) > 0.99
+
+
+def test_a_null_space_alone_costs_no_hundred_products() -> None:
+    """Once the Krylov space holds all that the start has a part in, no further product can find anything."""
+    spectrum = torch.zeros(2000, dtype=torch.float64)
+    spectrum[:10] = torch.linspace(0.1, 1, 10)
+    product = Counted(spectrum, rounding=1e-7)
+    assert extremes(product, start(2000)) == pytest.approx((0, 1), abs=1e-6)
+    assert product.products < 15
+
+
 def test_both_ends_cost_one_krylov_space() -> None:
     spectrum = torch.linspace(-0.01, 0.01, 3000, dtype=torch.float64)
     spectrum[:4] = torch.tensor([1.0, 0.5, 0.2, -0.1])

@@ -41,6 +41,36 @@ def test_filter_normalisation_of_a_vector_is_not_a_copy_of_the_weights() -> None
     torch.testing.assert_close(a.norm(), weights.norm())
 
 
+def outputs_alone(layer: nn.Module, inputs: Tensor, channel: int) -> Tensor:
+    """One output channel."""
+    found: Tensor = layer(inputs)
+    return found[:, channel]
+
+
+@pytest.mark.parametrize(
+    ("layer", "size"),
+    [
+        (nn.ConvTranspose2d(6, 4, 3, bias=False), (6, 5, 5)),
+        (nn.ConvTranspose2d(6, 4, 3, groups=2, bias=False), (6, 5, 5)),
+        (nn.ConvTranspose1d(4, 4, 2, groups=4, bias=False), (4, 5)),
+        (nn.Conv2d(6, 4, 3, groups=2, bias=False), (6, 5, 5)),
+        (nn.Linear(6, 4, bias=False), (6,)),
+    ],
+)
+def test_a_filter_is_all_that_one_output_channel_depends_on(layer: nn.Module, size: tuple[int, ...]) -> None:
+    """Which weights are the filter of a channel, autograd says; each filter gets its own norm."""
+    layer = layer.double()
+    (weight,) = layer.parameters()
+    (found,) = drawn(layer).values()
+    draw = torch.randn(1, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    filters = []
+    for channel in range(4):
+        (reached,) = torch.autograd.grad(outputs_alone(layer, draw, channel).sum(), weight)
+        filters.append(reached != 0)
+        torch.testing.assert_close(found[filters[-1]].norm(), weight[filters[-1]].norm())
+    assert torch.stack(filters).sum(dim=0).eq(1).all()  # every weight is in one filter
+
+
 def test_layer_normalisation() -> None:
     direction, weights = torch.randn(5, 3, 2, 2, dtype=torch.float64), torch.randn(5, 3, 2, 2, dtype=torch.float64)
     found = normalise(direction, weights, "layer")

@@ -53,6 +53,74 @@ def test_kinds() -> None:
     }
 
 
+class Scale(nn.Module):
+    """A normalisation as people write it: its parameters are called as they like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma, self.temperature = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(()))
+
+
+class Block(nn.Module):
+    """LayerScale beside layers of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.layer_scale = nn.Linear(3, 3), nn.Parameter(torch.ones(3))
+
+
+# As docs/surfaces.md has it: which tensors are weights, which bias or norm.
+KINDS: dict[str, tuple[nn.Module, dict[str, str]]] = {
+    "lstm": (
+        nn.LSTM(3, 4, proj_size=2),
+        {"weight_ih_l0": "weight", "weight_hh_l0": "weight", "weight_hr_l0": "weight"}
+        | {"bias_ih_l0": "bias", "bias_hh_l0": "bias"},
+    ),
+    "gru cell": (
+        nn.GRUCell(3, 4),
+        {"weight_ih": "weight", "weight_hh": "weight", "bias_ih": "bias", "bias_hh": "bias"},
+    ),
+    "attention": (
+        nn.MultiheadAttention(4, 2, kdim=3, vdim=5, add_bias_kv=True),
+        {f"{each}_proj_weight": "weight" for each in "qkv"}
+        | {"in_proj_bias": "bias", "bias_k": "weight", "bias_v": "weight"}
+        | {"out_proj.weight": "weight", "out_proj.bias": "bias"},
+    ),
+    "bilinear": (nn.Bilinear(2, 3, 4), {"weight": "weight", "bias": "bias"}),
+    "embedding": (nn.Embedding(5, 3), {"weight": "weight"}),
+    "transposed": (nn.ConvTranspose2d(2, 3, 3), {"weight": "weight", "bias": "bias"}),
+    "prelu": (nn.PReLU(3), {"weight": "norm"}),
+    "hand-written": (Scale(), {"gamma": "norm", "temperature": "norm"}),
+    "layer scale": (Block(), {"layer_scale": "norm", "inside.weight": "weight", "inside.bias": "bias"}),
+    "groups": (nn.GroupNorm(1, 3), {"weight": "norm", "bias": "norm"}),
+    "planes": (nn.LayerNorm((2, 3)), {"weight": "norm", "bias": "norm"}),
+    "weight norm": (
+        nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)),
+        {"bias": "bias"} | {f"parametrizations.weight.original{i}": "weight" for i in (0, 1)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_kind_of_a_tensor_is_what_it_is_and_not_its_name(name: str) -> None:
+    model, kinds = KINDS[name]
+    assert {each.name: each.kind for each in moving(model, False)} == kinds
+    inside = {each.name: each.kind for each in moving(nn.Sequential(nn.Linear(2, 2), model), False)}
+    assert {name.removeprefix("1."): kind for name, kind in inside.items() if name.startswith("1.")} == kinds
+
+
+@pytest.mark.parametrize("name", ["transformer", "recurrent", "normalised"])
+def test_bias_and_norm_together_are_every_tensor_of_one_dimension(name: str) -> None:
+    """As in the code of Li et al.; and the matrices of a normalisation."""
+    model = {
+        "transformer": nn.TransformerEncoderLayer(4, 2, 8),
+        "recurrent": nn.Sequential(nn.LSTM(3, 4), nn.PReLU(), nn.Linear(4, 2), Block()),
+        "normalised": nn.Sequential(nn.Conv1d(3, 3, 3), nn.BatchNorm1d(3), Scale(), nn.InstanceNorm1d(3, affine=True)),
+    }[name]
+    matrices = {name for name, each in model.named_parameters() if each.dim() > 1}
+    assert selected(moving(model, False), Random()) == matrices
+
+
 def test_parameters_of_leaves_statistics_out() -> None:
     coordinates = moving(network(), True)
     vector = [each.tensor for each in coordinates]
