@@ -7,8 +7,10 @@ import xarray as xr
 
 from lossviz.surface.grid import DONE, NOT_FINITE, TO_DO
 
-# The fast paths (folded, compiled, other batches) agree with the plain one in float64 to this.
+# The fast paths (folded, compiled, other batches) agree with the plain one in float64 to this of the loss, and to one
+# rounding of the outputs: of a tiny loss, such as log(1 + 1e-4), float32 keeps no more.
 SAME = {"float32": 1e-5, "float64": 1e-10}
+EPS = {"float32": 2.0**-23, "float64": 2.0**-52, "tf32": 2.0**-10, "bfloat16": 2.0**-7}
 SAME_IN_SHORT_NUMBERS = 2e-2
 # Statistics that are computed at every point carry their own rounding.
 SAME_WITH_STATISTICS = {**SAME, "float32": 1e-4}
@@ -18,6 +20,8 @@ STATISTICS = {"batch": " with its minibatches' statistics", "recalibrate": " wit
 NEARLY_PARALLEL = 0.5
 NOISY = 0.5
 FAR_FROM_THE_PLANE = 0.1
+# Of the largest eigenvalue in size: products with the Hessian in float32 are 1e-7 to 1e-6 of it off.
+RESOLVED = 1e-5
 # Of the longer direction; weights in float32 are rounded to far less.
 IN_THE_PLANE = 1e-3
 
@@ -51,7 +55,10 @@ def findings(results: xr.Dataset) -> list[str]:
     Args:
         results: the contents of a surface-<name>.nc, complete or not.
     """
-    judges = (_data, _classes, _centre, _minimum, _directions, _left_behind, _points, _noise, _own_statistics, _path)
+    judges = (
+        *(_data, _classes, _centre, _minimum, _directions, _left_behind),
+        *(_points, _noise, _curvature, _own_statistics, _path),
+    )
     return [finding for judge in judges for finding in judge(results)]
 
 
@@ -82,16 +89,22 @@ def _centre(results: xr.Dataset) -> Iterator[str]:
     if centre is None or "checkpoint_loss" not in results:
         return
     own, loss = float(_own(results).checkpoint_loss), float(centre.loss)
-    with_statistics = _statistics(results)
-    same = (SAME_WITH_STATISTICS if with_statistics else SAME).get(
-        str(results.attrs["precision"]), SAME_IN_SHORT_NUMBERS
-    )
-    if not np.isclose(own, loss, rtol=same, atol=0, equal_nan=True):
+    with_statistics, precision = _statistics(results), str(results.attrs["precision"])
+    relative = (SAME_WITH_STATISTICS if with_statistics else SAME).get(precision, SAME_IN_SHORT_NUMBERS)
+    rounding = EPS[precision] * _outputs(results)
+    if not np.isclose(own, loss, rtol=relative, atol=rounding, equal_nan=True):
+        differ, stderr = abs(own - loss), float(centre.loss_stderr)
         yield (
             f"the centre of the grid has loss {loss:.6g}, and the checkpoint{with_statistics} in "
-            f"{_precision(results)} {own:.6g}: they should agree to {same:g}; too few digits (surface.precision: "
-            "float64), or a network random in eval mode"
+            f"{_precision(results)} {own:.6g}: they should agree to {relative * abs(own) + rounding:.2g} and differ "
+            f"by {differ:.2g}, {differ / stderr if stderr else np.inf:.2g} of the standard error; too few digits "
+            "(surface.precision: float64), or a network random in eval mode"
         )
+
+
+def _outputs(results: xr.Dataset) -> float:
+    """How large the outputs are that the loss of the checkpoint is computed from; older files do not say it."""
+    return float(_own(results).checkpoint_outputs) if "checkpoint_outputs" in results else 0.0
 
 
 def _minimum(results: xr.Dataset) -> Iterator[str]:
@@ -151,9 +164,16 @@ def _points(results: xr.Dataset) -> Iterator[str]:
     known = int((results.status != TO_DO).sum())
     bad = int((results.status == NOT_FINITE).sum())
     if bad:
+        advice = "A smaller range, or another batch_norm, avoids them"
+        if results.attrs.get("batch_norm") == "interpolate":
+            advice = (
+                "Beyond the networks that the directions lead to, running variances that move along a line become "
+                "negative: stay between them, or take surface.batch_norm: recalibrate, whose statistics are those "
+                "of the moved weights"
+            )
         yield (
             f"{bad:,} of {known:,} points ({bad / known:.1%}) have a loss that is NaN or infinite; they are kept "
-            "as they are, and drawn as holes. A smaller range, or another batch_norm, avoids them"
+            f"as they are, and drawn as holes. {advice}"
         )
 
 
@@ -167,6 +187,24 @@ def _noise(results: xr.Dataset) -> Iterator[str]:
         yield (
             f"at half of the points the standard error is more than {share:.0%} of their height above the lowest "
             "one: other examples may give another shape. More of them (surface.data.examples) make it smaller"
+        )
+
+
+def _curvature(results: xr.Dataset) -> Iterator[str]:
+    """Eigenvalues so small beside others that the products with the Hessian, in float32, do not tell them from zero."""
+    if "hessian_min" in results:
+        sizes = abs(results.hessian_min), abs(results.hessian_max)
+        count = int((np.minimum(*sizes) < RESOLVED * np.maximum(*sizes)).sum())
+        if count:
+            yield (
+                f"at {count:,} points one of hessian_min and hessian_max is less than {RESOLVED:g} of the other in "
+                "size: it is zero as far as can be told, and its sign means nothing"
+            )
+    values = [abs(float(results.attrs[name])) for name in ("x_eigenvalue", "y_eigenvalue") if name in results.attrs]
+    if len(values) == 2 and min(values) < RESOLVED * max(values):
+        yield (
+            f"one direction has an eigenvalue of less than {RESOLVED:g} of the other's: it is zero as far as can be "
+            "told, and the direction is one of many along which the loss is flat"
         )
 
 

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from lossviz.config.surface import Metric
@@ -46,6 +47,20 @@ def quantities(prefixes: Iterable[str], metrics: Sequence[str]) -> list[str]:
     return [*losses, "penalty", *(name for metric in metrics for name in further[metric])]
 
 
+class Plainly(NamedTuple):
+    """A loss by the plain path, in which precision, and how large the outputs are that it was computed from.
+
+    Attributes:
+        evaluation: the loss.
+        precision: float64, or "its own precision".
+        outputs: max_k |f_k(x)|, mean over the examples x.
+    """
+
+    evaluation: Evaluation
+    precision: str
+    outputs: float
+
+
 @dataclass(frozen=True)
 class Slice:
     """(x, y) -> L(theta + x * d_x + y * d_y) and what else is measured there.
@@ -84,10 +99,10 @@ class Slice:
         """The first split's loss at a point, and nothing else."""
         return self._in_memory(lambda: self._loss_at(where))
 
-    def here(self) -> tuple[Evaluation, str]:
-        """The first split's loss at whatever point the network is, by the plain path, and the precision of that.
+    def here(self) -> Plainly:
+        """The first split's loss at whatever point the network is, by the plain path.
 
-        float64, but for a network that insists on a precision of its own.
+        In float64, but for a network that insists on a precision of its own.
 
         Not in float32: on ResNet-56 without shortcuts (the official checkpoint) unfolded BatchNorm in float32 is
         2.3e-5 from that, and folded 2.2e-7.
@@ -111,18 +126,27 @@ class Slice:
             values |= point_metrics(at_point, self.what.splits[""](), self.what.parameters, self.what.metrics)
         return values | {"seconds": time.perf_counter() - started}
 
-    def _here(self) -> tuple[Evaluation, str]:
+    def _here(self) -> Plainly:
         self.mode.network()  # statistics, where they are re-estimated
-        loss, batches = self.objective.loss, self.what.splits[""]
         try:
             exact = duplicate(self.mode.module).double()
-            forward = Objective(exact, loss, views=self.objective.views).precisely(exact)
-            found = evaluate(lambda x: forward(x.double() if x.is_floating_point() else x), loss, batches())
-            return found, "float64"
+            forward = Objective(exact, self.objective.loss, views=self.objective.views).precisely(exact)
+            return self._plainly(lambda x: forward(x.double() if x.is_floating_point() else x), "float64")
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            return evaluate(self.objective.precisely(self.mode.module), loss, batches()), "its own precision"
+            return self._plainly(self.objective.precisely(self.mode.module), "its own precision")
+
+    def _plainly(self, forward: Callable[[Tensor], Tensor], precision: str) -> Plainly:
+        largest: list[Tensor] = []
+
+        def watched(inputs: Tensor) -> Tensor:
+            outputs = forward(inputs)
+            largest.append(outputs.abs().reshape(len(outputs), -1).amax(dim=1).double())
+            return outputs
+
+        found = evaluate(watched, self.objective.loss, self.what.splits[""]())
+        return Plainly(found, precision, float(torch.cat(largest).mean()))
 
     def _in_memory(self, compute: Callable[[], T]) -> T:
         """With less memory than expected in smaller batches, to the same numbers where there are such."""

@@ -21,6 +21,7 @@ _QUANTITIES = {
     "error": ("error at the checkpoint itself", "%"),
     "plane_loss": ("mean data loss at the checkpoint's projection", "nat"),
     "distance": ("distance of the checkpoint from its projection", "1"),
+    "outputs": ("largest output at the checkpoint itself in size, mean over the examples", "1"),
 }
 
 
@@ -42,9 +43,10 @@ def measure_waypoints(part: Slice, checkpoints: Sequence[Checkpoint], track: Tra
         plane_loss = part.loss_at(place)
         with undisturbed(part.objective.model):
             fit(part.objective.model, state, each.path)
-            own, precision = part.here()
+            own, precision, outputs = part.here()
         precisions.add(precision)
-        rows.append({**place, "loss": own.loss, "error": own.error, "plane_loss": plane_loss, "distance": distance})
+        losses = {"loss": own.loss, "error": own.error, "plane_loss": plane_loss}
+        rows.append({**place, **losses, "distance": distance, "outputs": outputs})
         track.advance()
         stop.obey()
     names = np.array([each.name for each in checkpoints], dtype=object)

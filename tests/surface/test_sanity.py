@@ -19,9 +19,10 @@ NOISE = "standard error is"
 PATH = "not the loss of the checkpoints"
 STATISTICS = "statistics are its own"
 LEFT = "leaves them where they are"
+ZERO = "zero as far as can be told"
 DATA = "not those that the run was trained on"
 CLASSES = "examples are of"
-ALL = (CENTRE, AGREE, LOWEST, ANGLE, LENGTH, FINITE, NOISE, PATH, STATISTICS, LEFT, DATA, CLASSES)
+ALL = (CENTRE, AGREE, LOWEST, ANGLE, LENGTH, FINITE, NOISE, PATH, STATISTICS, LEFT, DATA, CLASSES, ZERO)
 
 
 def bowl(**attributes: Any) -> xr.Dataset:
@@ -95,6 +96,38 @@ def test_the_centre_is_the_checkpoint(precision: str, within: float, beyond: flo
         assert said(results) == expected
 
 
+def test_a_tiny_loss_is_judged_by_the_rounding_of_the_outputs_behind_it() -> None:
+    """ResNet-56 of Li et al.'s: 2.60065e-4 in float32, 2.6008e-4 in float64, from outputs of about 15."""
+    results = bowl(trajectory=0)
+    results.checkpoint_loss[2], at(results, 0, 0)[...] = 2.6008e-4, 2.60065e-4
+    assert said(results) == {AGREE}  # an older file
+    results["checkpoint_outputs"] = ("checkpoint", [15.0, 15.0, 15.0])
+    assert said(results) == set()
+    assert said(results.assign_attrs(precision="float64")) == {AGREE}
+    for off, expected in ((1.7e-6, set()), (1.9e-6, {AGREE})):
+        at(results, 0, 0)[...] = 2.6008e-4 + off
+        assert said(results) == expected
+    assert "agree to 1.8e-06 and differ by 1.9e-06, 0.00019 of the standard error" in findings(results)[0]
+
+
+def test_float32_rounds_a_tiny_loss_as_the_report_allows() -> None:
+    """Cross-entropy of large outputs, by numpy in both precisions."""
+    outputs = np.random.default_rng(0).normal(scale=1.0, size=(1000, 10))
+    outputs[:, 0] += 18
+    losses = {}
+    for name, kind in (("float32", np.float32), ("float64", np.float64)):
+        z = outputs.astype(np.float32).astype(kind)
+        highest = z.max(axis=1, keepdims=True)
+        sums = np.log(np.exp(z - highest).sum(axis=1, dtype=kind)) + highest[:, 0]
+        losses[name] = float((sums - z[:, 0]).astype(np.float64).mean())
+    assert losses["float64"] < 1e-5
+    results = bowl(trajectory=0)
+    results.checkpoint_loss[2], at(results, 0, 0)[...] = losses["float64"], losses["float32"]
+    assert said(results) == {AGREE}
+    results["checkpoint_outputs"] = ("checkpoint", [abs(outputs).max(axis=1).mean()] * 3)
+    assert said(results) == set()
+
+
 def test_a_checkpoint_whose_loss_is_nan_agrees_with_its_centre() -> None:
     results = bowl(trajectory=0)
     results.checkpoint_loss[2] = np.nan
@@ -156,6 +189,28 @@ def test_points_that_are_not_finite() -> None:
         at(results, x, y, "status")[...] = status
     assert said(results) == {FINITE}
     assert findings(results)[0].startswith("2 of 14 points (14.3%)")
+
+
+@pytest.mark.parametrize(("batch_norm", "recalibrated"), [("frozen", False), ("interpolate", True)])
+def test_variances_that_became_negative(batch_norm: str, recalibrated: bool) -> None:
+    results = bowl(batch_norm=batch_norm, trajectory=0)
+    at(results, 1, 0.5, "status")[...] = NOT_FINITE
+    (line,) = findings(results)
+    assert ("surface.batch_norm: recalibrate" in line) == recalibrated
+
+
+@pytest.mark.parametrize(
+    ("smallest", "largest", "points"), [(-2e-5, 1.0, 0), (-1e-9, 1.0, 15), (-1.0, 1e-9, 15), (0.0, 0.0, 0)]
+)
+def test_eigenvalues_that_cannot_be_told_from_zero(smallest: float, largest: float, points: int) -> None:
+    results = bowl().assign(hessian_min=smallest + 0 * bowl().loss, hessian_max=largest + 0 * bowl().loss)
+    assert said(results) == ({ZERO} if points else set())
+    assert all(line.startswith(f"at {points} points") for line in findings(results))
+
+
+@pytest.mark.parametrize(("value", "expected"), [(-2e-5, set()), (-1e-9, {ZERO})])
+def test_a_direction_whose_eigenvalue_cannot_be_told_from_zero(value: float, expected: set[str]) -> None:
+    assert said(bowl(x_eigenvalue=1.0, y_eigenvalue=value)) == expected
 
 
 @pytest.mark.parametrize(("stderr", "expected"), [(0.24, set()), (0.26, {NOISE})])

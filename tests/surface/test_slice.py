@@ -259,10 +259,12 @@ def test_a_network_that_refuses_float64_is_said_to_have_its_own_precision() -> N
     inputs, targets = torch.randn(6, 3), torch.arange(6) % 2
     objective = Objective(Stubborn(3, 2).eval())
     part = through(objective, plane(objective), {"": batches(inputs, targets, 6)})
-    found, precision = part.here()
-    expected = nn.functional.cross_entropy(objective.model(inputs).detach(), targets)
-    assert found.loss == pytest.approx(float(expected), rel=1e-12)
-    assert precision == "its own precision"
+    found = part.here()
+    outputs = objective.model(inputs).detach()
+    expected = nn.functional.cross_entropy(outputs, targets)
+    assert found.evaluation.loss == pytest.approx(float(expected), rel=1e-12)
+    assert found.precision == "its own precision"
+    assert found.outputs == pytest.approx(float(outputs.abs().max(dim=1).values.mean()), rel=1e-12)
 
 
 def test_the_plain_path_re_estimates_statistics() -> None:

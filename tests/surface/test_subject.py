@@ -1,14 +1,21 @@
 """What a scan is of: splits, directions, batches, statistics."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from lossviz.engine.checkpoint import load_tensors
+from lossviz.engine.setup import Setup, prepare
 from lossviz.errors import RequestError
-from tests.surface.scans import loss_of, same, scanned, surface_of
+from lossviz.progress import Report
+from lossviz.run import run_of
+from lossviz.signals import StopRequest
+from lossviz.surface.measure import surface
+from tests.surface.scans import configured, loss_of, same, scanned, surface_of
 
 
 def test_both_splits(trained: Path) -> None:
@@ -46,6 +53,35 @@ def test_one_example_alone_in_its_batch_is_refused(trained: Path) -> None:
     with pytest.raises(RequestError, match=r"surface\.statistics\.batch_size = 21"):
         scanned(trained, *sizes)
     scanned(trained, *sizes, "surface.data.examples=63")
+
+
+def loss_in_batches(setup: Setup, order: Tensor, size: int) -> float:
+    """The loss with the statistics of consecutive minibatches, by plain torch."""
+    model = setup.model().train()
+    model.load_state_dict(load_tensors(setup.run.checkpoint_file(3)))
+    data, losses = setup.data.train, []
+    with torch.no_grad():
+        for few in order.split(size):
+            outputs = model(data.normalise(data.inputs[few])).double()
+            losses.append(torch.nn.functional.cross_entropy(outputs, data.targets[few], reduction="none"))
+    return float(torch.cat(losses).mean())
+
+
+def test_minibatches_that_give_statistics_are_mixed(trained: Path) -> None:
+    """Files are often sorted by class: a minibatch of one class has other statistics than any in training."""
+    settings = ("surface.x=[-1, 1, 3]", "surface.y=null", "surface.data.examples=all", "surface.batch_norm=batch")
+    config = configured(*settings, "surface.batch_size=auto", "surface.statistics.batch_size=64")
+    setup = prepare(config, run_of(config, trained), "cpu")
+    # As if 128 examples of two classes lay in two folders.
+    few = [(setup.data.train.targets == label).nonzero()[:64, 0] for label in (0, 1)]
+    ordered = replace(setup, data=replace(setup.data, train=setup.data.train.take(torch.cat(few))))
+    with setup.run.writing(config):
+        surface(ordered, Report(quiet=True), StopRequest())
+    draws = torch.Generator().manual_seed(0)
+    mixed = [loss_in_batches(ordered, torch.randperm(128, generator=draws), 64) for _ in range(20)]
+    within = max(mixed) - min(mixed)
+    assert abs(loss_in_batches(ordered, torch.arange(128), 64) - np.mean(mixed)) > 2 * within
+    assert float(surface_of(trained).loss.sel(x=0)) == pytest.approx(np.mean(mixed), abs=within)
 
 
 @pytest.mark.parametrize("mode", ["frozen", "batch", "recalibrate"])
