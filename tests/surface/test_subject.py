@@ -59,11 +59,11 @@ def loss_in_batches(setup: Setup, order: Tensor, size: int) -> float:
     """The loss with the statistics of consecutive minibatches, by plain torch."""
     model = setup.model().train()
     model.load_state_dict(load_tensors(setup.run.checkpoint_file(3)))
-    data, losses = setup.data.train, []
+    losses = []
     with torch.no_grad():
         for few in order.split(size):
-            outputs = model(data.normalise(data.inputs[few])).double()
-            losses.append(torch.nn.functional.cross_entropy(outputs, data.targets[few], reduction="none"))
+            inputs, targets = next(iter(setup.data.train.take(few).batches(size)))
+            losses.append(torch.nn.functional.cross_entropy(model(inputs).double(), targets, reduction="none"))
     return float(torch.cat(losses).mean())
 
 
