@@ -202,3 +202,23 @@ def test_all_files_of_a_run_have_the_units_of_its_loss(
         assert found.attrs["loss_function"] == loss
     trained = sum(each.numel() for each in setup.model().parameters())
     assert load_results(setup.run.train_file).attrs["parameters"] == trained
+
+
+def test_compression_loses_nothing(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    long = xr.Dataset(
+        {
+            "loss": ("step", draws.normal(size=50_000)),
+            "lr": ("step", np.where(draws.random(50_000) < 0.1, np.nan, 0.1)),
+            "final": ((), -0.0),
+        },
+        coords={"step": np.arange(50_000)},
+        attrs={"title": "long"},
+    )
+    save_results(tmp_path / "plain.nc", long)
+    save_results(tmp_path / "packed.nc", long, compressed=True)
+    back = load_results(tmp_path / "packed.nc")
+    assert (tmp_path / "packed.nc").stat().st_size < 0.6 * (tmp_path / "plain.nc").stat().st_size
+    for name, before in long.variables.items():
+        assert back[name].values.tobytes() == before.values.tobytes(), name
+    assert back.attrs == long.attrs
