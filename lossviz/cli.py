@@ -54,7 +54,9 @@ Settings = Annotated[
 ]
 Variants = Annotated[list[str] | None, typer.Option("--variant", metavar="NAME", help="Only this variant. Repeatable.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the runs of a CONFIG are kept.")]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:N, or auto: the first GPU if any.")]
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, or auto: the first GPU if any.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run, what it costs and what it writes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Allow = Annotated[

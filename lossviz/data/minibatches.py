@@ -1,7 +1,7 @@
 """The minibatch of a step: a pure function of (seed, step)."""
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,17 +20,26 @@ class Minibatch(NamedTuple):
         inputs: (B, C, H, W), normalised.
         targets: (B,).
         noise: seeds the network's own random numbers (dropout, noise layers), so that every pass over this
-            minibatch sees the same realisation.
+            minibatch sees the same realisation; None for a network that draws none.
     """
 
     inputs: Tensor
     targets: Tensor
-    noise: int
+    noise: int | None
 
 
 Part = tuple[int, int]
 """A rank and the number of ranks."""
 WHOLE: Part = (0, 1)
+
+
+class ByStep(Protocol):
+    """Training minibatches by step, whole or a rank's part of each."""
+
+    batch_size: int
+
+    def __call__(self, step: int, part: Part = WHOLE, /) -> Minibatch:
+        """The minibatch of a step."""
 
 
 class Order:

@@ -1,6 +1,7 @@
 """The loss as a function of a network's parameters, over a minibatch or a whole split."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -86,7 +87,7 @@ class Objective:
     def apply(self, batch: Minibatch) -> tuple[Tensor, Tensor]:
         """Outputs and mean loss on a minibatch, ready to be differentiated."""
         with torch.enable_grad():
-            with seeded(self.device, batch.noise):
+            with nullcontext() if batch.noise is None else seeded(self.device, batch.noise):
                 outputs = self.precisely(self.model)(batch.inputs)
             return outputs, self.loss(outputs, batch.targets).mean()
 

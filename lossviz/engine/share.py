@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lossviz.config.train import Train
-from lossviz.data.minibatches import WHOLE, Minibatches, Part
-from lossviz.data.streamed_minibatches import StreamedMinibatches
+from lossviz.data.minibatches import WHOLE, ByStep, Part
 from lossviz.engine.group import Group
 from lossviz.engine.objective import Differential, Objective
 from lossviz.engine.setup import Setup
@@ -34,7 +33,7 @@ class Share:
         sync_bn: BatchNorm over the pieces that the processes have at the same time; otherwise over each piece.
     """
 
-    minibatches: Minibatches | StreamedMinibatches
+    minibatches: ByStep
     parts: tuple[Part, ...] = (WHOLE,)
     group: Group = field(default_factory=Group)
     sync_bn: bool = False

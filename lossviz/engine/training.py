@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lossviz.config.model import OwnModel
 from lossviz.config.train import Plateau
 from lossviz.data.minibatches import Minibatch
 from lossviz.data.split import Split
@@ -22,6 +23,7 @@ from lossviz.engine.point import penalty
 from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
 from lossviz.engine.share import Share, share_of
+from lossviz.engine.step_graph import StepGraph, capturable
 from lossviz.engine.stepper import Stepper
 from lossviz.errors import WorkError
 from lossviz.models.build import count_parameters
@@ -93,6 +95,10 @@ class Training:
             self.curves.recall(load_results(setup.run.train_file), self.end)
         if not self.group.alone:
             self.group.refuse_differences({"weights": self._digest()})
+        # A person's own network may put new tensors in the place of its own, which a graph would not see.
+        own_network = isinstance(setup.config.model, OwnModel)
+        allowed = not own_network and capturable(self.objective.model, self.stepper, self.share)
+        self.update = StepGraph(update, self.objective, self.stepper, self.share, allowed=allowed)
 
     def go(self, report: Report, stop: StopRequest) -> None:
         """Train to the end, to divergence, or to a request to stop; what is finished is on disk then.
@@ -158,7 +164,7 @@ class Training:
         """One step of the optimiser; step t's numbers belong to the point before it."""
         if isinstance(self.config.schedule, Plateau):
             self.stepper.errors = self.curves.validation(self.step, "loss" if self.setup.data.regression else "error")
-        loss, accuracy, decay = update(self.objective, self.stepper, self.share, self.step)
+        loss, accuracy, decay = self.update(self.step)
         self.curves.add(loss, accuracy, decay, self.stepper.rate(self.step))
         self.step += 1
 
