@@ -1,6 +1,7 @@
 """What several figures do to their axes: limits, legends above and below, marks for values that are not finite."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ Floats = NDArray[np.floating]
 
 # Greatest finite value over the smallest, above which a linear axis would hide the small ones.
 STEEP = 20.0
+# Of small text in an inch.
+_CHARACTERS = 18
 _NOT_FINITE = "not finite"
 
 
@@ -124,10 +127,11 @@ def legend_above(figure: Figure, series: Sequence[Series], handles: Sequence[Art
     _legend(figure, handles, [each.legend for each in series], "outside upper center")
 
 
-def key_below(figure: Figure, entries: dict[str, Artist]) -> None:
-    """What the kinds of lines and patches mean, for all variants."""
-    if entries:
-        _legend(figure, list(entries.values()), list(entries), "outside lower center")
+def key_below(figure: Figure, entries: dict[str, Artist], notes: Sequence[str] = ()) -> None:
+    """What the kinds of lines and patches mean, for all variants, below what else a reader must know."""
+    lines = [line for note in notes for line in wrap(note, int(_CHARACTERS * figure.get_figwidth()))]
+    if entries or lines:
+        _legend(figure, list(entries.values()), list(entries), "outside lower center", lines)
 
 
 def _legend(
@@ -135,14 +139,16 @@ def _legend(
     handles: Sequence[Artist],
     labels: Sequence[str],
     where: Literal["outside upper center", "outside lower center"],
+    title: Sequence[str] = (),
 ) -> None:
-    for columns in range(len(labels), 0, -1):
-        legend = figure.legend(list(handles), list(labels), loc=where, ncols=columns, borderaxespad=0.2)
+    style: dict[str, Any] = {"loc": where, "borderaxespad": 0.2, "title_fontsize": SMALL}
+    for columns in range(max(1, len(labels)), 0, -1):
+        legend = figure.legend(list(handles), list(labels), ncols=columns, title="\n".join(title) or None, **style)
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             break
         legend.remove()
     # The panels keep their size, whatever the number of runs.
-    further = -(-len(labels) // columns) - 1
+    further = -(-len(labels) // columns) - 1 + len(title)
     figure.set_figheight(figure.get_figheight() + further * 1.5 * SMALL / 72)
 
 

@@ -20,8 +20,10 @@ def _training(runs: Sequence[Shown], options: Options) -> Drawings:
     for each in runs:
         results = _load(each.run.train_file)
         if results is not None and not training.is_empty(results):
-            curves = published("training", each.run.config()) if options.reference else {}
-            series.append(Series(each.label, each.look, results, training.note(results), curves))
+            config = each.run.config()
+            curves = published("training", config) if options.reference else {}
+            note, remark = training.note(results), training.remark(each.label, config)
+            series.append(Series(each.label, each.look, results, note, remark, published=curves))
     return {"training": partial(training.figure, series, log=options.log)} if series else {}
 
 
@@ -91,7 +93,8 @@ def _probed(runs: Sequence[Shown], quantity: str, options: Options) -> list[Seri
         if results is not None and probed.has(results, quantity):
             diverged_at = None if trained is None else trained.attrs.get("diverged_at")
             curves = published("landscape", each.run.config()) if options.reference else {}
-            series.append(Series(each.label, each.look, results, probed.note(results, diverged_at), curves))
+            note = probed.note(results, diverged_at)
+            series.append(Series(each.label, each.look, results, note, trained=trained, published=curves))
     return series
 
 

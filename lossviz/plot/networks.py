@@ -81,7 +81,7 @@ def _named(members: Sequence[tuple[Shown, Resnet | ImagenetResnet, xr.Dataset]],
         seen[kind, model.depth] += 1
         published_data = isinstance(model, Resnet) or results.attrs.get("outputs") in (None, IMAGENET_CLASSES)
         curves = published("residual", config) if reference and published_data else {}
-        series = Series(label, style, results, training.note(results), curves)
+        series = Series(label, style, results, training.note(results), published=curves)
         made.append(Network(kind, each.label, config, series, he_final(config) if published_data else {}))
     return made
 

@@ -36,12 +36,22 @@ class Shown:
 
 @dataclass(frozen=True)
 class Series:
-    """The results of one run in one figure."""
+    """The results of one run in one figure.
+
+    Attributes:
+        note: what a reader must know, beside the label.
+        remark: what a reader must know, in a sentence below the figure.
+        trained: the contents of its train.nc, where the results are those of a probe.
+        directions: the file of the directions, where the results are those of a scan.
+    """
 
     label: str
     look: Look
     results: xr.Dataset
     note: str = ""
+    remark: str = ""
+    trained: xr.Dataset | None = None
+    directions: Path | None = None
     published: Mapping[str, Published] = field(default_factory=dict)
 
     @property

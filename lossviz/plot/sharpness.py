@@ -1,18 +1,17 @@
-"""The figure `sharpness`: the largest eigenvalues of the Hessian, and 2/η, the edge of stability."""
+"""The figure `sharpness`: the largest eigenvalues of the Hessian, and the optimiser's edge of stability."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lossviz.plot.axes import finite, handle, is_steep, key_below, legend_above, not_finite_key, scale_axis, step_axis
+from lossviz.plot.edge import draw_edges, edge_notes, edge_of, edge_values
 from lossviz.plot.layers import draw_curve
 from lossviz.plot.series import Series
-from lossviz.plot.style import KEY, SMALL, TEXT_WIDTH
+from lossviz.plot.style import KEY, TEXT_WIDTH
 
 _BOLD = 1.3
 _THIN = 0.5
@@ -29,27 +28,15 @@ def figure(series: Sequence[Series]) -> Figure:
     for each in series:
         for rank in each.results["rank"].values:
             draw_curve(ax, each, each.results.hessian_eigenvalue.sel(rank=rank), _BOLD if rank == 1 else _THIN)
-    edges = np.array([2 / each.results.attrs["lr"] for each in series])
-    values = finite([*(each.results.hessian_eigenvalue.values for each in series), edges])
+    eigenvalues, edges = finite([each.results.hessian_eigenvalue.values for each in series]), list(map(edge_of, series))
+    values = np.r_[eigenvalues, edge_values(edges, eigenvalues)]
     scale_axis(ax, values, is_steep(values))
-    _draw_edges(ax, series)
+    draw_edges(ax, series, edges)
     step_axis([ax], [each.results.step.values for each in series])
     ax.set(xlabel="step", ylabel="eigenvalue of the Hessian")
     legend_above(drawn, series, [handle(each) for each in series])
-    key_below(drawn, _key(series) | not_finite_key(drawn))
+    key_below(drawn, _key(series) | not_finite_key(drawn), edge_notes(series))
     return drawn
-
-
-def _draw_edges(ax: Axes, series: Sequence[Series]) -> None:
-    """A line at 2/η for every learning rate; in the colour of the run where it is of one among several."""
-    rates = sorted({float(each.results.attrs["lr"]) for each in series})
-    for rate in rates:
-        owners = [each.look.colour for each in series if float(each.results.attrs["lr"]) == rate]
-        colour = owners[0] if len(rates) > 1 and len(owners) == 1 else KEY
-        ax.axhline(2 / rate, color=colour, linestyle="--", linewidth=0.8, zorder=1, label="2/η")
-        text = f"2/η = {2 / rate:g}"
-        place: dict[str, Any] = {"xycoords": ax.get_yaxis_transform(), "xytext": (3, 0), "textcoords": "offset points"}
-        ax.annotate(text, (1, 2 / rate), **place, ha="left", va="center", fontsize=SMALL, color=colour)
 
 
 def _key(series: Sequence[Series]) -> dict[str, Artist]:

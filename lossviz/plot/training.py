@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lossviz.config import Config
 from lossviz.plot.axes import (
     finite,
     key_below,
@@ -40,6 +41,16 @@ def note(results: xr.Dataset) -> str:
         return f"diverged at step {results.attrs['diverged_at']}"
     recorded, planned = results.sizes["step"], results.attrs["steps"]
     return f"partial: {recorded} of {planned} steps" if recorded < planned else ""
+
+
+def remark(label: str, config: Config) -> str:
+    """What the evaluations of a network do not mean."""
+    if getattr(config.model, "norm", "") != "noisy-batch":
+        return ""
+    return (
+        f"{label}: evaluated without its noise, by running statistics that were averaged over noisy steps; error and "
+        "loss (b, c) are not those of the training."
+    )
 
 
 def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
@@ -72,7 +83,8 @@ def figure(series: Sequence[Series], *, log: bool | None = None) -> Figure:
     error.set_ylim(bottom=0)
     panel_titles(drawn, "minibatch accuracy", "error", "loss")
     legend_above(drawn, series, [_handle(each) for each in series])
-    key_below(drawn, _key(window) | published_key(drawn, " (b: test set)") | not_finite_key(drawn))
+    key = _key(window) | published_key(drawn, " (b: test set)") | not_finite_key(drawn)
+    key_below(drawn, key, [each.remark for each in series if each.remark])
     return drawn
 
 

@@ -71,7 +71,7 @@ class Build:
         return xr.Dataset(
             {name: variable(("step", "length"), array, name, "nat") for name, array in values.items()},
             coords={"step": variable("step", step, "step", "1"), "length": variable("length", length, "length", "1")},
-            attrs={"planned": planned, "lr": 0.1},
+            attrs={"planned": planned, "lr": 0.1, "configuration": configuration()},
         )
 
     def layered(
@@ -95,7 +95,7 @@ class Build:
             {name: variable(("step", *dims), array, name, "1") for name, (dims, array) in values.items()},
             coords={"step": variable("step", step, "step", "1")}
             | {name: variable(name, array, name, "1") for name, array in coords.items()},
-            attrs={"planned": len(step), "lr": 0.1},
+            attrs={"planned": len(step), "lr": 0.1, "configuration": configuration()},
         )
 
     def surface(
@@ -134,6 +134,11 @@ class Build:
             Series(name, look(place), each, _note(each))
             for place, (name, each) in enumerate(zip(VARIANTS, contents, strict=False))
         ]
+
+
+def configuration(*settings: str) -> str:
+    """As in the attribute of a result file."""
+    return dump(read("quickstart", settings, ["standard"])[0])
 
 
 def _units(name: str) -> str:

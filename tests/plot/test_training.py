@@ -2,6 +2,9 @@ import numpy as np
 import pytest
 
 from lossviz.plot import training
+from lossviz.plot.drawings import FIGURES
+from lossviz.plot.options import DEFAULT
+from lossviz.plot.series import appearing
 from tests.plot.artists import labelled, legend, xs, ys
 from tests.plot.conftest import Build
 
@@ -81,3 +84,15 @@ def test_a_regression_has_a_loss_only(build: Build) -> None:
     assert (loss.get_ylabel(), loss.get_yscale()) == ("loss", "log")
     assert legend(drawn) == ["standard", "batchnorm", "training set", "validation set"]
     assert len(training.figure(build.series(regression, results)).axes) == 3
+
+
+def test_what_the_evaluations_of_noisy_batchnorm_do_not_mean_is_said_below(build: Build) -> None:
+    runs = [
+        build.run(name, settings=[f"model.norm={norm}"], train=build.train())
+        for name, norm in (("noisy", "noisy-batch"), ("batchnorm", "batch"))
+    ]
+    (make,) = FIGURES["training"](appearing(runs), DEFAULT).values()
+    note = make().legends[1].get_title().get_text().replace("\n", " ")
+    assert note.startswith("noisy: evaluated without its noise, by running statistics")
+    (make,) = FIGURES["training"](appearing(runs[1:]), DEFAULT).values()
+    assert make().legends[1].get_title().get_text() == ""
