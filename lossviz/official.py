@@ -35,7 +35,7 @@ def read_official_surface(path: Path) -> xr.Dataset:
     """Read a surface of the official tool, in the terms of docs/results.md.
 
     Losses are as they are; errors are 100 - accuracy; a point whose loss and accuracy are -1 is still to do. What the
-    file does not say (standard errors, times) is NaN.
+    file does not say (standard errors, times) is NaN. Nor does it say of which loss: losses have the unit 1.
 
     Raises:
         RequestError: there is no such file, or it is not such a surface.
@@ -60,7 +60,7 @@ def read_official_surface(path: Path) -> xr.Dataset:
     for ours, theirs in _EIGENVALUES.items():
         if theirs in grids:
             values = np.where(grids[theirs] == _TO_DO.get(theirs, -1.0), np.nan, grids[theirs])
-            variables[ours] = variable(tuple(axes), values, f"{ours[8:]}imum eigenvalue of the Hessian", "nat")
+            variables[ours] = variable(tuple(axes), values, f"{ours[8:]}imum eigenvalue of the Hessian", "1")
     if not status.any():
         raise RequestError(f"{shown(path)}: holds no point that was computed (all are -1)")
     return xr.Dataset(
@@ -158,8 +158,8 @@ def _loss_and_error(grids: Mapping[str, Floats], split: str) -> tuple[Floats, Fl
 
 def _described(dims: tuple[str, ...], prefix: str, loss: Floats, error: Floats) -> dict[str, xr.Variable]:
     return {
-        f"{prefix}loss": variable(dims, loss, "mean data loss", "nat"),
-        f"{prefix}loss_stderr": variable(dims, np.full(loss.shape, np.nan), "standard error of the mean loss", "nat"),
+        f"{prefix}loss": variable(dims, loss, "mean data loss", "1"),
+        f"{prefix}loss_stderr": variable(dims, np.full(loss.shape, np.nan), "standard error of the mean loss", "1"),
         f"{prefix}error": variable(dims, error, "error", "%"),
     }
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 import xarray as xr
 import yaml
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from lossviz.errors import RequestError
+from lossviz.files import read_sealed, shown
 from lossviz.plot.axes import STEEP, Floats, finite
 from lossviz.plot.cells import draw_cells
 from lossviz.plot.checkpoints import mark_checkpoints, short_name
@@ -30,6 +32,9 @@ _PLACES = ("checkpoints", "path")
 # What may differ between two scans of one plane, and what it is called before its value.
 _PROTOCOL = {"split": "", "checkpoint": "", "batch_norm": "BatchNorm"}
 _DECADES = 3
+# Of the length of a direction.
+_ROUNDING = 1e-5
+_ADVICE = "restore it from a copy, or scan again with --fresh"
 _ZERO: dict[str, Any] = {"colors": "black", "linewidths": 0.8}
 
 
@@ -47,15 +52,15 @@ def difference(pair: Sequence[Series], *, log: bool | None = None, clip: tuple[f
     first, second = pair
     results = subtracted(first, second)
     what, before = _labels(second, first)
-    shown = Series(f"{what}\nminus {before}", second.look, results, note(results))
+    apart = Series(f"{what}\nminus {before}", second.look, results, note(results))
     label = loss_label([each.results.loss for each in pair], "difference of the loss")
     scale, norm = _scale(finite([values(results, "difference")]), log, clip, label)
-    drawn, (ax,) = square_panels([shown], "difference")
+    drawn, (ax,) = square_panels([apart], "difference")
     draw_cells(ax, results, "difference", COLOURS, norm)
     _draw_zero(ax, lattice(results))
     mark_checkpoints(ax, results)
     colour_bar(drawn, ScalarMappable(norm, COLOURS), scale, [ax], _ticks(norm, scale.high))
-    surface_key(drawn, [shown], {"equal loss": Line2D([], [], color="black", linewidth=0.8)})
+    surface_key(drawn, [apart], {"equal loss": Line2D([], [], color="black", linewidth=0.8)})
     return drawn
 
 
@@ -118,20 +123,57 @@ def _common(first: Series, second: Series, axis: str) -> tuple[Places, Places]:
 
 
 def _refuse_other_directions(first: Series, second: Series) -> None:
+    problem = _planes_apart(first, second)
+    if problem:
+        raise RequestError(
+            f"a difference needs the same plane, and {problem}\n  scan one again with the directions of the other"
+        )
+
+
+def _planes_apart(first: Series, second: Series) -> str:
+    """Why two scans are not of one plane, or empty: of one checkpoint the stored directions decide, of two the keys."""
+    stored = [each.results.attrs.get("directions_sha256") for each in (first, second)]
     there, here = _directions(first.results), _directions(second.results)
-    if there is None or here is None:
-        return
     # Equal tensors are equal files, whatever the configurations say of where they come from.
-    stored = {each.results.attrs.get("directions_sha256") for each in (first, second)}
-    if len(stored) == 1 and None not in stored:
-        return
+    if there is None or here is None or (stored[0] == stored[1] and None not in stored):
+        return ""
+    apart = ""
     if first.results.attrs.get("checkpoint_sha256") != second.results.attrs.get("checkpoint_sha256"):
         there, here = ({key: value for key, value in each.items() if key not in _PLACES} for each in (there, here))
+    elif None not in stored:
+        apart = _tensors_apart(first, second)
+        if not apart:
+            return ""
     for name, before, now in differences(there, here, "surface.directions"):
-        raise RequestError(
-            f"a difference needs the same plane, and {name} = {before} in {first.label}, {now} in {second.label}\n"
-            "  scan one again with the directions of the other"
-        )
+        return f"{name} = {before} in {first.label}, {now} in {second.label}"
+    return apart
+
+
+def _tensors_apart(first: Series, second: Series) -> str:
+    """How the stored directions of two scans differ by more than rounding; empty where they do not.
+
+    Another machine draws the same directions with other last digits; float32 keeps seven of them.
+    """
+    stored = []
+    for each in (first, second):
+        if each.directions is None or not each.directions.exists():
+            file = f" {shown(each.directions)}" if each.directions else ""
+            return f"their directions have other checksums; to compare them, the file{file} of {each.label} is missing"
+        stored.append(safetensors.numpy.load(read_sealed(each.directions, _ADVICE)))
+    one, two = stored
+    if {name: tensor.shape for name, tensor in one.items()} != {name: tensor.shape for name, tensor in two.items()}:
+        return f"the tensors of their directions have other names or shapes in {first.label} than in {second.label}"
+    for axis in sorted({name.partition("/")[0] for name in one}):
+        names = [name for name in one if name.startswith(f"{axis}/")]
+        apart = _norm([one[name].astype(float) - two[name] for name in names])
+        length = _norm([one[name] for name in names])
+        if not apart <= _ROUNDING * length:
+            return f"their stored directions {axis} differ by {apart / length:.2g} of their length"
+    return ""
+
+
+def _norm(tensors: Sequence[Floats]) -> float:
+    return float(np.sqrt(sum(np.square(each, dtype=float).sum() for each in tensors)))
 
 
 def _directions(results: xr.Dataset) -> dict[str, Any] | None:

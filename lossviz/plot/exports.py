@@ -8,7 +8,7 @@ import xarray as xr
 
 from lossviz.errors import RequestError
 from lossviz.files import read_sealed, shown
-from lossviz.official import official_directions, official_surface
+from lossviz.official import SUFFIX, official_directions, official_surface
 from lossviz.plot.options import Options
 from lossviz.plot.scale import common_scale
 from lossviz.plot.scan import is_empty
@@ -44,11 +44,13 @@ def _pages(runs: Sequence[Shown], options: Options) -> Iterator[tuple[str, bytes
     from lossviz.plot.page_line import line_page
     from lossviz.plot.page_plane import plane_page
 
-    experiments = ", ".join(dict.fromkeys(each.run.experiment for each in runs))
+    # The folder of an official file is no experiment.
+    own = dict.fromkeys(each.run.experiment for each in runs if each.run.config_file.is_file())
+    experiments = f"{', '.join(own)}: " if own else ""
     for stem, series in planes(runs, options.scans).items():
-        yield f"{stem}-3d.html", plane_page(f"{experiments}: {stem}", series, log=options.log, clip=options.clip)
+        yield f"{stem}-3d.html", plane_page(f"{experiments}{stem}", series, log=options.log, clip=options.clip)
     for stem, series in lines(runs, options.scans).items():
-        yield f"{stem}-line.html", line_page(f"{experiments}: {stem}", series, log=options.log, clip=options.clip)
+        yield f"{stem}-line.html", line_page(f"{experiments}{stem}", series, log=options.log, clip=options.clip)
 
 
 def _grids(runs: Sequence[Shown], options: Options) -> Iterator[tuple[str, bytes]]:
@@ -96,7 +98,8 @@ def _scans(runs: Sequence[Shown]) -> Iterator[tuple[str, Shown, Path, xr.Dataset
     for each in runs:
         for path, results in each.surfaces.items():
             if not is_empty(results):
-                yield f"surface-{scan_name(path)}-{each.label.replace('/', '-')}", each, path, results
+                run = "" if path.suffix == SUFFIX else f"-{each.label.replace('/', '-')}"
+                yield f"surface-{scan_name(path)}{run}", each, path, results
 
 
 EXPORTS: dict[str, Callable[[Sequence[Shown], Options], Iterator[tuple[str, bytes]]]] = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from lossviz.official import SUFFIX
 from lossviz.plot import scan
 from lossviz.plot.series import Series, Shown
 
@@ -49,17 +50,24 @@ def _grouped(
         names = list(dict.fromkeys(scan_name(path) for path, _ in found))
         further = f"+{len(names) - _NAMES}" if len(names) > _NAMES else ""
         stem = f"surface-{'+'.join(names[:_NAMES])}{further}"
-        several = len({shown.run.folder for _, shown in found}) > 1
-        return {stem: [_series(path, shown, len(names) > 1, several) for path, shown in found]} if found else {}
+        return {stem: [_series(path, shown, _label(path, shown, found)) for path, shown in found]} if found else {}
     grouped: dict[str, list[Series]] = {}
     for path, shown in found:
-        grouped.setdefault(path.stem, []).append(_series(path, shown, several_names=False, several_runs=True))
+        grouped.setdefault(path.stem, []).append(_series(path, shown, shown.label))
     return grouped
 
 
-def _series(path: Path, shown: Shown, several_names: bool, several_runs: bool) -> Series:
-    """Labelled with what tells it from the others."""
-    results = shown.surfaces[path]
+def _label(path: Path, shown: Shown, found: Sequence[tuple[Path, Shown]]) -> str:
+    """What tells a scan that was named on the command line from the others: its run, its name, or both."""
+    names = [scan_name(other) for other, _ in found]
+    if path.suffix == SUFFIX:
+        # The folder of an official file is no run, and says nothing but where it lies.
+        return scan_name(path) if names.count(scan_name(path)) == 1 else f"{shown.label}/{scan_name(path)}"
+    several_names, several_runs = len(set(names)) > 1, len({other.run.folder for _, other in found}) > 1
     parts = [shown.label] if several_runs or not several_names else []
-    parts += [scan_name(path)] if several_names else []
-    return Series("/".join(parts), shown.look, results, scan.note(results))
+    return "/".join([*parts, scan_name(path)] if several_names else parts)
+
+
+def _series(path: Path, shown: Shown, label: str) -> Series:
+    results, directions = shown.surfaces[path], shown.run.directions_file(scan_name(path))
+    return Series(label, shown.look, results, scan.note(results), directions=directions)

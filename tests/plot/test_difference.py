@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import safetensors.numpy
 import xarray as xr
 from matplotlib.colors import SymLogNorm
 from matplotlib.contour import QuadContourSet
@@ -7,7 +10,9 @@ from matplotlib.contour import QuadContourSet
 from lossviz.config import read
 from lossviz.config.reading import dump
 from lossviz.errors import RequestError
+from lossviz.files import BLANK_SEAL, seal
 from lossviz.plot.difference import difference, subtracted
+from lossviz.plot.series import Series
 from tests.plot.artists import arrows, cells, labelled, legend
 from tests.plot.conftest import Build
 
@@ -119,6 +124,41 @@ def test_a_plane_that_was_shared_through_a_file_is_the_same(build: Build) -> Non
         difference(build.series(drawn.assign_attrs(directions_sha256="a"), shared.assign_attrs(directions_sha256="b")))
     with pytest.raises(RequestError, match=r"surface\.directions\.kind"):
         difference(build.series(drawn, shared))
+
+
+def scanned(build: Build, name: str, directions: dict[str, np.ndarray] | None, *settings: str) -> Series:
+    """A scan of one checkpoint, with its directions beside it."""
+    plane = with_directions(build.surface(lambda x, y: 1 + x + y), *settings, checkpoint="n")
+    plane.attrs["directions_sha256"] = name
+    file = build.out / f"directions-{name}.safetensors"
+    if directions is not None:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(seal(safetensors.numpy.save(directions, {"seal": BLANK_SEAL.decode()})))
+    return replace(build.series(plane)[0], label=name, directions=file)
+
+
+DIRECTIONS = {f"{axis}/w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3) for axis in "xy"}
+
+
+@pytest.mark.parametrize("kind", ["{kind: file, path: p}", "{kind: toward, checkpoints: [a, last]}", "{kind: pca}"])
+def test_stored_directions_decide_where_the_keys_are_the_same(build: Build, kind: str) -> None:
+    first = scanned(build, "first", DIRECTIONS, f"={kind}")
+    rewritten = DIRECTIONS | {"y/w": DIRECTIONS["y/w"] + np.float32(0.01)}
+    with pytest.raises(RequestError, match=r"their stored directions y differ by 0\.015 of their length"):
+        difference([first, scanned(build, "rewritten", rewritten, f"={kind}")])
+    with pytest.raises(RequestError, match="other names or shapes in first than in other"):
+        difference([first, scanned(build, "other", DIRECTIONS | {"x/v": np.zeros(1)}, f"={kind}")])
+    with pytest.raises(RequestError, match=r"the file .*directions-gone\.safetensors of gone is missing"):
+        difference([first, scanned(build, "gone", None, f"={kind}")])
+
+
+def test_other_last_digits_are_the_same_plane(build: Build) -> None:
+    rounded = {name: np.nextafter(each, np.float32(2)) for name, each in DIRECTIONS.items()}
+    one = scanned(build, "one", DIRECTIONS, ".seed=1")
+    difference([one, scanned(build, "two", rounded, ".seed=1")])
+    difference([one, scanned(build, "read", rounded, "={kind: file, path: p}")])
+    with pytest.raises(RequestError, match=r"surface\.directions\.seed = 1 in one, 2 in apart"):
+        difference([one, scanned(build, "apart", {name: -each for name, each in rounded.items()}, ".seed=2")])
 
 
 def test_the_title_says_what_differs_beside_the_plane(build: Build) -> None:

@@ -51,7 +51,7 @@ def test_the_edge_of_adam_is_that_of_its_preconditioned_hessian(build: Build, be
         f"standard: no edge is drawn. That of Adam, {factor:g}/η for β₁ = {beta}, "
     )
     for curvature, shrinks in ((0.99 * factor / 0.1, True), (1.01 * factor / 0.1, False)):
-        # With such small gradients the preconditioner is 1 / eps = 1; corrected biases only make the first steps longer.
+        # With such small gradients the preconditioner is 1 / eps = 1; the first steps are longer.
         x = torch.tensor(1e-30, dtype=torch.float64)
         optimizer = torch.optim.Adam([x], 0.1, betas=(beta, 0.99), eps=1.0)
         assert (distance_after(optimizer, x, curvature, 1500) < 1) is shrinks

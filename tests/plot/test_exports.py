@@ -134,8 +134,13 @@ def test_official_files_are_drawn_as_they_are(plane: xr.Dataset, tmp_path: Path)
     paths = draw(runs, formats=["svg", "html", "vtk"], options=Options(scans=scans))
     assert {each.parent for each in paths} == {tmp_path / "trained_nets" / "figures"}
     kinds = {each.name.rpartition("]")[2] for each in paths}
-    assert kinds == {"-contour.svg", "-heatmap.svg", "-3d.svg", "-3d.html", "-resnet56.vts"}
-    assert ">resnet56</text>" in next(each for each in paths if each.name.endswith("-contour.svg")).read_text()
+    assert kinds == {"-contour.svg", "-heatmap.svg", "-3d.svg", "-3d.html", ".vts"}
+    contour = next(each for each in paths if each.name.endswith("-contour.svg")).read_text()
+    assert ">model_300.t7_weights_weigh</text>" in contour
+    assert "resnet56" not in contour
+    assert "nats" not in contour
+    page = next(each for each in paths if each.suffix == ".html").read_text()
+    assert "<title>surface-model_300.t7" in page
 
 
 def test_official_files_share_a_figure_with_a_run(build: Build, plane: xr.Dataset, tmp_path: Path) -> None:

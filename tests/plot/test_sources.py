@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lossviz.errors import RequestError
+from lossviz.official import official_surface
 from lossviz.plot.draw import draw
 from lossviz.plot.drawings import FIGURES, default_figures
 from lossviz.plot.options import Options
@@ -57,6 +58,16 @@ def test_many_names_are_counted(build: Build) -> None:
     plane = build.surface(lambda x, y: 1 + x + y)
     run = build.run("standard", "quickstart", (), **dict.fromkeys("abcde", plane))
     assert "surface-a+b+c+2-heatmap" in drawings(run.surface_files)
+
+
+def test_official_files_are_called_by_their_own_names(build: Build) -> None:
+    paths = [build.out / folder / f"{name}.h5" for folder in ("resnet", "vgg") for name in ("main", folder)]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(official_surface(build.surface(lambda x, y: 1 + x + y)))
+    assert drawings(paths[:1])["surface-main-contour"] == ["main"]
+    assert drawings(paths[:2])["surface-main+resnet-contour"] == ["main", "resnet"]
+    assert drawings(paths)["surface-main+resnet+vgg-contour"] == ["resnet/main", "resnet", "vgg/main", "vgg"]
 
 
 def test_lines_and_planes_are_drawn_apart(pair: list[Run]) -> None:
