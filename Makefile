@@ -25,7 +25,7 @@ format: $(VENV)/.installed-lint
 	$(BIN)/ruff format
 
 docs: $(VENV)/.installed
-	$(BIN)/python -m lossviz.config.reference > docs/configuration.md
+	$(BIN)/python -m lossviz.config.docpage > docs/configuration.md
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.run

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lossviz.errors import RequestError
+from lossviz.errors import Refusal, refuse
 from lossviz.files import shown
 
 FORMS = "FILE.py:NAME or package.module:NAME"
@@ -47,17 +47,16 @@ class Allowed:
         """The options of the command line that allow the same."""
         return [word for each in sorted([*map(shown, self.files), *self.modules]) for word in ("--allow", each)]
 
-    def refusal(self, target: str) -> str:
-        """Why a target may not be loaded, and what to do about it; nothing where it may."""
+    def refusal(self, target: str) -> Refusal | None:
+        """Why a target may not be loaded; None if it may."""
         source = parse_target(target).source
         if _is_file(source) and not _resolved(source):
-            return f": there is no file {source}\n  a path is relative to the working directory, {Path.cwd()}"
+            advice = f"a path is relative to the working directory, {Path.cwd()}"
+            return Refusal(target, f"there is no file {source}", advice=advice)
         if self.permits(source):
-            return ""
-        return (
-            ": runs code that the command line did not allow\n"
-            f"  if you trust what is in {source}, add --allow {shlex.quote(source)}"
-        )
+            return None
+        advice = f"if you trust what is in {source}, add --allow {shlex.quote(source)}"
+        return Refusal(target, "runs code that the command line did not allow", advice=advice)
 
 
 NOBODY = Allowed()
@@ -71,7 +70,7 @@ def parse_target(text: str) -> Target:
     """
     source, _, name = text.rpartition(":")
     if not name.isidentifier() or not _is_source(source):
-        raise ValueError(f"{text!r} is not of the form {FORMS}")
+        raise ValueError(f"is not of the form {FORMS}")
     return Target(source, name)
 
 
@@ -84,11 +83,11 @@ def parse_allowed(options: Sequence[str]) -> Allowed:
     for option in options:
         if not _is_source(option):
             hint = f"; name the file or module alone: {option.rpartition(':')[0]}" if ":" in option else ""
-            raise RequestError(f"--allow {option}: is neither FILE.py nor package.module{hint}")
+            refuse(f"--allow {option}", f"is neither FILE.py nor package.module{hint}")
     files = {option: _resolved(option) for option in options if _is_file(option)}
     for option, path in files.items():
         if path is None:
-            raise RequestError(f"--allow {option}: there is no such file")
+            refuse(f"--allow {option}", "there is no such file")
     return Allowed(frozenset(filter(None, files.values())), frozenset(options).difference(files))
 
 

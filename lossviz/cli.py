@@ -20,7 +20,7 @@ from lossviz.signals import Stopped, raise_on_signals
 # Everything that needs torch, xarray or matplotlib is imported inside the commands:
 # --help and errors in a configuration answer in a fraction of a second.
 
-EPILOG = "All keys of a configuration: docs/configuration.md, or python -m lossviz.config.reference"
+EPILOG = "All keys of a configuration: docs/configuration.md, or python -m lossviz.config.docpage"
 EXITS = "Exit status: 0 done, 2 the request is wrong, 1 the work failed, 130 and 143 stopped by SIGINT and SIGTERM."
 
 app = typer.Typer(

@@ -1,10 +1,74 @@
-"""The errors a user can meet; each is one readable line or short block, and an exit status."""
+"""What a person can do wrong, as values: each is one readable line or short block, and an exit status."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from textwrap import indent
+from typing import NoReturn
+
+import yaml
+
+Keys = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One thing that is wrong, and what would be right; `str` renders it, and nothing else does.
+
+        PLACE: SUBJECT = GIVEN: PROBLEM
+          accepted: ACCEPTED
+          ADVICE
+
+    Attributes:
+        subject: what is wrong: a key of the configuration, an option, a file, a run folder.
+        problem: what is wrong with it; empty where `accepted` says it.
+        given: the value that was given, if any.
+        accepted: the values that would be right.
+        advice: what to try.
+        also: other keys of the configuration that have a part in it.
+        place: where it was written, such as a file and its line.
+    """
+
+    subject: str | Keys
+    problem: str = ""
+    given: object = None
+    accepted: str = ""
+    advice: str = ""
+    also: tuple[str, ...] = ()
+    place: str = ""
+
+    @property
+    def keys(self) -> Keys:
+        """The subject as a path of keys."""
+        return tuple(self.subject.split(".")) if isinstance(self.subject, str) else self.subject
+
+    def at(self, place: str) -> "Refusal":
+        """The same refusal with the place where the value was written."""
+        return replace(self, place=place)
+
+    def __str__(self) -> str:
+        subject = self.subject if isinstance(self.subject, str) else spell(self.subject)
+        value = "" if self.given is None else f" = {show(self.given)}"
+        head = ": ".join(filter(None, (self.place, f"{subject}{value}", self.problem)))
+        accepted = f"accepted: {self.accepted}" if self.accepted else ""
+        return "\n".join([head, *(indent(each, "  ") for each in (accepted, self.advice) if each)])
 
 
 class LossvizError(Exception):
-    """Something a person can act on; printed without a traceback."""
+    """Something a person can act on; printed without a traceback.
+
+    Args:
+        refusals: what is wrong; a text stands for a refusal without parts.
+    """
 
     exit_status = 1
+
+    def __init__(self, *refusals: Refusal | str) -> None:
+        super().__init__(*refusals)
+        self.refusals = tuple(Refusal(each) if isinstance(each, str) else each for each in refusals)
+
+    def __str__(self) -> str:
+        return "\n".join(dict.fromkeys(map(str, self.refusals)))
 
 
 class RequestError(LossvizError):
@@ -15,3 +79,38 @@ class RequestError(LossvizError):
 
 class WorkError(LossvizError):
     """The request was fine and the work failed: a full disk, a damaged file, a busy run folder."""
+
+
+def refuse(
+    subject: str | Keys, problem: str = "", *, given: object = None, accepted: str = "", advice: str = ""
+) -> NoReturn:
+    """Raise a `RequestError` of one refusal."""
+    raise RequestError(Refusal(subject, problem, given, accepted, advice))
+
+
+def show(value: object) -> str:
+    """A value as it would stand in a configuration file, on one line of at most 80 characters."""
+    value = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
+    text = text.removesuffix("\n").removesuffix("\n...")
+    if "\n" in text:
+        text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def spell(keys: Keys) -> str:
+    """A path of keys as people write it: `probe.lengths[2]`."""
+    text = ""
+    for key in keys:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return text
+
+
+def either(words: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its class if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

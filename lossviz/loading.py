@@ -13,7 +13,7 @@ from types import ModuleType
 
 import torch
 
-from lossviz.errors import LossvizError, RequestError, WorkError
+from lossviz.errors import LossvizError, Refusal, RequestError, WorkError, first_line
 from lossviz.files import read, shown
 from lossviz.seeding import seeded
 
@@ -46,10 +46,9 @@ def explained(doing: str = "") -> Iterator[None]:
         where = ", ".join(filter(None, (_line(error), doing)))
         if not where:
             raise
-        reason = next(iter(str(error).strip().splitlines()), "")
-        raise WorkError(
-            f"{where}: {type(error).__name__}{reason and ': '}{reason}\n  --debug shows the whole traceback"
-        ) from error
+        kind, reason = type(error).__name__, first_line(error)
+        problem = kind if reason == kind else f"{kind}: {reason}"
+        raise WorkError(Refusal(where, problem, advice="--debug shows the whole traceback")) from error
 
 
 @cache
@@ -95,9 +94,8 @@ def load_module(name: str) -> Code:
         except ModuleNotFoundError as error:
             if not f"{name}.".startswith(f"{error.name}."):
                 raise
-            raise RequestError(
-                f"{name}: Python finds no module {error.name}\n  install it, set PYTHONPATH, or name a file"
-            ) from None
+            advice = "install it, set PYTHONPATH, or name a file"
+            raise RequestError(Refusal(name, f"Python finds no module {error.name}", advice=advice)) from None
     source = _source(module)
     _files.update(filter(None, [source]))
     return Code(module, {source: _sha256(read(Path(source)))} if source else {})

@@ -9,13 +9,12 @@ import xarray as xr
 from torch import Tensor, nn
 
 from lossviz.config.directions import Random
-from lossviz.config.words import either
 from lossviz.engine.backend import full_precision
 from lossviz.engine.evaluation import PerExample
 from lossviz.engine.loss import loss_name
 from lossviz.engine.objective import Objective, cross_entropy
 from lossviz.engine.point import undisturbed
-from lossviz.errors import RequestError
+from lossviz.errors import RequestError, either
 from lossviz.results import in_units
 from lossviz.surface import record
 from lossviz.surface.batch_norm import by_batch, frozen, recalibrate

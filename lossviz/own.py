@@ -11,8 +11,7 @@ from typing import Any, TypeGuard
 
 from lossviz.allowed import Allowed, parse_target
 from lossviz.config.own import Own
-from lossviz.config.words import show
-from lossviz.errors import RequestError
+from lossviz.errors import Refusal, RequestError, show
 from lossviz.files import shown
 from lossviz.loading import Code, load_file, load_module
 
@@ -44,10 +43,9 @@ def own_function(config: Own, allowed: Allowed, positional: int = 0, **offered: 
         signature.bind(*range(positional), **given)
     except TypeError as error:
         before = "outputs, targets, " if positional else ""
-        raise RequestError(
-            f"{config.target}: does not fit args = {show(config.args)}: {error}\n"
-            f"  it is {found.__name__}{signature}, and is called with {before}**args"
-        ) from None
+        problem = f"does not fit args = {show(config.args)}: {error}"
+        advice = f"it is {found.__name__}{signature}, and is called with {before}**args"
+        raise RequestError(Refusal(config.target, problem, advice=advice)) from None
 
     @wraps(partial(found, **given))
     def call(*values: object) -> object:
@@ -71,7 +69,7 @@ def own_files(config: Own, allowed: Allowed) -> dict[str, str]:
 def _load(target: str, allowed: Allowed) -> Code:
     refusal = allowed.refusal(target)
     if refusal:
-        raise RequestError(f"{target}{refusal}")
+        raise RequestError(refusal)
     wanted = parse_target(target)
     return load_file(Path(wanted.source).resolve()) if wanted.in_file else load_module(wanted.source)
 
@@ -94,4 +92,5 @@ def _find(text: str, allowed: Allowed) -> FunctionType | type:
         problem = f"has no {target.name}" + (f"; did you mean {near[0]}?" if near else "")
     else:
         problem = f"does not define {target.name} itself, with def or class"
-    raise RequestError(f"{text}: {target.source} {problem}\n  it defines: {', '.join(names) or 'nothing'}")
+    advice = f"it defines: {', '.join(names) or 'nothing'}"
+    raise RequestError(Refusal(text, f"{target.source} {problem}", advice=advice))

@@ -14,8 +14,7 @@ from typing import Any
 from lossviz.allowed import NOBODY, Allowed
 from lossviz.config import Config, read
 from lossviz.config.reading import dump
-from lossviz.config.words import either, show
-from lossviz.errors import RequestError, WorkError
+from lossviz.errors import RequestError, WorkError, either, show
 from lossviz.files import atomic_write, remove_partials, shown
 from lossviz.files import read as read_file
 from lossviz.lock import LOCK, exclusive

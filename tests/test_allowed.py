@@ -77,7 +77,7 @@ def test_any_other_form_is_refused(text: str) -> None:
 def test_what_an_option_permits(option: str, source: str, permitted: bool) -> None:
     allowed = parse_allowed([option])
     assert allowed.permits(source) is permitted
-    assert (allowed.refusal(f"{source}:make") == "") is permitted
+    assert (allowed.refusal(f"{source}:make") is None) is permitted
     assert not NOBODY.permits(source)
 
 
@@ -126,10 +126,12 @@ def test_an_option_that_names_nothing_is_refused(option: str, message: str) -> N
 
 def test_a_refusal_says_the_option_to_add() -> None:
     Path("my nets.py").write_text("")
-    assert NOBODY.refusal("nets.py:make").endswith("  if you trust what is in nets.py, add --allow nets.py")
-    assert NOBODY.refusal("my nets.py:make").endswith("add --allow 'my nets.py'")
-    assert NOBODY.refusal("pkg.nets:make").endswith("add --allow pkg.nets")
-    assert NOBODY.refusal("nope.py:make").startswith(": there is no file nope.py\n")
+    for source, option in (("nets.py", "nets.py"), ("my nets.py", "'my nets.py'"), ("pkg.nets", "pkg.nets")):
+        refusal = NOBODY.refusal(f"{source}:make")
+        assert refusal
+        assert refusal.subject == f"{source}:make"
+        assert refusal.advice == f"if you trust what is in {source}, add --allow {option}"
+    assert str(NOBODY.refusal("nope.py:make")).startswith("nope.py:make: there is no file nope.py\n")
 
 
 def test_deciding_imports_nothing_of_torch() -> None:

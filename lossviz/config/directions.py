@@ -12,7 +12,7 @@ def _is_expression(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise ValueError(f"{text!r} is not a regular expression: {error}") from None
+        raise ValueError(f"is not a regular expression: {error}") from None
     return text
 
 
@@ -44,7 +44,7 @@ class Selection(Section):
     """Which parameters directions move; the others stay at the checkpoint's values."""
 
     ignore: Ignore = Field((), description=_IGNORE)
-    parameters: Parameters = Field(default_factory=Parameters, description="Which parameters move, by name.")
+    parameters: Parameters = Field(Parameters(), description="Which parameters move, by name.")
 
 
 class Random(Selection):

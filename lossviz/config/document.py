@@ -1,63 +1,46 @@
-"""A YAML file as a tree of plain values that still knows on which line each value stands."""
+"""A YAML file as plain values, and the line on which each of them was written.
+
+PyYAML composes the nodes; the values are made here, because both it and ruamel.yaml make more of them than a
+configuration has: dates, sets, keys that are numbers, objects, trees that contain themselves.
+"""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lossviz.errors import RequestError
+from lossviz.errors import Keys, Refusal, RequestError, refuse
 from lossviz.files import read, shown
 
 DEEPEST = 50
-PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
-
-
-class Refused(yaml.MarkedYAMLError):
-    """YAML that a configuration does without."""
-
-
-class Loader(yaml.SafeLoader):
-    """YAML with the plain values of YAML 1.2: 1e-3 is a number, and `no`, 1:30 and 2024-01-01 are text.
-
-    Keys are text as it was written, so a variant may be called 1e-3.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Merge `<<`, then take every key as text."""
-        self.flatten_mapping(node)
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise Refused(problem="a key must be text, not a list or mapping", problem_mark=key.start_mark)
-            key.tag = "tag:yaml.org,2002:str"
-        return super().construct_mapping(node, deep)
-
-
-def _refuse_tag(_: Loader, node: yaml.Node) -> None:
-    tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-    raise Refused(
-        problem=f"the tag {tag} is not read; write plain values, lists and mappings", problem_mark=node.start_mark
-    )
-
-
-# Declared here, and not inherited: tables of PyYAML that hold more than plain values.
-Loader.yaml_implicit_resolvers = {}
-Loader.yaml_constructors = {
-    f"tag:yaml.org,2002:{name}": yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{name}"] for name in PLAIN
+_PLAIN = "plain"
+_TAGS = {
+    yaml.ScalarNode: (_PLAIN, "str", "int", "float", "bool", "null"),
+    yaml.SequenceNode: ("seq",),
+    yaml.MappingNode: ("map",),
 }
-Loader.add_constructor(None, _refuse_tag)
-for _name, _pattern, _first in (
-    ("null", r"|~|null|Null|NULL", ["", "~", "n", "N"]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?(0|[1-9][0-9_]*)|0x[0-9a-fA-F]+", list("-+0123456789")),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+", list("-+.0123456789")),
-    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
-    ("merge", r"<<", ["<"]),
-):
-    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"^(?:{_pattern})$"), _first)
+# The plain values of YAML 1.2: 1e-3 is a number, and `no`, 1:30 and 2024-01-01 are text.
+_SCALARS: tuple[tuple[str, Callable[[str], object]], ...] = (
+    ("|~|null|Null|NULL", lambda _: None),
+    ("true|True|TRUE", lambda _: True),
+    ("false|False|FALSE", lambda _: False),
+    ("[-+]?(0|[1-9][0-9_]*)", lambda text: int(text.replace("_", ""))),
+    ("0x[0-9a-fA-F]+", lambda text: int(text, 16)),
+    (r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+", float),
+    (r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", lambda text: float(text.replace(".", ""))),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """Leaves every plain scalar as it was written."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+_Loader.add_implicit_resolver(_PLAIN, re.compile(""), None)
 
 
 class Dumper(yaml.SafeDumper):
@@ -69,23 +52,26 @@ Dumper.add_implicit_resolver(
 )
 
 
+class UnreadableError(Exception):
+    """A text is not YAML, or YAML that a configuration does without.
+
+    Args:
+        problem: why.
+        line: where, from 1, if known.
+    """
+
+    def __init__(self, problem: str, line: int | None = None) -> None:
+        super().__init__(problem)
+        self.line = line
+
+
 @dataclass(frozen=True)
 class Document:
-    """The content of one configuration file."""
+    """The content of one configuration file; `lines` has the line (from 1) of every path of keys."""
 
     path: Path
     tree: dict[str, Any]
-    root: yaml.Node
-
-    def line(self, keys: Sequence[str | int]) -> int | None:
-        """Line (from 1) on which the value under a path of keys begins, None where the file has none."""
-        node, line = self.root, None
-        for key in keys:
-            child = _child(node, key)
-            if child is None:
-                return None
-            node, line = child
-        return line
+    lines: Mapping[Keys, int]
 
 
 def open_document(path: Path) -> Document:
@@ -95,88 +81,94 @@ def open_document(path: Path) -> Document:
         RequestError: it is missing, is not UTF-8 or YAML, repeats a key, or is not a mapping.
     """
     try:
-        text = read(path).decode("utf-8")
+        tree, lines = parse(read(path).decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise RequestError(f"{shown(path)}: is not a text file in UTF-8") from error
-    try:
-        root, tree = parse(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.context_mark if _unclosed(error) else error.problem_mark
-        line = f", line {mark.line + 1}" if mark else ""
-        raise RequestError(f"{shown(path)}{line}: {reason(error)}") from error
-    except ValueError as error:
-        raise RequestError(f"{shown(path)}: {error}") from error
-    if root is None or not isinstance(tree, dict):
-        raise RequestError(f"{shown(path)}: is not a mapping of keys such as `name:`, `data:` and `model:`")
-    return Document(path, tree, root)
+        raise RequestError(Refusal(shown(path), "is not a text file in UTF-8")) from error
+    except UnreadableError as error:
+        line = f", line {error.line}" if error.line else ""
+        raise RequestError(Refusal(f"{shown(path)}{line}", str(error))) from error
+    if not isinstance(tree, dict):
+        refuse(shown(path), "is not a mapping of keys such as `name:`, `data:` and `model:`")
+    return Document(path, tree, lines)
 
 
-def parse(text: str) -> tuple[yaml.Node | None, Any]:
-    """YAML as a tree of nodes and a tree of plain values: `1e-3`, `[1, 2]`, `{kind: cosine}`.
+def parse(text: str) -> tuple[Any, dict[Keys, int]]:
+    """YAML as plain values (`1e-3`, `[1, 2]`, `{kind: cosine}`), and the line of each by its path of keys.
+
+    Keys are text as it was written, so a variant may be called 1e-3.
 
     Raises:
-        yaml.MarkedYAMLError: it is not YAML, or repeats a key.
-        ValueError: it is nested without end, or holds what is not text or not a number.
+        UnreadableError: it is not YAML, repeats a key, is nested without end, or holds what is not text or a number.
     """
+    lines: dict[Keys, int] = {}
     try:
-        loader = Loader(text)
-        root = loader.get_single_node()
-        if root is None:
-            return None, None
-        _check(root, 0)
-        tree = loader.construct_document(root)
+        root = yaml.compose(text, _Loader)
+        tree = None if root is None else _value(root, (), lines)
         json.dumps(tree, ensure_ascii=False).encode()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ValueError(f"is not text: line {line} holds the character U+{error.character:04X}") from error
+        raise UnreadableError(f"is not text: holds the character U+{error.character:04X}", line) from error
+    except yaml.MarkedYAMLError as error:
+        raise _explained(error) from error
     except UnicodeEncodeError as error:
-        raise ValueError("is not text: an escape such as \\ud800 stands for no character") from error
+        raise UnreadableError("is not text: an escape such as \\ud800 stands for no character") from error
     except RecursionError as error:
-        raise ValueError(f"is nested more than {DEEPEST} deep, or contains itself") from error
+        raise UnreadableError(f"is nested more than {DEEPEST} deep, or contains itself") from error
     except ValueError as error:
-        raise ValueError("holds a number of too many digits") from error
-    return root, tree
+        raise UnreadableError("holds a number of too many digits") from error
+    return tree, lines
 
 
-def reason(error: ValueError | yaml.MarkedYAMLError) -> str:
-    """Why `parse` refused, without the place."""
-    if isinstance(error, Refused | ValueError):
-        return str(error.problem if isinstance(error, Refused) else error)
-    if "'\\t'" in str(error.problem):
-        return "is not YAML: indent by spaces, not by tabs"
-    if _unclosed(error):
-        return "is not YAML: a bracket or quote is opened and not closed"
-    context = f"{error.context}, " if error.context and str(error.problem).startswith("but") else ""
-    return f"is not YAML: {context}{error.problem}"
+def _explained(error: yaml.MarkedYAMLError) -> UnreadableError:
+    problem, mark = str(error.problem), error.problem_mark
+    if "'\\t'" in problem:
+        problem = "indent by spaces, not by tabs"
+    elif "'<stream end>'" in problem or "unexpected end of stream" in problem:
+        problem, mark = "a bracket or quote is opened and not closed", error.context_mark
+    elif error.context and problem.startswith("but"):
+        problem = f"{error.context}, {problem}"
+    return UnreadableError(f"is not YAML: {problem}", mark.line + 1 if mark else None)
 
 
-def _unclosed(error: yaml.MarkedYAMLError) -> bool:
-    return "'<stream end>'" in str(error.problem) or "unexpected end of stream" in str(error.problem)
-
-
-def _check(node: yaml.Node, depth: int) -> None:
-    """Refuse repeated keys, of which YAML would keep the last, and nesting without end (`&a [*a]`)."""
-    if depth > DEEPEST:
+def _value(node: yaml.Node, keys: Keys, lines: dict[Keys, int]) -> object:
+    """The plain value of a node; adds the lines of all that it contains."""
+    if len(keys) > DEEPEST:
         raise RecursionError
+    tag = node.tag.removeprefix("tag:yaml.org,2002:")
+    if tag not in _TAGS[type(node)]:
+        written = node.tag.replace("tag:yaml.org,2002:", "!!")
+        raise UnreadableError(f"the tag {written} is not read; write plain values, lists and mappings", _line(node))
+    if isinstance(node, yaml.ScalarNode):
+        made = (make for pattern, make in _SCALARS if tag != "str" and re.fullmatch(pattern, node.value))
+        return next(made, str)(node.value)
     if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for name, value in node.value:
-            if isinstance(name, yaml.ScalarNode) and name.value in seen:
-                problem = f"the key {name.value} stands twice in the same mapping; keep one"
-                raise Refused(problem=problem, problem_mark=name.start_mark)
-            seen.add(name.value if isinstance(name, yaml.ScalarNode) else None)
-            _check(value, depth + 1)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _check(value, depth + 1)
+        return {key: _inside(value, name, (*keys, key), lines) for key, (name, value) in _entries(node).items()}
+    return [_inside(value, value, (*keys, place), lines) for place, value in enumerate(node.value)]
 
 
-def _child(node: yaml.Node, key: str | int) -> tuple[yaml.Node, int] | None:
-    if isinstance(node, yaml.MappingNode):
-        # The last wins: what `<<` merged in stands first.
-        for name, value in reversed(node.value):
-            if name.value == str(key):
-                return value, name.start_mark.line + 1
-    elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-        return node.value[key], node.value[key].start_mark.line + 1
-    return None
+def _inside(node: yaml.Node, name: yaml.Node, keys: Keys, lines: dict[Keys, int]) -> object:
+    lines[keys] = _line(name)
+    return _value(node, keys, lines)
+
+
+def _entries(node: yaml.MappingNode) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    """The nodes of keys and values by key; those that `<<` merges in come first, and give way to the mapping's own."""
+    own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    for name, value in node.value:
+        if not isinstance(name, yaml.ScalarNode):
+            raise UnreadableError("a key must be text, not a list or mapping", _line(name))
+        if name.value in own:
+            raise UnreadableError(f"the key {name.value} stands twice in the same mapping; keep one", _line(name))
+        own[name.value] = name, value
+    merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    if "<<" in own and own["<<"][0].tag == _PLAIN:
+        _, value = own.pop("<<")
+        for each in reversed(value.value) if isinstance(value, yaml.SequenceNode) else [value]:
+            if not isinstance(each, yaml.MappingNode):
+                raise UnreadableError("<< merges mappings, and this is none", _line(each))
+            merged |= _entries(each)
+    return merged | own
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1

@@ -1,6 +1,8 @@
 """The whole configuration of one variant of an experiment."""
 
-from pydantic import Field, model_validator
+from collections.abc import Iterator
+
+from pydantic import Field
 
 from lossviz.config.data import Data
 from lossviz.config.loss import Loss
@@ -9,6 +11,7 @@ from lossviz.config.probe import Probe
 from lossviz.config.section import Name, Section, Seed
 from lossviz.config.surface import Surface
 from lossviz.config.train import Train
+from lossviz.errors import Refusal
 
 
 class Config(Section):
@@ -26,47 +29,55 @@ class Config(Section):
         None, description="The loss of one example. Default: cross-entropy of classes, squared error of vectors."
     )
     train: Train | None = Field(None, description="Training; may be absent where only a checkpoint is scanned.")
-    probe: Probe = Field(default_factory=Probe, description="Measurements along the gradient.")
-    surface: Surface = Field(default_factory=Surface, description="Scans of the loss around a checkpoint.")
+    probe: Probe = Field(Probe(), description="Measurements along the gradient.")
+    surface: Surface = Field(Surface(), description="Scans of the loss around a checkpoint.")
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Config":
-        examples = self.data.examples
-        if self.train and isinstance(examples, int) and self.train.batch_size > examples:
-            raise ValueError(f"train.batch_size = {self.train.batch_size} is larger than data.examples = {examples}")
+    def conflicts(self) -> Iterator[Refusal]:
+        """Sections that do not fit together."""
         if self.train:
-            self._fits_training(self.train)
+            yield from self._conflicts_of_training(self.train)
         precision = self.surface.precision
         if precision == "auto" and self.train:
             precision = self.train.precision
         if precision == "bfloat16" and "hessian" in (*self.surface.metrics, self.surface.directions.kind):
-            raise ValueError(
-                "surface.precision = bfloat16 has too few digits for a Hessian, which surface.metrics or "
-                "surface.directions asks for"
+            yield Refusal(
+                "surface.precision",
+                "has too few digits for a Hessian, which surface.metrics or surface.directions asks for",
+                precision,
+                also=("train.precision", "surface.metrics", "surface.directions.kind"),
             )
         vectors, own = self.data.name == "gaussian", self.data.name == "own"
         if not own and self.model.name != "own" and (self.model.name == "linear") != vectors:
-            raise ValueError(
-                f"model.name = {self.model.name} does not fit data.name = {self.data.name}; linear goes with gaussian, "
-                "the others with images"
+            yield Refusal(
+                "model.name",
+                f"does not fit data.name = {self.data.name}; linear goes with gaussian, the others with images",
+                self.model.name,
+                also=("data.name",),
             )
         if not own and self.loss and self.loss.name == ("cross-entropy" if vectors else "squared-error"):
-            raise ValueError(
-                f"loss.name = {self.loss.name} does not fit data.name = {self.data.name}; cross-entropy goes with "
-                "classes, squared-error with vectors"
+            yield Refusal(
+                "loss.name",
+                f"does not fit data.name = {self.data.name}; cross-entropy goes with classes, "
+                "squared-error with vectors",
+                self.loss.name,
+                also=("data.name",),
             )
-        return self
 
-    def _fits_training(self, train: Train) -> None:
+    def _conflicts_of_training(self, train: Train) -> Iterator[Refusal]:
+        size, examples, fixed = train.batch_size, self.data.examples, self.probe.sharpness.examples
+        if isinstance(examples, int) and size > examples:
+            problem = f"is larger than data.examples = {examples}"
+            yield Refusal("train.batch_size", problem, size, also=("data.examples",))
         hooked = [measure for measure in ("activations", "sharpness") if measure in self.probe.measures]
         if train.compile is True and hooked:
-            raise ValueError(f"train.compile = true hides the inside of the network, which {hooked[0]} needs; use auto")
+            problem = f"hides the inside of the network, which {hooked[0]} of probe.measures needs; use auto"
+            yield Refusal("train.compile", problem, given=True, also=("probe.measures",))
         norm = getattr(self.model, "norm", "none")
-        if train.batch_size == 1 and norm not in ("none", "noise"):
-            raise ValueError(f"train.batch_size = 1 with model.norm = {norm}: statistics need two examples")
-        examples = self.probe.sharpness.examples
-        if isinstance(examples, int) and examples % train.batch_size:
-            raise ValueError(
-                f"probe.sharpness.examples = {examples} is not a multiple of train.batch_size = {train.batch_size}: "
-                "statistics of BatchNorm belong to whole minibatches"
+        if size == 1 and norm not in ("none", "noise"):
+            problem = f"model.norm = {norm} takes statistics, which need two examples"
+            yield Refusal("train.batch_size", problem, size, also=("model.norm",))
+        if isinstance(fixed, int) and fixed % size:
+            problem = (
+                f"is not a multiple of train.batch_size = {size}: statistics of BatchNorm belong to whole minibatches"
             )
+            yield Refusal("probe.sharpness.examples", problem, fixed, also=("train.batch_size",))

@@ -1,11 +1,13 @@
 """The `model` section: one class per family of networks."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lossviz.config.own import Own
 from lossviz.config.section import Arguments, Count, NonNegative, Positive, Section
+from lossviz.errors import Refusal
 
 Norm = Literal["none", "batch", "noisy-batch", "noise", "l1", "l2", "linf"]
 Init = Literal["glorot", "he"]
@@ -29,7 +31,7 @@ class Vgg(Section):
     depth: Literal[9, 11, 13, 16, 19] = Field(11, description="Number of weight layers.")
     width: Positive = Field(1.0, description="Factor on every number of channels, 64 to 512 at width 1.")
     norm: Norm = Field("none", description="Normalisation after every weight layer but the last.")
-    noise: Noise = Field(default_factory=Noise, description=_NOISE)
+    noise: Noise = Field(Noise(), description=_NOISE)
     init: Init = Field("glorot", description=_INIT)
     classifier: tuple[Count, ...] | None = Field(
         None, description="Hidden widths of the classifier. Default: 512, 512 (depth 9: 256), times width."
@@ -48,15 +50,14 @@ class Resnet(Section):
         "none: a plain network.",
     )
     norm: Norm = Field("batch", description="Normalisation after every convolution.")
-    noise: Noise = Field(default_factory=Noise, description=_NOISE)
+    noise: Noise = Field(Noise(), description=_NOISE)
     init: Init = Field("he", description=_INIT)
 
-    @model_validator(mode="after")
-    def _six_n_plus_two(self) -> "Resnet":
+    def conflicts(self) -> Iterator[Refusal]:
+        """Depths between two networks of the family."""
         if self.depth % 6 != 2:
             below = self.depth - (self.depth - 2) % 6
-            raise ValueError(f"depth = {self.depth} is not 6n + 2; the nearest are {below} and {below + 6}")
-        return self
+            yield Refusal("model.depth", f"is not 6n + 2; the nearest are {below} and {below + 6}", self.depth)
 
 
 class ImagenetResnet(Section):
@@ -76,7 +77,7 @@ class ImagenetResnet(Section):
         "3x3", description="Convolution of a 1x1, 3x3, 1x1 block that halves the image: 3x3 (torchvision), 1x1 (He)."
     )
     norm: Norm = Field("batch", description="Normalisation after every convolution.")
-    noise: Noise = Field(default_factory=Noise, description=_NOISE)
+    noise: Noise = Field(Noise(), description=_NOISE)
     init: Init = Field("he", description=_INIT)
 
 
@@ -87,7 +88,7 @@ class Densenet(Section):
     depth: Literal[121, 161, 169, 201] = Field(121, description="Number of weight layers.")
     growth: Count = Field(32, description="Channels that a layer adds; 161 is published with 48.")
     norm: Norm = Field("batch", description="Normalisation before every convolution but the first.")
-    noise: Noise = Field(default_factory=Noise, description=_NOISE)
+    noise: Noise = Field(Noise(), description=_NOISE)
     init: Init = Field("he", description=_INIT)
 
 
@@ -97,7 +98,7 @@ class Linear(Section):
     name: Literal["linear"]
     depth: Annotated[int, Field(ge=1)] = Field(25, description="Number of matrices.")
     norm: Norm = Field("none", description="Normalisation after every matrix but the last.")
-    noise: Noise = Field(default_factory=Noise, description=_NOISE)
+    noise: Noise = Field(Noise(), description=_NOISE)
     init: Init = Field("glorot", description=_INIT)
 
 
@@ -108,20 +109,17 @@ class Torchvision(Section):
     network: Annotated[str, Field(min_length=1)] = Field(
         description="Its name in torchvision.models, such as resnet18."
     )
-    args: Arguments = Field(
-        default_factory=dict, description="Arguments of its function there, such as {dropout: 0.5}."
-    )
+    args: Arguments = Field({}, description="Arguments of its function there, such as {dropout: 0.5}.")
 
-    @model_validator(mode="after")
-    def _neither_outputs_nor_weights(self) -> "Torchvision":
+    def conflicts(self) -> Iterator[Refusal]:
+        """Arguments that decide the outputs or the weights."""
         for key, instead in (
             ("num_classes", "the data say how many classes there are"),
             ("weights", "load weights from a file, surface.checkpoint"),
             ("pretrained", "load weights from a file, surface.checkpoint"),
         ):
             if key in self.args:
-                raise ValueError(f"args.{key} = {self.args[key]} is not yours to give; {instead}")
-        return self
+                yield Refusal(f"model.args.{key}", f"is not yours to give; {instead}", self.args[key])
 
 
 class OwnModel(Own):

@@ -20,4 +20,4 @@ class Own(Section):
     target: Annotated[str, AfterValidator(_is_target)] = Field(
         description=f"{FORMS}, whose code runs only with --allow FILE.py or --allow package.module."
     )
-    args: Arguments = Field(default_factory=dict, description="Its arguments by name: plain YAML values.")
+    args: Arguments = Field({}, description="Its arguments by name: plain YAML values.")

@@ -1,10 +1,12 @@
 """The `probe` section: what is measured along the gradient, and how often."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lossviz.config.section import Count, Positive, Section
+from lossviz.errors import Refusal
 
 Measure = Literal["landscape", "shift", "activations", "sharpness"]
 
@@ -40,14 +42,14 @@ class Probe(Section):
         description="Which activations are described: those of one channel (unit) of each layer, drawn with the "
         "seed, as in the paper; or all together, in which the jumps of single ones average out.",
     )
-    sharpness: Sharpness = Field(default_factory=Sharpness, description="What sharpness is measured of.")
+    sharpness: Sharpness = Field(Sharpness(), description="What sharpness is measured of.")
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "Probe":
-        for name, values in (("lengths", self.lengths), ("layers", self.layers)):
+    def conflicts(self) -> Iterator[Refusal]:
+        """Lists out of order, and measures of layers without layers."""
+        for key, values in (("probe.lengths", self.lengths), ("probe.layers", self.layers)):
             if list(values) != sorted(set(values)):
-                raise ValueError(f"{name} = {list(values)} must grow from one to the next")
+                yield Refusal(key, "must grow from one to the next", values)
         for measure in ("shift", "activations"):
             if measure in self.measures and not self.layers:
-                raise ValueError(f"measures = {list(self.measures)}: {measure} needs layers, such as layers: [2, 9]")
-        return self
+                problem = f"{measure} needs probe.layers, such as layers: [2, 9]"
+                yield Refusal("probe.measures", problem, self.measures, also=("probe.layers",))

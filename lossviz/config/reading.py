@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from pydantic import ValidationError
@@ -13,11 +14,11 @@ from lossviz.allowed import Allowed
 from lossviz.config.document import Dumper, open_document
 from lossviz.config.experiment import Config
 from lossviz.config.own import Own
-from lossviz.config.problems import Problem, problems_of, report
+from lossviz.config.problems import refusals_of
+from lossviz.config.schema import NAME_WORDS
 from lossviz.config.section import NAME
 from lossviz.config.sources import Sources, parse_setting
-from lossviz.config.words import NAME_WORDS
-from lossviz.errors import RequestError
+from lossviz.errors import Keys, Refusal, RequestError, refuse
 from lossviz.files import shown
 
 # Where one key decides which others exist: changing it replaces the mapping instead of merging into it.
@@ -30,6 +31,7 @@ TAGS = {
 }
 # What `args` belong to: the target of a person's own, the name of a network of torchvision.
 CALLED = ("target", "network")
+FIGURES = "a variant cannot be called so, because figures/ holds the plots"
 
 
 def shipped_configurations() -> dict[str, Path]:
@@ -53,15 +55,13 @@ def find(source: str) -> Path:
         if source in shipped:
             return shipped[source]
         if path.is_dir():
-            raise RequestError(f"{path}: is a folder; a configuration is a YAML file")
+            refuse(str(path), "is a folder; a configuration is a YAML file")
     except OSError as error:
-        raise RequestError(f"{path}: cannot be read: {error.strerror}") from error
+        raise RequestError(Refusal(str(path), f"cannot be read: {error.strerror}")) from error
     if path.suffix or path.parent != Path():
-        raise RequestError(f"{path}: there is no such file")
-    raise RequestError(
-        f"{path}: there is no such file, and no configuration of that name ships with lossviz\n"
-        f"  shipped: {', '.join(shipped)}"
-    )
+        refuse(str(path), "there is no such file")
+    problem = "there is no such file, and no configuration of that name ships with lossviz"
+    raise RequestError(Refusal(str(path), problem, advice=f"shipped: {', '.join(shipped)}"))
 
 
 def read(
@@ -80,19 +80,22 @@ def read(
             accepted.
     """
     document = open_document(find(source))
-    sources = Sources(document, [parse_setting(text) for text in overrides])
-    settings = [_spelled_out(setting.tree) for setting in sources.settings]
-    inner = [tree for tree in settings if "variants" in tree]
-    outer = [tree for tree in settings if "variants" not in tree]
+    # What is set for one variant is set before what is set for all, which wins over it.
+    settings = sorted(map(parse_setting, overrides), key=lambda setting: "variants" not in setting.tree)
+    sources = Sources(document, settings)
+    inner, outer = (
+        [_spelled_out(setting.tree) for setting in settings if ("variants" in setting.tree) == wanted]
+        for wanted in (True, False)
+    )
     tree = _merge(_spelled_out(document.tree), *inner)
     named = _variants(tree, sources) if "variants" in tree else {_only_variant(_merge(tree, *outer), sources): {}}
     unknown = [name for name in only if name not in named]
     if unknown:
-        raise RequestError(
-            f"{shown(document.path)}: there is no variant {', '.join(unknown)}\n  variants: {', '.join(named)}"
-        )
+        problem = f"there is no variant {', '.join(unknown)}"
+        refuse(shown(document.path), problem, advice=f"variants: {', '.join(named)}")
     base = _directed({key: value for key, value in tree.items() if key != "variants"})
-    configs, problems = [], []
+    configs: list[Config] = []
+    refusals: list[Refusal] = []
     for name, changes in named.items():
         if only and name not in only:
             continue
@@ -101,10 +104,10 @@ def read(
             configs.append(Config.model_validate_json(json.dumps(merged)))
             found = [] if allowed is None else _refused(configs[-1], allowed)
         except ValidationError as error:
-            found = problems_of(error)
-        problems += [sources.located(problem, name) for problem in found]
-    if problems:
-        raise RequestError(report(problems))
+            found = refusals_of(error)
+        refusals += [sources.place(refusal, name) for refusal in found]
+    if refusals:
+        raise RequestError(*refusals)
     return configs
 
 
@@ -133,12 +136,12 @@ def _merge_at(at: tuple[str, ...], base: Mapping[str, Any], changes: Mapping[str
     return merged
 
 
-def _refused(config: Config, allowed: Allowed) -> list[Problem]:
+def _refused(config: Config, allowed: Allowed) -> list[Refusal]:
     """The targets whose code the command line did not allow."""
     sections = {"data": config.data, "model": config.model, "loss": config.loss}
-    targets = {key: section.target for key, section in sections.items() if isinstance(section, Own)}
-    reasons = {key: allowed.refusal(target) for key, target in targets.items()}
-    return [Problem((key, "target"), f"{key}.target = {targets[key]}{why}") for key, why in reasons.items() if why]
+    own = {key: section.target for key, section in sections.items() if isinstance(section, Own)}
+    refusals = {key: allowed.refusal(target) for key, target in own.items()}
+    return [replace(each, subject=f"{key}.target", given=own[key]) for key, each in refusals.items() if each]
 
 
 def _spelled_out(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,28 +174,28 @@ def _directed(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _variants(tree: Mapping[str, Any], sources: Sources) -> dict[str, Mapping[str, Any]]:
     """The overrides of each variant by its name."""
+
+    def refuse_at(keys: Keys, problem: str, accepted: str = "") -> NoReturn:
+        raise RequestError(sources.place(Refusal(keys, problem, accepted=accepted)))
+
     for key in ("variant", "siblings"):
         if key in tree:
-            raise RequestError(f"{sources.place(key)}: {key} is filled in from variants; delete it")
+            refuse_at((key,), "is filled in from variants; delete it")
     variants = tree["variants"]
     if not isinstance(variants, Mapping) or not variants:
-        raise RequestError(
-            f"{sources.place('variants')}: variants is not a mapping of names to overrides\n"
-            "  accepted: one name or more, such as {standard: {}, batchnorm: {model: {norm: batch}}}"
-        )
+        accepted = "one name or more, such as {standard: {}, batchnorm: {model: {norm: batch}}}"
+        refuse_at(("variants",), "is not a mapping of names to overrides", accepted)
     for name, changes in variants.items():
-        where = sources.place("variants", name)
-        if not re.fullmatch(NAME, name) or name == "figures":
-            raise RequestError(f"{where}: variants.{name}{_name_problem(name)}")
+        if name == "figures":
+            refuse_at(("variants", name), FIGURES)
+        if not re.fullmatch(NAME, name):
+            refuse_at(("variants", name), "is not a name of a folder", NAME_WORDS)
         if not isinstance(changes, Mapping | None):
-            raise RequestError(
-                f"{where}: variants.{name} is not a mapping of overrides\n"
-                "  accepted: {} for none, or such as {model: {norm: batch}}"
-            )
+            accepted = "{} for none, or such as {model: {norm: batch}}"
+            refuse_at(("variants", name), "is not a mapping of overrides", accepted)
         for key in ("name", "variant", "siblings", "variants"):
             if changes and key in changes:
-                where = sources.place("variants", name, key)
-                raise RequestError(f"{where}: variants.{name}.{key}: a variant cannot change {key}")
+                refuse_at(("variants", name, key), f"a variant cannot change {key}")
     return {name: changes or {} for name, changes in variants.items()}
 
 
@@ -200,12 +203,6 @@ def _only_variant(tree: Mapping[str, Any], sources: Sources) -> str:
     """An experiment without variants has one, named after itself."""
     name = tree.get("variant", tree.get("name"))
     if name == "figures":
-        raise RequestError(f"{sources.place('name')}: name = figures{_name_problem(name)}")
+        raise RequestError(sources.place(Refusal("name", FIGURES, name)))
     # Any other wrong name is found by the schema, and should be told once.
     return name if isinstance(name, str) and re.fullmatch(NAME, name) else "unnamed"
-
-
-def _name_problem(name: str) -> str:
-    if name == "figures":
-        return ": a variant cannot be called so, because figures/ holds the plots"
-    return f" is not a name of a folder\n  accepted: {NAME_WORDS}"

@@ -1,15 +1,33 @@
 """What all sections of a configuration share: strictness, and a few types with their ranges."""
 
 import json
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from lossviz.errors import Refusal, RequestError
+
+
+class ConflictError(RequestError, ValueError):
+    """Keys that do not fit together; a ValueError, because those are what pydantic collects."""
 
 
 class Section(BaseModel):
     """A mapping of known keys: no unknown keys, no silent conversions, no changes after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def conflicts(self) -> Iterator[Refusal]:
+        """Which of the values, each right by itself, do not fit together."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        found = tuple(self.conflicts())
+        if found:
+            raise ConflictError(*found)
+        return self
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())  # `args` are mappings, which have no hash

@@ -1,12 +1,14 @@
 """The `surface` section: which line or plane through a trained network is scanned, on which data."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from lossviz.config.directions import Checkpoint, Directions, Hessian, Random, Toward
 from lossviz.config.section import AllOrCount, AutoOrBool, Count, Name, Section
 from lossviz.config.train import Precision
+from lossviz.errors import Refusal
 
 Bound = Literal["auto"] | float
 Metric = Literal["gradient", "hessian"]
@@ -15,7 +17,7 @@ Metric = Literal["gradient", "hessian"]
 def _grows(axis: tuple[Bound, Bound, int]) -> tuple[Bound, Bound, int]:
     low, high, _ = axis
     if low != "auto" and high != "auto" and low >= high:
-        raise ValueError(f"the range must grow: min = {low:g} is not below max = {high:g}")
+        raise ValueError(f"must grow: min = {low:g} is not below max = {high:g}")
     return axis
 
 
@@ -54,7 +56,7 @@ class Surface(Section):
         "the path and a fifth of it on either side; gradient minus one and four learning rates.",
     )
     y: Axis | None = Field(None, description="The same along the second direction; without it the scan is a line.")
-    directions: Directions = Field(default_factory=Random, description="The directions d1 and d2.")
+    directions: Directions = Field(Random(), description="The directions d1 and d2.")
     trajectory: AutoOrBool = Field(
         "auto",
         description="Also measure the run's checkpoints: their own loss, their place in the plane, their distance from "
@@ -66,13 +68,13 @@ class Surface(Section):
         "those of each minibatch. recalibrate: re-estimated at every point. interpolate: running statistics move with "
         "the directions (kinds toward, pca and file).",
     )
-    statistics: Statistics = Field(default_factory=Statistics, description="Minibatches of batch and recalibrate.")
+    statistics: Statistics = Field(Statistics(), description="Minibatches of batch and recalibrate.")
     metrics: tuple[Metric, ...] = Field(
         (),
         description="Beside loss and error, of the parameters that directions may move: gradient, its norm; hessian, "
         "the extreme eigenvalues of the Hessian and |smallest / largest|, the convexity map. Both cost many passes.",
     )
-    data: SurfaceData = Field(default_factory=SurfaceData, description="The examples of the scan.")
+    data: SurfaceData = Field(SurfaceData(), description="The examples of the scan.")
     batch_size: Literal["auto"] | Count = Field(
         "auto",
         description="Examples per forward pass; changes the cost, or last digits. auto: the fastest, measured.",
@@ -84,24 +86,34 @@ class Surface(Section):
         "auto", description="torch.compile the forward pass. auto: when the scan is long enough to pay for it."
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "Surface":
+    def conflicts(self) -> Iterator[Refusal]:
+        """Directions that are not as many as axes, and what does not go with a mode of BatchNorm."""
         plane, directions = self.y is not None, self.directions
         if isinstance(directions, Toward) and plane != (len(directions.checkpoints) == 2):
-            needed = "a plane needs two checkpoints" if plane else "two checkpoints make a plane, which needs y"
-            raise ValueError(f"directions.checkpoints = {list(directions.checkpoints)}: {needed}")
+            problem = (
+                "a plane needs two checkpoints" if plane else "two checkpoints make a plane, which needs surface.y"
+            )
+            yield Refusal("surface.directions.checkpoints", problem, directions.checkpoints, also=("surface.y",))
         if isinstance(directions, Hessian):
             ranks = directions.eigenvectors
             if len(set(ranks)) < len(ranks) or 0 in ranks or (plane and len(ranks) < 2):
-                raise ValueError(
-                    f"directions.eigenvectors = {list(ranks)}: one for x and another for y; 1, 2, ... from the largest "
-                    "eigenvalue, -1, -2, ... from the smallest"
+                accepted = (
+                    "one for x, another for y: 1, 2, ... from the largest eigenvalue, -1, -2, ... from the smallest"
                 )
+                yield Refusal("surface.directions.eigenvectors", "", ranks, accepted, also=("surface.y",))
         if self.batch_norm == "interpolate" and directions.kind not in ("toward", "pca", "file"):
-            raise ValueError(
-                f"batch_norm = interpolate does not fit directions.kind = {directions.kind}, which has no running "
-                "statistics; toward, pca and file have"
+            yield Refusal(
+                "surface.batch_norm",
+                f"needs directions with running statistics, and surface.directions.kind = {directions.kind} has none",
+                self.batch_norm,
+                advice="the kinds toward, pca and file have them",
+                also=("surface.directions.kind",),
             )
         if self.batch_norm == "batch" and self.batch_size != "auto":
-            raise ValueError("batch_size = auto is what batch_norm = batch needs: statistics.batch_size decides there")
-        return self
+            yield Refusal(
+                "surface.batch_size",
+                "does not go with surface.batch_norm = batch, where surface.statistics.batch_size decides",
+                self.batch_size,
+                "auto",
+                also=("surface.batch_norm",),
+            )

@@ -1,10 +1,12 @@
 """The `train` section: optimiser, schedule, and how often to evaluate and to save."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lossviz.config.section import AllOrCount, AutoOrBool, Count, NonNegative, Positive, Section
+from lossviz.errors import Refusal
 
 Precision = Literal["auto", "float32", "float64", "tf32", "bfloat16"]
 
@@ -22,11 +24,10 @@ class Step(Section):
     milestones: Annotated[tuple[Count, ...], Field(min_length=1)] = Field(description="Steps at which lr drops.")
     gamma: Positive = Field(0.1, description="Factor at every milestone.")
 
-    @model_validator(mode="after")
-    def _ascending(self) -> "Step":
+    def conflicts(self) -> Iterator[Refusal]:
+        """Milestones out of order."""
         if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones = {list(self.milestones)} must grow from one to the next")
-        return self
+            yield Refusal("train.schedule.milestones", "must grow from one to the next", self.milestones)
 
 
 class Cosine(Section):
@@ -79,9 +80,7 @@ class Train(Section):
         description="lambda of the penalty lambda/2 * |theta|^2 over all parameters; "
         "AdamW decays apart from the gradient.",
     )
-    schedule: Schedule = Field(
-        default_factory=Constant, description="How lr changes: constant, step, cosine or plateau."
-    )
+    schedule: Schedule = Field(Constant(), description="How lr changes: constant, step, cosine or plateau.")
     warmup: Annotated[int, Field(ge=0)] = Field(
         0, description="Steps of linear warm-up: lr is multiplied by (t + 1) / warmup while t < warmup."
     )
@@ -113,22 +112,31 @@ class Train(Section):
         "auto", description="Memory layout of images; auto is true (1.5 x faster on a CPU)."
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "Train":
+    def conflicts(self) -> Iterator[Refusal]:
+        """Options of another optimiser, and spans of steps that do not fit into the training."""
         if self.nesterov and (self.momentum == 0 or self.optimizer != "sgd"):
-            raise ValueError("nesterov = true needs optimizer: sgd and a momentum above 0")
-        if self.momentum > 0 and self.optimizer != "sgd":
-            raise ValueError(f"momentum = {self.momentum} belongs to optimizer: sgd; {self.optimizer} has betas")
-        if self.betas != type(self).model_fields["betas"].default and self.optimizer == "sgd":
-            raise ValueError(f"betas = {list(self.betas)} belongs to optimizer: adam or adamw; sgd has momentum")
-        if self.warmup > self.steps:
-            raise ValueError(f"warmup = {self.warmup} is longer than steps = {self.steps}")
-        if self.warmup_lr is not None and not self.warmup:
-            raise ValueError(f"warmup_lr = {self.warmup_lr} needs a warmup of at least 1 step")
-        if self.sync_bn and self.compile is True:
-            raise ValueError("sync_bn = true does not go with compile = true; use auto")
-        if isinstance(self.schedule, Step) and self.schedule.milestones[-1] >= self.steps:
-            raise ValueError(
-                f"schedule.milestones = {list(self.schedule.milestones)} must lie before steps = {self.steps}"
+            yield Refusal(
+                "train.nesterov",
+                "needs optimizer: sgd and a momentum above 0",
+                given=True,
+                also=("train.optimizer", "train.momentum"),
             )
-        return self
+        if self.momentum > 0 and self.optimizer != "sgd":
+            problem = f"belongs to optimizer: sgd; {self.optimizer} has betas"
+            yield Refusal("train.momentum", problem, self.momentum, also=("train.optimizer",))
+        if self.betas != type(self).model_fields["betas"].default and self.optimizer == "sgd":
+            problem = "belongs to optimizer: adam or adamw; sgd has momentum"
+            yield Refusal("train.betas", problem, self.betas, also=("train.optimizer",))
+        if self.warmup > self.steps:
+            yield Refusal(
+                "train.warmup", f"is longer than train.steps = {self.steps}", self.warmup, also=("train.steps",)
+            )
+        if self.warmup_lr is not None and not self.warmup:
+            problem = "needs a train.warmup of at least 1 step"
+            yield Refusal("train.warmup_lr", problem, self.warmup_lr, also=("train.warmup",))
+        if self.sync_bn and self.compile is True:
+            problem = "does not go with train.compile = true; use auto"
+            yield Refusal("train.sync_bn", problem, given=True, also=("train.compile",))
+        if isinstance(self.schedule, Step) and self.schedule.milestones[-1] >= self.steps:
+            problem = f"must lie before train.steps = {self.steps}"
+            yield Refusal("train.schedule.milestones", problem, self.schedule.milestones, also=("train.steps",))

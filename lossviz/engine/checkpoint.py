@@ -12,8 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lossviz.config.words import either
-from lossviz.errors import RequestError
+from lossviz.errors import RequestError, either
 from lossviz.files import BLANK_SEAL, MARK, atomic_write, read, read_sealed, seal
 
 SAFETENSORS = ".safetensors"

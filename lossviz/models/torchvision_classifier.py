@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lossviz.config.model import Torchvision as TorchvisionConfig
-from lossviz.config.words import show
-from lossviz.errors import RequestError
+from lossviz.errors import RequestError, show
 
 # These two return several outputs, and warn, unless they are told otherwise.
 ARGUMENTS = {name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")}

@@ -8,12 +8,11 @@ import xarray as xr
 import yaml
 
 from lossviz.config.surface import Surface
-from lossviz.config.words import show
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.point import Vector, dot, squared_norm
 from lossviz.engine.setup import Setup
-from lossviz.errors import RequestError
+from lossviz.errors import RequestError, show
 from lossviz.files import read
 from lossviz.results import protocol
 from lossviz.run import IDENTITY, PLACES, differences

@@ -20,21 +20,21 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         *[
             (
                 value,
-                "5: variants is not a mapping of names to overrides\n"
+                "5: variants: is not a mapping of names to overrides\n"
                 "  accepted: one name or more, such as {standard: {}, batchnorm: {model: {norm: batch}}}",
             )
             for value in ("", "{}", "[a]", "3")
         ],
         (
             "{a: b}",
-            "5: variants.a is not a mapping of overrides\n  accepted: {} for none, or such as {model: {norm: batch}}",
+            "5: variants.a: is not a mapping of overrides\n  accepted: {} for none, or such as {model: {norm: batch}}",
         ),
         *[
             (f"{{a: {{{key}: b}}}}", f"5: variants.a.{key}: a variant cannot change {key}")
             for key in ("name", "variant", "siblings", "variants")
         ],
         *[
-            (f"{{{name}: {{}}}}", f"5: variants.{name} is not a name of a folder\n  accepted: {NAME}")
+            (f"{{{name}: {{}}}}", f"5: variants.{name}: is not a name of a folder\n  accepted: {NAME}")
             for name in ("a/b", "a b", "..", "~", "-x")
         ],
         (
@@ -43,16 +43,16 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "{a: {model: {norn: batch}}}",
-            "5 (variant a): model.norn is not a key of model with name: vgg; did you mean norm?\n"
+            "5 (variant a): model.norn: is not a key of model with name: vgg; did you mean norm?\n"
             "  accepted: name, depth, width, norm, noise, init, classifier",
         ),
         (
             "{a: {}, b: {train: {warmup: 50}}}",
-            "5 (variant b): train.warmup = 50 is longer than train.steps = 10",
+            "5 (variant b): train.warmup = 50: is longer than train.steps = 10",
         ),
         (
             "{a: {train: {schedule: {kind: step}}}}",
-            "5 (variant a): train.schedule.milestones is missing\n"
+            "5 (variant a): train.schedule.milestones: is missing\n"
             "  accepted: a list of one or more whole numbers of at least 1",
         ),
     ],
@@ -64,12 +64,12 @@ def test_wrong_variants(tmp_path: Path, value: str, message: str) -> None:
 @pytest.mark.parametrize("key", ["variant", "siblings"])
 def test_what_is_filled_in_is_not_written_beside_variants(tmp_path: Path, key: str) -> None:
     message = refusal(tmp_path, {key: "a", "variants": "{a: {}}"})
-    assert message == f"c.yaml, line 5: {key} is filled in from variants; delete it"
+    assert message == f"c.yaml, line 5: {key}: is filled in from variants; delete it"
 
 
 def test_a_key_that_a_variant_lacks_is_missing_in_the_variant(tmp_path: Path) -> None:
     message = refusal(tmp_path, {"train": "absent", "variants": "\n  a:\n    train: {lr: 1}"})
-    assert message == "c.yaml, line 6 (variant a): train.steps is missing\n  accepted: a whole number of at least 1"
+    assert message == "c.yaml, line 6 (variant a): train.steps: is missing\n  accepted: a whole number of at least 1"
 
 
 def test_every_wrong_key_is_told_once(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_line_of_a_merged_key_is_where_it_was_written(tmp_path: Path) -> Non
         (("train=1",), f"--set train=1: train = 1\n  accepted: a mapping with the keys {TRAIN_KEYS}"),
         (
             ("data=null",),
-            f"--set data=null: data has no value\n  accepted: a mapping with name: {DATA}",
+            f"--set data=null: data: has no value\n  accepted: a mapping with name: {DATA}",
         ),
         (
             ("model=resnet",),
@@ -115,18 +115,18 @@ def test_the_line_of_a_merged_key_is_where_it_was_written(tmp_path: Path) -> Non
         ),
         (
             ("train.schedule.kind=step",),
-            "--set train.schedule.kind=step: train.schedule.milestones is missing\n"
+            "--set train.schedule.kind=step: train.schedule.milestones: is missing\n"
             "  accepted: a list of one or more whole numbers of at least 1",
         ),
-        (("train.warmup=7", "train.steps=5"), "--set train.steps=5: train.warmup = 7 is longer than train.steps = 5"),
-        (("data.examples=5",), "--set data.examples=5: train.batch_size = 128 is larger than data.examples = 5"),
+        (("train.warmup=7", "train.steps=5"), "--set train.steps=5: train.warmup = 7: is longer than train.steps = 5"),
+        (("data.examples=5",), "--set data.examples=5: train.batch_size = 128: is larger than data.examples = 5"),
         (
             ("variants.a.seed=x",),
             "--set variants.a.seed=x: seed = x\n  accepted: a whole number from 0 to 4294967295",
         ),
         (
             ("variants.a=3",),
-            "--set variants.a=3: variants.a is not a mapping of overrides\n"
+            "--set variants.a=3: variants.a: is not a mapping of overrides\n"
             "  accepted: {} for none, or such as {model: {norm: batch}}",
         ),
         (("variants.a.name=b",), "--set variants.a.name=b: variants.a.name: a variant cannot change name"),
@@ -157,6 +157,12 @@ def test_what_the_command_line_got_wrong_is_told_as_such(
     tmp_path: Path, overrides: tuple[str, ...], message: str
 ) -> None:
     assert refusal(tmp_path, {}, overrides) == message
+
+
+@pytest.mark.parametrize("overrides", [("seed=x", "variants.a.seed=y"), ("variants.a.seed=y", "seed=x")])
+def test_the_setting_that_wins_is_the_one_to_blame(tmp_path: Path, overrides: tuple[str, str]) -> None:
+    message = refusal(tmp_path, {"variants": "{a: {}}"}, overrides)
+    assert message.startswith("--set seed=x: seed = x\n")
 
 
 def test_a_wrong_value_of_the_file_is_not_blamed_on_the_command_line(tmp_path: Path) -> None:

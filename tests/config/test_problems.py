@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from lossviz.config import read
+from lossviz.errors import Refusal, RequestError, show
 from tests.config.refusal import DATA, NAME, NETWORKS, TOP_KEYS, TRAIN_KEYS, refusal
 
 
@@ -16,63 +18,63 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("key", "value", "message"),
     [
         # unknown keys, at every depth
-        ("sede", "1", f"5: sede is not a key of a configuration; did you mean seed?\n  accepted: {TOP_KEYS}"),
+        ("sede", "1", f"5: sede: is not a key of a configuration; did you mean seed?\n  accepted: {TOP_KEYS}"),
         (
             "varaints",
             "{}",
-            f"5: varaints is not a key of a configuration; did you mean variants?\n  accepted: {TOP_KEYS}",
+            f"5: varaints: is not a key of a configuration; did you mean variants?\n  accepted: {TOP_KEYS}",
         ),
-        ("dataset", "x", f"5: dataset is not a key of a configuration; did you mean data?\n  accepted: {TOP_KEYS}"),
+        ("dataset", "x", f"5: dataset: is not a key of a configuration; did you mean data?\n  accepted: {TOP_KEYS}"),
         (
             "epochs",
             "3",
-            f"5: epochs is not a key of a configuration; did you mean train.steps?\n  accepted: {TOP_KEYS}",
+            f"5: epochs: is not a key of a configuration; did you mean train.steps?\n  accepted: {TOP_KEYS}",
         ),
-        ("depth", "3", f"5: depth is not a key of a configuration; did you mean model.depth?\n  accepted: {TOP_KEYS}"),
-        ("3", "4", f"5: 3 is not a key of a configuration\n  accepted: {TOP_KEYS}"),
+        ("depth", "3", f"5: depth: is not a key of a configuration; did you mean model.depth?\n  accepted: {TOP_KEYS}"),
+        ("3", "4", f"5: 3: is not a key of a configuration\n  accepted: {TOP_KEYS}"),
         (
             "train",
             "{steps: 1, learning_rate: 1}",
-            f"4: train.learning_rate is not a key of train; did you mean lr?\n  accepted: {TRAIN_KEYS}",
+            f"4: train.learning_rate: is not a key of train; did you mean lr?\n  accepted: {TRAIN_KEYS}",
         ),
         (
             "train",
             "{steps: 1, batchsize: 1}",
-            f"4: train.batchsize is not a key of train; did you mean batch_size?\n  accepted: {TRAIN_KEYS}",
+            f"4: train.batchsize: is not a key of train; did you mean batch_size?\n  accepted: {TRAIN_KEYS}",
         ),
         # the slip is told once: milestones is not also missing
         (
             "train",
             "{steps: 9, schedule: {kind: step, milestone: [3]}}",
-            "4: train.schedule.milestone is not a key of train.schedule with kind: step; did you mean milestones?\n"
+            "4: train.schedule.milestone: is not a key of train.schedule with kind: step; did you mean milestones?\n"
             "  accepted: kind, milestones, gamma",
         ),
         (
             "model",
             "{name: vgg, shortcut: A}",
-            "3: model.shortcut is not a key of model with name: vgg\n"
+            "3: model.shortcut: is not a key of model with name: vgg\n"
             "  accepted: name, depth, width, norm, noise, init, classifier",
         ),
         (
             "model",
             "{name: vgg, vgg: 3}",
-            "3: model.vgg is not a key of model with name: vgg\n"
+            "3: model.vgg: is not a key of model with name: vgg\n"
             "  accepted: name, depth, width, norm, noise, init, classifier",
         ),
         (
             "model",
             "{name: vgg, noise: {nmu: 1}}",
-            "3: model.noise.nmu is not a key of model.noise; did you mean n_mu?\n"
+            "3: model.noise.nmu: is not a key of model.noise; did you mean n_mu?\n"
             "  accepted: n_mu, n_sigma, r_mu, r_sigma",
         ),
         # tags
         ("data", "{name: mnist}", f"2: data.name = mnist\n  accepted: {DATA}"),
-        ("data", "{}", f"2: data.name is missing\n  accepted: {DATA}"),
+        ("data", "{}", f"2: data.name: is missing\n  accepted: {DATA}"),
         ("data", "digits", f"2: data = digits\n  accepted: a mapping with name: {DATA}"),
-        ("data", "", f"2: data has no value\n  accepted: a mapping with name: {DATA}"),
-        ("data", "absent", f": data is missing\n  accepted: a mapping with name: {DATA}"),
+        ("data", "", f"2: data: has no value\n  accepted: a mapping with name: {DATA}"),
+        ("data", "absent", f": data: is missing\n  accepted: a mapping with name: {DATA}"),
         ("model", "{name: [vgg]}", f"3: model.name = [vgg]\n  accepted: {NETWORKS}"),
-        ("model", "{name: }", f"3: model.name has no value\n  accepted: {NETWORKS}"),
+        ("model", "{name: }", f"3: model.name: has no value\n  accepted: {NETWORKS}"),
         (
             "train",
             "{steps: 1, schedule: cosine}",
@@ -88,7 +90,7 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             (
                 section,
                 f"{{target: '{target}'}}",
-                f"{line}: {section}.target: '{target}' is not of the form FILE.py:NAME or package.module:NAME",
+                f"{line}: {section}.target = {show(target)}: is not of the form FILE.py:NAME or package.module:NAME",
             )
             for section, line in (("data", 2), ("model", 3), ("loss", 5))
             for target in (
@@ -102,23 +104,23 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 "../a:b",
             )
         ],
-        ("model", "{name: own}", "3: model.target is missing\n  accepted: text"),
+        ("model", "{name: own}", "3: model.target: is missing\n  accepted: text"),
         (
             "model",
             "{name: vgg, target: 'a.py:b'}",
-            "3: model.target is not a key of model with name: vgg\n  accepted: "
+            "3: model.target: is not a key of model with name: vgg\n  accepted: "
             "name, depth, width, norm, noise, init, classifier",
         ),
         (
             "model",
             "{target: 'a.py:b', depth: 3}",
-            "3: model.depth is not a key of model with name: own\n  accepted: name, target, args",
+            "3: model.depth: is not a key of model with name: own\n  accepted: name, target, args",
         ),
         ("model", "{target: 'a.py:b', args: [3]}", "3: model.args = [3]\n  accepted: a mapping"),
         (
             "model",
             "{target: 'a.py:b', args: {p: [.inf]}}",
-            "3: model.args: holds a number that is not finite; write it as text, such as 'inf'",
+            "3: model.args = {p: [.inf]}: holds a number that is not finite; write it as text, such as 'inf'",
         ),
         ("loss", "{name: hinge}", "5: loss.name = hinge\n  accepted: cross-entropy, squared-error or own, or null"),
         (
@@ -129,20 +131,20 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "loss",
             "{name: squared-error}",
-            "5: loss.name = squared-error does not fit data.name = digits; cross-entropy goes with classes, "
+            "5: loss.name = squared-error: does not fit data.name = digits; cross-entropy goes with classes, "
             "squared-error with vectors",
         ),
         # missing keys, sections without a value
-        ("train", "{}", "4: train.steps is missing\n  accepted: a whole number of at least 1"),
+        ("train", "{}", "4: train.steps: is missing\n  accepted: a whole number of at least 1"),
         (
             "train",
             "{steps: 1, schedule: {kind: step}}",
-            "4: train.schedule.milestones is missing\n  accepted: a list of one or more whole numbers of at least 1",
+            "4: train.schedule.milestones: is missing\n  accepted: a list of one or more whole numbers of at least 1",
         ),
         (
             "probe",
             "",
-            "5: probe has no value\n"
+            "5: probe: has no value\n"
             "  accepted: a mapping with the keys every, measures, lengths, layers, channel, sharpness",
         ),
         (
@@ -151,8 +153,8 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "5: probe = [1]\n  accepted: a mapping with the keys every, measures, lengths, layers, channel, sharpness",
         ),
         # names
-        ("name", "absent", f": name is missing\n  accepted: {NAME}"),
-        ("name", "", f"1: name has no value\n  accepted: {NAME}"),
+        ("name", "absent", f": name: is missing\n  accepted: {NAME}"),
+        ("name", "", f"1: name: has no value\n  accepted: {NAME}"),
         ("name", "3", f"1: name = 3\n  accepted: {NAME}"),
         ("name", "a/b", f"1: name = a/b\n  accepted: {NAME}"),
         ("name", ".hidden", f"1: name = .hidden\n  accepted: {NAME}"),
@@ -182,12 +184,12 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "train",
             "{steps: 1, warmup_lr: 0.01}",
-            "4: train.warmup_lr = 0.01 needs a warmup of at least 1 step",
+            "4: train.warmup_lr = 0.01: needs a train.warmup of at least 1 step",
         ),
         (
             "train",
             "{steps: 1, sync_bn: true, compile: true}",
-            "4: train.sync_bn = true does not go with train.compile = true; use auto",
+            "4: train.sync_bn = true: does not go with train.compile = true; use auto",
         ),
         (
             "train",
@@ -198,7 +200,7 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("model", "{name: densenet, depth: 100}", "3: model.depth = 100\n  accepted: 121, 161, 169 or 201"),
         ("model", "{name: resnet-imagenet, shortcut: D}", "3: model.shortcut = D\n  accepted: A, B, C or none"),
         ("model", "{name: resnet-imagenet, stride_in: 3}", "3: model.stride_in = 3\n  accepted: 3x3 or 1x1"),
-        ("model", "{name: torchvision}", "3: model.network is missing\n  accepted: text that is not empty"),
+        ("model", "{name: torchvision}", "3: model.network: is missing\n  accepted: text that is not empty"),
         ("model", "{name: torchvision/, args: {}}", "3: model.network = ''\n  accepted: text that is not empty"),
         ("model", "{name: torchvision/resnet18, args: [1]}", "3: model.args = [1]\n  accepted: a mapping"),
         ("model", "{name: vgg, depth: '11'}", "3: model.depth = '11'\n  accepted: 9, 11, 13, 16 or 19"),
@@ -210,7 +212,7 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "model",
             "{name: vgg, norm: }",
-            "3: model.norm has no value\n  accepted: none, batch, noisy-batch, noise, l1, l2 or linf",
+            "3: model.norm: has no value\n  accepted: none, batch, noisy-batch, noise, l1, l2 or linf",
         ),
         (
             "surface",
@@ -235,7 +237,7 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "surface",
             "{x: [-1, 1]}",
-            "5: surface.x = [-1, 1] is too short\n"
+            "5: surface.x = [-1, 1]: is too short\n"
             "  accepted: a list [auto or a number, auto or a number, a whole number of at least 2]",
         ),
         (
@@ -248,53 +250,89 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "train",
             "{steps: 1, optimizer: adam, betas: [0.9]}",
-            "4: train.betas = [0.9] is too short\n  accepted: a list of 2 numbers of at least 0 and below 1",
+            "4: train.betas = [0.9]: is too short\n  accepted: a list of 2 numbers of at least 0 and below 1",
         ),
         # impossible combinations
-        ("surface", "{x: [1, -1, 3]}", "5: surface.x: the range must grow: min = 1 is not below max = -1"),
-        ("surface", "{y: [1, 1, 3]}", "5: surface.y: the range must grow: min = 1 is not below max = 1"),
-        ("model", "{name: resnet, depth: 21}", "3: model.depth = 21 is not 6n + 2; the nearest are 20 and 26"),
+        ("surface", "{x: [1, -1, 3]}", "5: surface.x = [1, -1, 3]: must grow: min = 1 is not below max = -1"),
+        ("surface", "{y: [1, 1, 3]}", "5: surface.y = [1, 1, 3]: must grow: min = 1 is not below max = 1"),
+        ("model", "{name: resnet, depth: 21}", "3: model.depth = 21: is not 6n + 2; the nearest are 20 and 26"),
         (
             "model",
             "{name: torchvision/resnet18, args: {weights: DEFAULT}}",
-            "3: model.args.weights = DEFAULT is not yours to give; load weights from a file, surface.checkpoint",
+            "3: model.args.weights = DEFAULT: is not yours to give; load weights from a file, surface.checkpoint",
         ),
         (
             "model",
             "{name: torchvision/resnet18, args: {num_classes: 3}}",
-            "3: model.args.num_classes = 3 is not yours to give; the data say how many classes there are",
+            "3: model.args.num_classes = 3: is not yours to give; the data say how many classes there are",
         ),
-        ("probe", "{lengths: [1, 1]}", "5: probe.lengths = [1.0, 1.0] must grow from one to the next"),
+        ("probe", "{lengths: [1, 1]}", "5: probe.lengths = [1.0, 1.0]: must grow from one to the next"),
         (
             "train",
             "{steps: 9, schedule: {kind: step, milestones: [5, 3]}}",
-            "4: train.schedule.milestones = [5, 3] must grow from one to the next",
+            "4: train.schedule.milestones = [5, 3]: must grow from one to the next",
         ),
         (
             "train",
             "{steps: 9, schedule: {kind: step, milestones: [5, 9]}}",
-            "4: train.schedule.milestones = [5, 9] must lie before train.steps = 9",
+            "4: train.schedule.milestones = [5, 9]: must lie before train.steps = 9",
         ),
-        ("train", "{steps: 9, warmup: 10}", "4: train.warmup = 10 is longer than train.steps = 9"),
+        ("train", "{steps: 9, warmup: 10}", "4: train.warmup = 10: is longer than train.steps = 9"),
         (
             "train",
             "{steps: 9, optimizer: adam, momentum: 0.9}",
-            "4: train.momentum = 0.9 belongs to optimizer: sgd; adam has betas",
+            "4: train.momentum = 0.9: belongs to optimizer: sgd; adam has betas",
         ),
         (
             "train",
             "{steps: 9, betas: [0.8, 0.9]}",
-            "4: train.betas = [0.8, 0.9] belongs to optimizer: adam or adamw; sgd has momentum",
+            "4: train.betas = [0.8, 0.9]: belongs to optimizer: adam or adamw; sgd has momentum",
         ),
-        ("train", "{steps: 9, nesterov: true}", "4: train.nesterov = true needs optimizer: sgd and a momentum above 0"),
+        (
+            "train",
+            "{steps: 9, nesterov: true}",
+            "4: train.nesterov = true: needs optimizer: sgd and a momentum above 0",
+        ),
         # batch_size has its default, so the place is that of the other key
         (
             "data",
             "{name: digits, examples: 50}",
-            "2: train.batch_size = 128 is larger than data.examples = 50",
+            "2: train.batch_size = 128: is larger than data.examples = 50",
         ),
     ],
 )
 def test_one_wrong_key_is_one_message(tmp_path: Path, key: str, value: str, message: str) -> None:
     line = "c.yaml" if message.startswith(":") else "c.yaml, line "
     assert refusal(tmp_path, {key: value}) == line + message
+
+
+def test_all_that_does_not_fit_together_is_told_at_once(tmp_path: Path) -> None:
+    sections = {
+        "train": "{steps: 9, warmup: 10, optimizer: adam, momentum: 0.9}",
+        "surface": "{directions: {kind: hessian, eigenvectors: [0]}, batch_norm: interpolate}",
+    }
+    assert refusal(tmp_path, sections).splitlines() == [
+        "c.yaml, line 4: train.momentum = 0.9: belongs to optimizer: sgd; adam has betas",
+        "c.yaml, line 4: train.warmup = 10: is longer than train.steps = 9",
+        "c.yaml, line 5: surface.directions.eigenvectors = [0]",
+        "  accepted: one for x, another for y: 1, 2, ... from the largest eigenvalue, -1, -2, ... from the smallest",
+        "c.yaml, line 5: surface.batch_norm = interpolate: needs directions with running statistics, and "
+        "surface.directions.kind = hessian has none",
+        "  the kinds toward, pca and file have them",
+    ]
+
+
+def test_a_refusal_is_a_value(tmp_path: Path) -> None:
+    """Its parts can be asked for, and no text has to be taken apart."""
+    (tmp_path / "c.yaml").write_text("name: exp\ndata: {name: digits}\nmodel: {name: vgg}\nsurface: {batch_size: 0}\n")
+    with pytest.raises(RequestError) as caught:
+        read("c.yaml", ["train={steps: 3, warmup: 7, lr: [1, 2]}", "train.schedule={kind: step, milestones: [1, x]}"])
+    wrong_size, wrong_rate, wrong_step = sorted(caught.value.refusals, key=lambda each: each.keys)
+    assert caught.value.refusals
+    assert wrong_size == Refusal(
+        ("surface", "batch_size"), "", 0, "auto or a whole number of at least 1", place="c.yaml, line 4"
+    )
+    assert (wrong_rate.keys, wrong_rate.given, wrong_rate.accepted) == (("train", "lr"), [1, 2], "a number above 0")
+    assert wrong_rate.place == "--set train={steps: 3, warmup: 7, lr: [1, 2]}"
+    assert (wrong_step.keys, wrong_step.given) == (("train", "schedule", "milestones", 1), "x")
+    assert wrong_step.place.startswith("--set train.schedule=")

@@ -9,8 +9,7 @@ import torchvision
 from torch import nn
 
 from lossviz.config.model import Torchvision
-from lossviz.config.words import show
-from lossviz.errors import RequestError
+from lossviz.errors import RequestError, show
 from lossviz.models.build import build
 
 SMALL = "shufflenet_v2_x0_5"

@@ -7,8 +7,8 @@ import pytest
 
 from lossviz.config import Config, read
 from lossviz.config.directions import Gradient, Hessian, Pca, Random, Toward
+from lossviz.config.docpage import page
 from lossviz.config.model import Densenet, ImagenetResnet, Noise, Resnet, Torchvision, Vgg
-from lossviz.config.reference import reference
 from lossviz.config.surface import Statistics, Surface, SurfaceData
 from lossviz.config.train import Plateau, Step, Train
 
@@ -16,8 +16,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    again = "python -m lossviz.config.reference > docs/configuration.md"
-    assert PAGE.read_text(encoding="utf-8") == reference(), f"the schema has changed; {again}"
+    again = "python -m lossviz.config.docpage > docs/configuration.md"
+    assert PAGE.read_text(encoding="utf-8") == page(), f"the schema has changed; {again}"
 
 
 @pytest.mark.parametrize(
@@ -28,16 +28,16 @@ def test_the_page_is_up_to_date() -> None:
     ],
 )
 def test_every_key_has_a_row(model: type[Config]) -> None:
-    page = reference()
+    text = page()
     for key, field in model.model_fields.items():
         if field.description and key not in ("variant", "siblings"):
-            assert re.search(rf"^\| `{key}` \| .+ \| .+ \| .+ \|$", page, re.MULTILINE), key
+            assert re.search(rf"^\| `{key}` \| .+ \| .+ \| .+ \|$", text, re.MULTILINE), key
 
 
 @pytest.mark.parametrize(
     "row",
     [
-        "| `checkpoints` | a list of one or more `last`, whole numbers of at least 0 or texts that are not empty | "
+        "| `checkpoints` | a list of 1 to 2 `last`, whole numbers of at least 0 or texts that are not empty | "
         "required | One for a line, two for a plane: last, steps of this run, or paths. |",
         "| `steps` | a whole number of at least 1 | required | Number of optimiser steps. |",
         "| `momentum` | a number of at least 0 and below 1 | `0.0` | Momentum of SGD. |",
@@ -48,28 +48,28 @@ def test_every_key_has_a_row(model: type[Config]) -> None:
     ],
 )
 def test_rows(row: str) -> None:
-    assert row in reference().splitlines()
+    assert row in page().splitlines()
 
 
 def test_tables_are_tables() -> None:
     """Every row has four columns, whatever its description holds."""
-    rows = [line for line in reference().splitlines() if line.startswith("|")]
+    rows = [line for line in page().splitlines() if line.startswith("|")]
     assert len(rows) > 60
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
 
 
 def test_links_lead_to_headings() -> None:
-    page = reference()
-    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    text = page()
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-    links = re.findall(r"\]\(#([^)]+)\)", page)
+    links = re.findall(r"\]\(#([^)]+)\)", text)
     assert links
     assert set(links) <= anchors
     assert len([heading for heading in headings if heading == "model.noise"]) == 1
 
 
 def test_the_example_of_the_introduction_is_right(tmp_path: Path) -> None:
-    example = re.search(r"```yaml\n(.+?)```", reference(), re.DOTALL)
+    example = re.search(r"```yaml\n(.+?)```", page(), re.DOTALL)
     assert example
     path = tmp_path / "c.yaml"
     path.write_text(example[1])

@@ -1,14 +1,10 @@
-"""docs/configuration.md, made from the schema: python -m lossviz.config.reference > docs/configuration.md."""
+"""docs/configuration.md, made from the schema: python -m lossviz.config.docpage > docs/configuration.md."""
 
-import inspect
 import sys
 from collections.abc import Iterator
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
-from lossviz.config.experiment import Config
-from lossviz.config.words import NAME_WORDS, alternatives, describe, is_model, show, tag_of, unwrap
+from lossviz.config.schema import NAME_WORDS, Schema, describe, sections, tag_of, whole
+from lossviz.errors import show
 
 FILLED_IN = ("variant", "siblings")
 INTRODUCTION = """\
@@ -51,60 +47,59 @@ combinations are refused by name, with file and line, before anything is loaded.
   and a key that stands twice in a mapping is an error."""
 
 
-def reference() -> str:
+def page() -> str:
     """The page."""
-    rest = [block for key, field in _fields(Config, "").items() for block in _section(field, key)]
-    return "\n\n".join([INTRODUCTION, "## The file", _table(Config, ""), *rest]) + "\n"
+    rest = [block for key, schema in _keys(whole(), "").items() for block in _section(schema, key)]
+    return "\n\n".join([INTRODUCTION, "## The file", _table(whole(), ""), *rest]) + "\n"
 
 
-def _fields(model: type[BaseModel], path: str) -> dict[str, FieldInfo]:
-    return {key: field for key, field in model.model_fields.items() if path or key not in FILLED_IN}
+def _keys(section: Schema, path: str) -> dict[str, Schema]:
+    return {key: schema for key, schema in section["properties"].items() if path or key not in FILLED_IN}
 
 
-def _table(model: type[BaseModel], path: str) -> str:
-    rows = [_row(key, field, f"{path}.{key}") for key, field in _fields(model, path).items() if field.description]
+def _table(section: Schema, path: str) -> str:
+    required = section.get("required", [])
+    rows = [
+        _row(key, schema, f"{path}.{key}", required=key in required)
+        for key, schema in _keys(section, path).items()
+        if "description" in schema
+    ]
     if not path:
         rows.append("| `variants` | a mapping of names to overrides | one, named as the experiment | See above. |")
     return "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *rows]) if rows else "No other keys."
 
 
-def _section(field: FieldInfo, path: str) -> Iterator[str]:
+def _section(schema: Schema, path: str) -> Iterator[str]:
     """A heading and a table, or a table for each alternative, followed by the sections inside."""
-    models, level = _models(field), "##" if "." not in path else "###"
-    if models:
+    found, level = sections(schema), "##" if "." not in path else "###"
+    if found:
         yield f"{level} {path}"
-    if len(models) > 1:
-        yield f"{field.description} `{(tag_of(models[0]) or ('',))[0]}` decides which other keys there are."
-    for model in models:
-        if len(models) > 1:
-            yield f"{level}# `{': '.join(tag_of(model) or ())}`"
-        yield _escape(inspect.getdoc(model) or "")
-        yield _table(model, path)
-    inner = {key: each for model in models for key, each in model.model_fields.items()}
+    if len(found) > 1:
+        yield f"{schema['description']} `{(tag_of(found[0]) or ('',))[0]}` decides which other keys there are."
+    for section in found:
+        if len(found) > 1:
+            yield f"{level}# `{': '.join(tag_of(section) or ())}`"
+        yield _escape(section["description"])
+        yield _table(section, path)
+    inner = {key: each for section in found for key, each in section["properties"].items()}
     for key, each in inner.items():
         yield from _section(each, f"{path}.{key}")
 
 
-def _row(key: str, field: FieldInfo, path: str) -> str:
+def _row(key: str, schema: Schema, path: str, *, required: bool) -> str:
     path = path.strip(".")
-    words = describe(field, "`").replace(NAME_WORDS, "a name")
-    value = f"a mapping, see [{path}](#{path.replace('.', '')})" if _models(field) else _escape(words)
-    return f"| `{key}` | {value} | {_default(field)} | {_escape(str(field.description))} |"
+    words = describe(schema, "`").replace(NAME_WORDS, "a name")
+    value = f"a mapping, see [{path}](#{path.replace('.', '')})" if sections(schema) else _escape(words)
+    default = "required" if required else _default(schema)
+    return f"| `{key}` | {value} | {default} | {_escape(schema['description'])} |"
 
 
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    value = field.get_default(call_default_factory=True, validated_data={})
-    if isinstance(value, BaseModel):
-        tag = tag_of(type(value))
-        return f"`{tag[0]}: {tag[1]}`" if tag else "the defaults below"
-    return "none" if value is None else f"`{show(list(value) if isinstance(value, tuple) else value)}`"
-
-
-def _models(field: FieldInfo) -> list[type[BaseModel]]:
-    kind, _ = unwrap(field)
-    return [model for model in alternatives(kind) if is_model(model)]
+def _default(schema: Schema) -> str:
+    value = schema["default"]
+    if isinstance(value, dict) and value:
+        tag = schema.get("discriminator", {}).get("propertyName")
+        return f"`{tag}: {value[tag]}`" if tag else "the defaults below"
+    return "none" if value is None else f"`{show(value)}`"
 
 
 def _escape(text: str) -> str:
@@ -115,4 +110,4 @@ def _escape(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    sys.stdout.write(page())
