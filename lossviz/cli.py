@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 
 from lossviz import __version__
-from lossviz.allowed import Allowed, parse_allowed
 from lossviz.config import Config, read
 from lossviz.errors import LossvizError
 from lossviz.run import Run, find_runs, run_of
 from lossviz.signals import Stopped, raise_on_signals
+from lossviz.user_code.permissions import Allowed, parse_allowed
 
 # Everything that needs torch, xarray or matplotlib is imported inside the commands:
 # --help and errors in a configuration answer in a fraction of a second.

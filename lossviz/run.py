@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lossviz.allowed import NOBODY, Allowed
 from lossviz.config import Config, read
 from lossviz.config.reading import dump
 from lossviz.errors import RequestError, WorkError, either, show
@@ -19,6 +18,7 @@ from lossviz.files import atomic_write, remove_partials, shown
 from lossviz.files import read as read_file
 from lossviz.lock import LOCK, exclusive
 from lossviz.signals import Stopped
+from lossviz.user_code.permissions import NOBODY, Allowed
 
 # What decides the numbers of a training; the rest of a configuration may change between commands.
 IDENTITY = ("seed", "data", "model", "loss", "train")

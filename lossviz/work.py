@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lossviz import plan
-from lossviz.allowed import NOBODY, Allowed
 from lossviz.config import Config
 from lossviz.config.data import Cifar10
 from lossviz.config.train import Precision
@@ -16,12 +15,13 @@ from lossviz.engine.ranks import Ranks, ranks
 from lossviz.engine.setup import Setup, prepare
 from lossviz.engine.train import train as train_variant
 from lossviz.errors import RequestError, WorkError
-from lossviz.loading import explained
 from lossviz.probe.measure import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.run import Run
 from lossviz.signals import Stopped, StopRequest, deferred
 from lossviz.surface.measure import surface as scan_variant
+from lossviz.user_code.loader import explained
+from lossviz.user_code.permissions import NOBODY, Allowed
 
 Jobs = Sequence[tuple[Run, Config]]
 

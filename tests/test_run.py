@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from lossviz.allowed import Allowed
 from lossviz.config.reading import dump
 from lossviz.errors import RequestError, WorkError
 from lossviz.lock import LOCK
 from lossviz.run import Run, find_runs, run_of
+from lossviz.user_code.permissions import Allowed
 from tests.runs import configs, trained
 
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from lossviz.allowed import FORMS, parse_target
 from lossviz.config.section import Arguments, Section
+from lossviz.user_code.permissions import FORMS, parse_target
 
 
 def _is_target(text: str) -> str:

@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 import yaml
 from pydantic import ValidationError
 
-from lossviz.allowed import Allowed
 from lossviz.config.document import Dumper, open_document
 from lossviz.config.experiment import Config
 from lossviz.config.own import Own
@@ -20,6 +19,7 @@ from lossviz.config.section import NAME
 from lossviz.config.sources import Sources, parse_setting
 from lossviz.errors import Keys, Refusal, RequestError, refuse
 from lossviz.files import shown
+from lossviz.user_code.permissions import Allowed
 
 # Where one key decides which others exist: changing it replaces the mapping instead of merging into it.
 TAGS = {

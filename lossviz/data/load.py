@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossviz.allowed import NOBODY, Allowed
+from lossviz.user_code.permissions import NOBODY, Allowed
 from lossviz.config.data import Cifar10, Data, Gaussian, ImageFolder, Images, OwnData
 from lossviz.data import cifar10, digits
 from lossviz.data.gaussian import gaussian

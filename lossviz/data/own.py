@@ -6,11 +6,11 @@ from typing import NoReturn, Protocol, TypeGuard, runtime_checkable
 import torch
 from torch import Tensor
 
-from lossviz.allowed import Allowed
+from lossviz.user_code.permissions import Allowed
 from lossviz.config.data import OwnData
 from lossviz.errors import RequestError
-from lossviz.loading import explained
-from lossviz.own import own_function
+from lossviz.user_code.loader import explained
+from lossviz.user_code.targets import load_target
 from lossviz.seeding import seeded
 
 Pair = tuple[Tensor, Tensor]
@@ -34,7 +34,7 @@ def own_data(config: OwnData, seed: int, allowed: Allowed) -> dict[str, Pair]:
         RequestError: it is not allowed, or returns something else.
         WorkError: it fails.
     """
-    make = own_function(config, allowed)
+    make = load_target(config, allowed)
     with explained(f"while {config.target} makes the data"), seeded(torch.device("cpu"), seed, "own data"):
         made = make()
         if not _is_two(made):

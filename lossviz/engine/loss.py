@@ -1,11 +1,11 @@
 """The loss of an example: the one that the targets suggest, the one that is named, or a person's own."""
 
-from lossviz.allowed import Allowed
 from lossviz.config.loss import CrossEntropy, Loss, OwnLoss
 from lossviz.engine.evaluation import PerExample
 from lossviz.engine.objective import cross_entropy, squared_error
 from lossviz.errors import RequestError
-from lossviz.own import own_function
+from lossviz.user_code.permissions import Allowed
+from lossviz.user_code.targets import load_target
 
 
 def per_example(config: Loss | None, regression: bool, allowed: Allowed) -> PerExample:
@@ -21,7 +21,7 @@ def per_example(config: Loss | None, regression: bool, allowed: Allowed) -> PerE
         WorkError: the code fails while it is loaded.
     """
     if isinstance(config, OwnLoss):
-        return own_function(config, allowed, positional=2)
+        return load_target(config, allowed, positional=2)
     if config is not None and isinstance(config, CrossEntropy) == regression:
         there = "vectors" if regression else "classes"
         raise RequestError(

@@ -8,7 +8,7 @@ from lossviz.data.load import Dataset
 from lossviz.engine.evaluation import ignored_label
 from lossviz.engine.objective import Objective, cross_entropy, squared_error
 from lossviz.errors import RequestError
-from lossviz.loading import explained
+from lossviz.user_code.loader import explained
 
 EXAMPLES = 3
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from lossviz.allowed import NOBODY, Allowed
 from lossviz.config import Config
 from lossviz.config.data import Data, Gaussian
 from lossviz.config.own import Own
@@ -21,9 +20,10 @@ from lossviz.engine.objective import Objective
 from lossviz.engine.rehearsal import rehearse
 from lossviz.errors import RequestError
 from lossviz.models.build import build
-from lossviz.own import own_files
 from lossviz.provenance import code_fingerprint, machine, versions
 from lossviz.run import Run
+from lossviz.user_code.permissions import NOBODY, Allowed
+from lossviz.user_code.targets import hash_files
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Setup:
             "compute": self.backend.facts(),
             "versions": versions(),
             "code": code_fingerprint(),
-            "own_code": {file: digest for each in self.own for file, digest in own_files(each, self.allowed).items()},
+            "own_code": {file: digest for each in self.own for file, digest in hash_files(each, self.allowed).items()},
             "data": _fingerprint(self.config.data, self.config.seed, self.allowed),
         }
 

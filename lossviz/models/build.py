@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from lossviz.allowed import NOBODY, Allowed
 from lossviz.config.model import Densenet as DensenetConfig
 from lossviz.config.model import ImagenetResnet as ImagenetResnetConfig
 from lossviz.config.model import Init, Model, OwnModel
@@ -22,6 +21,7 @@ from lossviz.models.resnet import Resnet
 from lossviz.models.torchvision_classifier import torchvision_classifier
 from lossviz.models.vgg import Vgg
 from lossviz.seeding import generator, seeded
+from lossviz.user_code.permissions import NOBODY, Allowed
 
 NETWORKS: dict[type, Callable[..., nn.Module]] = {
     VggConfig: Vgg,

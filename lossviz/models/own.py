@@ -6,11 +6,11 @@ from typing import NoReturn
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from lossviz.allowed import Allowed
 from lossviz.config.model import OwnModel
 from lossviz.errors import RequestError
-from lossviz.loading import explained
-from lossviz.own import own_function
+from lossviz.user_code.loader import explained
+from lossviz.user_code.permissions import Allowed
+from lossviz.user_code.targets import load_target
 
 
 def own_network(config: OwnModel, channels: int, classes: int, allowed: Allowed) -> nn.Module:
@@ -20,7 +20,7 @@ def own_network(config: OwnModel, channels: int, classes: int, allowed: Allowed)
         RequestError: it is not allowed, or returns no network with something to train.
         WorkError: it fails.
     """
-    make = own_function(config, allowed, channels=channels, classes=classes)
+    make = load_target(config, allowed, channels=channels, classes=classes)
     with explained(f"while {config.target} makes the network"):
         # A copy: a function that returns the same network twice would hand on a trained one.
         model = copy.deepcopy(make())

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lossviz.allowed import NOBODY, parse_allowed
 from lossviz.config import read
 from lossviz.config.data import Cifar10, OwnData
 from lossviz.config.loss import CrossEntropy, OwnLoss
 from lossviz.config.model import OwnModel, Vgg
 from lossviz.config.reading import dump
 from lossviz.errors import RequestError
+from lossviz.user_code.permissions import NOBODY, parse_allowed
 
 NAMED = "name: exp\ndata: {name: cifar10, root: there}\nmodel: {name: vgg, depth: 16}\n"
 OWN = (

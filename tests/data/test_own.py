@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset, TensorDataset
 
-from lossviz.allowed import NOBODY, parse_allowed
+from lossviz.user_code.permissions import NOBODY, parse_allowed
 from lossviz.config.data import OwnData
 from lossviz.data.load import Dataset, load
 from lossviz.errors import RequestError, WorkError

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lossviz.allowed import NOBODY, Allowed, parse_allowed
 from lossviz.config.loss import CrossEntropy, OwnLoss, SquaredError
 from lossviz.engine.evaluation import ignored_label
 from lossviz.engine.loss import loss_name, per_example
 from lossviz.engine.objective import cross_entropy, squared_error
 from lossviz.errors import RequestError
+from lossviz.user_code.permissions import NOBODY, Allowed, parse_allowed
 
 
 def test_the_targets_suggest_it_and_the_configuration_may_name_it() -> None:

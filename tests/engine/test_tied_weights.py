@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lossviz.allowed import parse_allowed
 from lossviz.config import read
 from lossviz.engine.checkpoint import fit, load_foreign, load_resume, load_tensors, save_resume, save_tensors
 from lossviz.engine.setup import Setup, prepare
@@ -22,6 +21,7 @@ from lossviz.notebook import loss_surface
 from lossviz.results import load_results
 from lossviz.run import run_of
 from lossviz.signals import Stopped, StopRequest
+from lossviz.user_code.permissions import parse_allowed
 from tests.faults import tiny
 from tests.faults.tiny import QUIET, Interrupter, lossviz, same_bytes
 

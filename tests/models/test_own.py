@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from lossviz.allowed import NOBODY, parse_allowed
 from lossviz.config.model import OwnModel
 from lossviz.errors import RequestError, WorkError
 from lossviz.models.build import build
+from lossviz.user_code.permissions import NOBODY, parse_allowed
 
 FILE = """
 import torch

@@ -1,4 +1,4 @@
-"""Whose code may run: that of the files and modules which the person at the command line named, and no other."""
+"""Which code may run: that of the files and modules which the command line names, and no other."""
 
 import shlex
 from collections.abc import Sequence

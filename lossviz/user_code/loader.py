@@ -1,4 +1,4 @@
-"""Running a person's file or module, once, and knowing which files it was; only lossviz.own decides whether to."""
+"""Run a user's file or module once, and know which files that was; `targets` decides whether it may run."""
 
 import hashlib
 import importlib
@@ -17,7 +17,7 @@ from lossviz.errors import LossvizError, Refusal, RequestError, WorkError, first
 from lossviz.files import read, shown
 from lossviz.seeding import seeded
 
-# Every file of theirs that was loaded, or is being loaded.
+# Every file of the user that was loaded, or is being loaded.
 _files: set[str] = set()
 # Modules that lie beside such a file, by folder and name.
 _neighbours: dict[Path, dict[str, ModuleType]] = {}
@@ -25,7 +25,7 @@ _neighbours: dict[Path, dict[str, ModuleType]] = {}
 
 @dataclass(frozen=True)
 class Code:
-    """A module of theirs, and SHA-256 of the files that it came from."""
+    """A user's module, and SHA-256 of the files that it came from."""
 
     module: ModuleType
     files: Mapping[str, str]
@@ -33,16 +33,16 @@ class Code:
 
 @contextmanager
 def explained(doing: str = "") -> Iterator[None]:
-    """Tell an error of a person's code in one line; where `doing` says what was done, also one that a library raised.
+    """Tell an error of a user's code in one line; with `doing`, what was done, also one that a library raised.
 
     Raises:
-        WorkError: names their file, the line and the exception.
+        WorkError: names the user's file, the line and the exception.
     """
     try:
         yield
     except LossvizError:
         raise
-    except (Exception, SystemExit) as error:  # a person's code raises anything
+    except (Exception, SystemExit) as error:  # a user's code raises anything
         where = ", ".join(filter(None, (_line(error), doing)))
         if not where:
             raise
@@ -140,7 +140,7 @@ def _source(module: ModuleType) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """The line of their code at which an error came up."""
+    """The line of the user's code at which an error came up."""
     if isinstance(error, SyntaxError) and error.filename in _files:
         return f"{shown(Path(error.filename))}, line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in _files]

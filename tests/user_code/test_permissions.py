@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lossviz.allowed import NOBODY, Allowed, Target, parse_allowed, parse_target
 from lossviz.errors import RequestError
+from lossviz.user_code.permissions import NOBODY, Allowed, Target, parse_allowed, parse_target
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +135,9 @@ def test_a_refusal_says_the_option_to_add() -> None:
 
 
 def test_deciding_imports_nothing_of_torch() -> None:
-    check = "import sys, lossviz.allowed, lossviz.run; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    check = (
+        "import sys, lossviz.user_code.permissions, lossviz.run; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
     environment = {"PYTHONPATH": str(Path(sys.modules["lossviz"].__file__ or "").parents[1])}
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "False False\n"

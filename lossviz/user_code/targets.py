@@ -1,4 +1,4 @@
-"""A person's own functions and classes, where the command line allows their code to run."""
+"""Load the functions and classes that a configuration names, if the command line allows their code to run."""
 
 import copy
 import inspect
@@ -9,16 +9,16 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeGuard
 
-from lossviz.allowed import Allowed, parse_target
 from lossviz.config.own import Own
 from lossviz.errors import Refusal, RequestError, show
 from lossviz.files import shown
-from lossviz.loading import Code, load_file, load_module
+from lossviz.user_code.loader import Code, load_file, load_module
+from lossviz.user_code.permissions import Allowed, parse_target
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def own_function(config: Own, allowed: Allowed, positional: int = 0, **offered: object) -> Callable[..., Any]:
+def load_target(config: Own, allowed: Allowed, positional: int = 0, **offered: object) -> Callable[..., Any]:
     """What a section's target names, ready to be called: its `args` are filled in.
 
     Args:
@@ -49,13 +49,13 @@ def own_function(config: Own, allowed: Allowed, positional: int = 0, **offered: 
 
     @wraps(partial(found, **given))
     def call(*values: object) -> object:
-        # A copy at every call: what theirs does to its arguments must not reach the configuration.
+        # A copy at every call: what the user's function does to its arguments must not reach the configuration.
         return found(*values, **copy.deepcopy(given))
 
     return call
 
 
-def own_files(config: Own, allowed: Allowed) -> dict[str, str]:
+def hash_files(config: Own, allowed: Allowed) -> dict[str, str]:
     """SHA-256 of the files that a section's code came from, by path.
 
     Raises:
@@ -77,16 +77,16 @@ def _load(target: str, allowed: Allowed) -> Code:
 def _find(text: str, allowed: Allowed) -> FunctionType | type:
     module, target = _load(text, allowed).module, parse_target(text)
 
-    def is_theirs(value: object) -> TypeGuard[FunctionType | type]:
-        # `from os import system` in their file does not let a configuration call that.
+    def is_users(value: object) -> TypeGuard[FunctionType | type]:
+        # `from os import system` in the user's file does not let a configuration call that.
         return isinstance(value, FunctionType | type) and (
             value.__module__ == module.__name__ or (not target.in_file and allowed.permits(value.__module__))
         )
 
     found = getattr(module, target.name, None)
-    if is_theirs(found):
+    if is_users(found):
         return found
-    names = [name for name, value in vars(module).items() if is_theirs(value)]
+    names = [name for name, value in vars(module).items() if is_users(value)]
     if found is None:
         near = get_close_matches(target.name, names, n=1)
         problem = f"has no {target.name}" + (f"; did you mean {near[0]}?" if near else "")

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from lossviz.errors import RequestError, WorkError
-from lossviz.loading import explained, load_file
+from lossviz.user_code.loader import explained, load_file
 
 
 @pytest.fixture(autouse=True)
 def _as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lossviz.loading._neighbours", {})
+    monkeypatch.setattr("lossviz.user_code.loader._neighbours", {})
     modules = set(sys.modules)
     yield
     for name in set(sys.modules) - modules:
