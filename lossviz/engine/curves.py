@@ -41,7 +41,9 @@ class Curves:
         self._planned = config.train.steps
         only = "val" if config.train.eval_examples == "none" else ""
         self._evaluated = [name for name in _EVAL if name.startswith(only)]
-        self.steps: list[list[float]] = []
+        # One array for all steps there will be: what a save costs beside writing does not grow with the training.
+        self._table = np.empty((self._planned, len(_STEP)))
+        self._done = 0
         self.evaluations: dict[int, list[float]] = {}
         self.diverged_at: int | None = None
         self._waiting: list[Tensor] = []
@@ -72,9 +74,10 @@ class Curves:
         """
         if self._waiting and self.diverged_at is None:
             for row, rate in zip(torch.stack(self._waiting).tolist(), self._rates, strict=True):
-                self.steps.append([*row, rate])
+                self._table[self._done] = *row, rate
+                self._done += 1
                 if not math.isfinite(row[0]):
-                    self.diverged_at = len(self.steps) - 1
+                    self.diverged_at = self._done - 1
                     break
         self._waiting, self._rates = [], []
         return self.diverged_at is None
@@ -82,7 +85,8 @@ class Curves:
     def rewind(self, saved: xr.Dataset, step: int) -> None:
         """Start from an earlier train.nc, as of the moment before step `step`."""
         table = np.stack([saved[name].values for name in _STEP], axis=-1)
-        self.steps = table[:step].tolist()
+        self._done = len(table[:step])
+        self._table[: self._done] = table[:step]
         self.recall(saved, step)
 
     def recall(self, saved: xr.Dataset, step: int) -> None:
@@ -94,7 +98,7 @@ class Curves:
     def dataset(self) -> xr.Dataset:
         """As in docs/results.md."""
         self.settle()
-        table = np.array(self.steps, dtype=np.float64).reshape(-1, len(_STEP))
+        table = self._table[: self._done].copy()
         at = sorted(self.evaluations)
         rows = np.array([self.evaluations[step] for step in at], dtype=np.float64).reshape(-1, len(self._evaluated))
         results = xr.Dataset(
