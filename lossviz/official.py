@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lossviz.errors import RequestError
 from lossviz.files import read, shown
-from lossviz.results import variable
+from lossviz.results import DONE, NOT_FINITE, STATUS, TO_DO, SurfaceResults, variable
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ _LOSS = {"train": ("train_loss", "train_acc"), "test": ("test_loss", "test_acc")
 _EIGENVALUES = {"hessian_min": "min_eig", "hessian_max": "max_eig"}
 _LONG_NAMES = {"x": "x (units of d1)", "y": "y (units of d2)"}
 # What its arrays hold before a point is computed.
-_TO_DO = {"min_eig": 1.0}
+_NOT_COMPUTED = {"min_eig": 1.0}
 
 
 def read_official_surface(path: Path) -> xr.Dataset:
@@ -51,22 +51,22 @@ def read_official_surface(path: Path) -> xr.Dataset:
         )
     grids = {name: _by_rows(path, name, values, axes) for name, values in found.items() if name not in _AXES.values()}
     variables: dict[str, xr.Variable] = {}
-    status = np.ones([len(axis) for axis in axes.values()], np.int8)
+    status = np.full([len(axis) for axis in axes.values()], DONE, np.int8)
     for split, prefix in zip(splits, ("", "test_"), strict=False):
         loss, error, missing = _loss_and_error(grids, split)
-        status[missing] = 0
-        status[~missing & ~np.isfinite(loss) & (status > 0)] = 2
+        status[missing] = TO_DO
+        status[~missing & ~np.isfinite(loss) & (status != TO_DO)] = NOT_FINITE
         variables |= _described(tuple(axes), prefix, loss, error)
     for ours, theirs in _EIGENVALUES.items():
         if theirs in grids:
-            values = np.where(grids[theirs] == _TO_DO.get(theirs, -1.0), np.nan, grids[theirs])
+            values = np.where(grids[theirs] == _NOT_COMPUTED.get(theirs, -1.0), np.nan, grids[theirs])
             variables[ours] = variable(tuple(axes), values, f"{ours[8:]}imum eigenvalue of the Hessian", "1")
-    if not status.any():
+    if (status == TO_DO).all():
         raise RequestError(f"{shown(path)}: holds no point that was computed (all are -1)")
     return xr.Dataset(
         {
             **variables,
-            "status": variable(tuple(axes), status, "0 to do, 1 done, 2 done and not finite", "1"),
+            "status": variable(tuple(axes), status, STATUS, "1"),
             "seconds": variable(tuple(axes), np.full(status.shape, np.nan), "time the point took", "s"),
         },
         coords={axis: variable(axis, values, _LONG_NAMES[axis], "1") for axis, values in axes.items()},
@@ -114,7 +114,7 @@ def official_surface(results: xr.Dataset, directions_file: str = "") -> bytes:
         directions_file: the name of the file with its directions.
     """
     axes = [axis for axis in _AXES if axis in results.dims]
-    to_do = results.status.transpose(*axes).values == 0
+    to_do = SurfaceResults(results).to_do
     split = str(results.attrs.get("split", "train"))
     quantities = dict(zip(_LOSS["test" if split == "test" else "train"], ("loss", "error"), strict=True))
     if split == "both":
@@ -129,7 +129,7 @@ def official_surface(results: xr.Dataset, directions_file: str = "") -> bytes:
             if ours in results:
                 values = results[ours].transpose(*axes).values
                 values = 100 - values if theirs.endswith("_acc") else values
-                file[theirs] = np.where(to_do, _TO_DO.get(theirs, -1.0), values)
+                file[theirs] = np.where(to_do, _NOT_COMPUTED.get(theirs, -1.0), values)
     return buffer.getvalue()
 
 

@@ -1,0 +1,21 @@
+"""Result files, and what each kind of them says: names, units and meanings in one place; imports no torch."""
+
+from lossviz.results.files import in_units, load_results, protocol, save_results, variable
+from lossviz.results.kinds import ProbeResults, Results, TrainResults
+from lossviz.results.surface import DONE, NOT_FINITE, STATUS, TO_DO, SurfaceResults
+
+__all__ = [
+    "DONE",
+    "NOT_FINITE",
+    "STATUS",
+    "TO_DO",
+    "ProbeResults",
+    "Results",
+    "SurfaceResults",
+    "TrainResults",
+    "in_units",
+    "load_results",
+    "protocol",
+    "save_results",
+    "variable",
+]

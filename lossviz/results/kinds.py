@@ -1,0 +1,96 @@
+"""The results of a training and of a probe: views of what their files say."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+import yaml
+
+from lossviz.config.train import Train
+from lossviz.results.files import load_results
+
+
+@dataclass(frozen=True)
+class Results:
+    """A view of the contents of a result file; makes no copy of them.
+
+    Attributes:
+        data: the variables and attributes of docs/results.md.
+    """
+
+    data: xr.Dataset
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a file; raises what `load_results` does."""
+        return cls(load_results(path))
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration that made the results, as a tree of plain values; empty where the file has none.
+
+        Plain, because a file of another version may hold keys that the schema of this one does not know.
+        """
+        found: Mapping[str, Any] | None = yaml.safe_load(str(self.data.attrs.get("configuration", "")))
+        return found or {}
+
+    @cached_property
+    def training(self) -> Train:
+        """How the network was trained."""
+        return Train.model_validate_json(json.dumps(self.config["train"]))
+
+
+@dataclass(frozen=True)
+class TrainResults(Results):
+    """What train.nc says."""
+
+    @property
+    def planned(self) -> int:
+        """Steps of the whole training."""
+        return int(self.data.attrs["steps"])
+
+    @property
+    def recorded(self) -> int:
+        """Steps that it has taken so far."""
+        return int(self.data.sizes["step"])
+
+    @property
+    def diverged_at(self) -> int | None:
+        """The step whose loss was not finite."""
+        found = self.data.attrs.get("diverged_at")
+        return None if found is None else int(found)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds neither a step nor an evaluation."""
+        return self.recorded == 0 and self.data.sizes["eval_step"] == 0
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether no accuracy or error was ever a number; those of a classification are, even after it diverged."""
+        names = [name for name in ("accuracy", "train_error", "val_error") if name in self.data]
+        return all(bool(np.isnan(self.data[name].values).all()) for name in names)
+
+
+@dataclass(frozen=True)
+class ProbeResults(Results):
+    """What probe.nc says."""
+
+    @property
+    def planned(self) -> int:
+        """Steps that are to be measured."""
+        return int(self.data.attrs["planned"])
+
+    @property
+    def measured(self) -> int:
+        """Steps that are."""
+        return int(self.data.sizes["step"])
+
+    def has(self, quantity: str) -> bool:
+        """Whether there is something of a quantity."""
+        return quantity in self.data and self.data[quantity].size > 0

@@ -1,0 +1,88 @@
+"""The results of a scan: a view of what its file says of every point."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import xarray as xr
+from numpy.typing import NDArray
+
+from lossviz.files import read_sealed
+from lossviz.results.kinds import Results
+
+# The values of `status`.
+TO_DO, DONE, NOT_FINITE = 0, 1, 2
+STATUS = "0 to do, 1 done, 2 done and not finite"
+# Of the distance between two points of an axis: nearer ones are one, whatever their rounding.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class SurfaceResults(Results):
+    """What surface-<name>.nc says. Arrays of a plane are (y, x), of a line (x,), whatever order the file has."""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """("y", "x") of a plane, ("x",) of a line."""
+        return tuple(axis for axis in ("y", "x") if axis in self.data.dims)
+
+    def values(self, quantity: str) -> NDArray[np.float64]:
+        """A variable at all points; further dimensions come first."""
+        return self._rows(quantity).astype(float)
+
+    @property
+    def to_do(self) -> NDArray[np.bool_]:
+        """Which points are still to be computed."""
+        return np.asarray(self._rows("status") == TO_DO)
+
+    @property
+    def not_finite(self) -> NDArray[np.bool_]:
+        """Which points were computed and have a loss that is NaN or infinite."""
+        return np.asarray(self._rows("status") == NOT_FINITE)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no point is computed yet."""
+        return bool(self.to_do.all())
+
+    @property
+    def holds_centre(self) -> bool:
+        """Whether the scan's own checkpoint is a point of the grid."""
+        return all(0 in self.data[axis].values for axis in self.axes)
+
+    @property
+    def centre(self) -> xr.Dataset | None:
+        """All variables at the scan's own checkpoint; None where the grid lacks it or it is still to be computed."""
+        if not self.holds_centre:
+            return None
+        found = self.data.sel(dict.fromkeys(self.axes, 0))
+        return None if bool((found.status == TO_DO).any()) else found
+
+    @property
+    def directions(self) -> Mapping[str, object]:
+        """The section surface.directions of the configuration; empty where the file has none."""
+        found: Mapping[str, object] = self.config.get("surface", {}).get("directions", {})
+        return found
+
+    def _rows(self, name: str) -> NDArray[np.generic]:
+        # By name: x is the last dimension, whatever order the file has.
+        return self.data[name].transpose(..., "x").values
+
+
+def load_directions(path: Path) -> dict[str, NDArray[np.generic]]:
+    """The directions of a scan, x/<parameter> and y/<parameter>, from its directions-<name>.safetensors.
+
+    Raises:
+        RequestError: there is no such file.
+        WorkError: it is cut short or altered.
+    """
+    return safetensors.numpy.load(read_sealed(path, "restore it from a copy, or scan again with --fresh"))
+
+
+def matching_points(one: NDArray[np.floating], two: NDArray[np.floating]) -> NDArray[np.intp]:
+    """The index in `two`, an axis of evenly spaced points, of every point of `one`; -1 where it is not among them."""
+    nearest = np.abs(one[:, None] - two).argmin(axis=1)
+    close = np.abs(two[nearest] - one) <= _ROUNDING * (two[-1] - two[0]) / (len(two) - 1)
+    return np.where(close, nearest, -1)
