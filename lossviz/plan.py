@@ -13,7 +13,7 @@ from lossviz.engine.ranks import ranks
 from lossviz.engine.setup import Setup
 from lossviz.engine.share import share_of
 from lossviz.models.build import count_parameters
-from lossviz.models.layers import pick
+from lossviz.probe.layers import probed_layers
 from lossviz.probe.measure import check_training, checkpoints_to_probe, probe_steps
 from lossviz.progress import duration
 from lossviz.results import load_results
@@ -118,7 +118,7 @@ def _points(setup: Setup) -> int:
 
 def _measurements(setup: Setup, count: int) -> str:
     config, size = setup.config.probe, setup.minibatches().batch_size
-    layers = pick(setup.model(), config.layers)
+    layers = probed_layers(setup)
     passes = 1 + len(config.lengths) * ("landscape" in config.measures) + len(layers) * ("shift" in config.measures)
     lanczos = ", and Hessian-vector products until Lanczos converges" if "sharpness" in config.measures else ""
     cost = f"{count * passes * size:,} forward and backward{lanczos}"

@@ -35,7 +35,7 @@ class Probe(Section):
         (0.05, 0.1, 0.2, 0.4), description="Step lengths eta along the negative gradient g."
     )
     layers: tuple[Count, ...] = Field(
-        (), description="Weight layers of shift and activations, counted from 1 in the order of the network."
+        (), description="Weight layers of shift and activations, counted from 1 in the order of their calls."
     )
     channel: Literal["drawn", "all"] = Field(
         "drawn",

@@ -1,5 +1,6 @@
 """The distribution of what a layer hands to its non-linearity."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,13 +14,16 @@ BINS = 64
 
 
 @contextmanager
-def listening(layers: Sequence[WeightLayer], seed: int | None) -> Iterator[dict[str, Tensor]]:
+def listening(model: nn.Module, layers: Sequence[WeightLayer], seed: int | None) -> Iterator[dict[str, Tensor]]:
     """Describe the outputs of some layers during the one forward pass inside the block.
 
-    An output is a weight layer's after normalisation and noise and before the non-linearity, over batch and
-    space. Histograms have 64 bins of equal width from the smallest to the largest finite value.
+    An output is a weight layer's after normalisation and noise and before the non-linearity, over all of its
+    dimensions but the channel: batch and space, or batch and tokens. Histograms have 64 bins of equal width from the
+    smallest to the largest finite value. A layer that is called several times is described at its first call; one
+    that this pass does not call (a block that is skipped at random) has a mean and a variance of NaN.
 
     Args:
+        model: the network.
         layers: the layers.
         seed: draws one channel (or unit) of each layer, the same at every step; None takes all together.
 
@@ -32,23 +36,27 @@ def listening(layers: Sequence[WeightLayer], seed: int | None) -> Iterator[dict[
     """
     heard: dict[int, dict[str, Tensor]] = {}
 
-    def listen(number: int) -> Callable[..., None]:
+    def listen(layer: WeightLayer) -> Callable[..., None]:
         def hook(_: nn.Module, __: object, output: Tensor) -> None:
-            # Now and not later: the ReLU that follows works in place.
-            values = output.detach() if seed is None else output.detach()[:, channel(seed, number, output.shape[1])]
-            heard.setdefault(number, describe(values))
+            values = output.detach()
+            if seed is not None:
+                values = values.select(layer.channel, channel(seed, layer.number, output.shape[layer.channel]))
+            if layer.number not in heard:
+                heard[layer.number] = describe(values)  # now and not later: the ReLU that follows works in place
 
         return hook
 
-    handles = [layer.output.register_forward_hook(listen(layer.number)) for layer in layers]
+    handles = [model.get_submodule(layer.output).register_forward_hook(listen(layer)) for layer in layers]
     found: dict[str, Tensor] = {}
     try:
         yield found
     finally:
         for handle in handles:
             handle.remove()
-    for name in heard[layers[0].number] if layers else ():
-        found[name] = torch.stack([heard[layer.number][name] for layer in layers])
+    if layers:
+        unheard = describe(next(model.parameters()).new_full((1,), math.nan))
+        rows = [heard.get(layer.number, unheard) for layer in layers]
+        found |= {name: torch.stack([row[name] for row in rows]) for name in unheard}
 
 
 def channel(seed: int, number: int, channels: int) -> int:

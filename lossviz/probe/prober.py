@@ -17,7 +17,8 @@ from lossviz.engine.setup import Setup
 from lossviz.engine.stepper import Stepper
 from lossviz.errors import RequestError
 from lossviz.probe.activations import BINS
-from lossviz.probe.measures import measure
+from lossviz.probe.layers import probed_layers
+from lossviz.probe.measures import Step, measure
 from lossviz.results import in_units, load_results, protocol, save_results, variable
 from lossviz.run import differences
 
@@ -49,7 +50,7 @@ class Prober:
         steps: at which to measure; those that probe.nc has already are not measured again.
 
     Raises:
-        RequestError: probe.nc holds measurements made another way.
+        RequestError: probe.nc holds measurements made another way; or the network does not have the layers.
     """
 
     def __init__(self, setup: Setup, steps: Iterable[int]) -> None:
@@ -59,6 +60,7 @@ class Prober:
         self._restore()
         self.wanted = set(steps)
         self.subset = self._subset()
+        self.layers = probed_layers(setup)
 
     @property
     def precision(self) -> str:
@@ -79,17 +81,18 @@ class Prober:
 
         In full precision, whatever that of the training: differences of gradients are small numbers.
         """
-        preview = partial(stepper.preview, step=step)
-        decay = penalty_decay(stepper.config)
         with full_precision():
             found = measure(
-                objective.in_full_precision(),
-                batch,
-                self.config,
-                decay,
-                preview,
-                self.subset,
-                seed=self.setup.config.seed,
+                Step(
+                    objective.in_full_precision(),
+                    batch,
+                    self.config,
+                    layers=self.layers,
+                    weight_decay=penalty_decay(stepper.config),
+                    preview=partial(stepper.preview, step=step),
+                    subset=self.subset,
+                    seed=self.setup.config.seed,
+                )
             )
         self.rows[step] = _at_home(found)
 

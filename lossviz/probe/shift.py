@@ -14,7 +14,7 @@ from lossviz.models.layers import WeightLayer
 def shift(
     objective: Objective, batch: Minibatch, layers: Sequence[WeightLayer], gradient: Vector, updated: Vector
 ) -> dict[str, Tensor]:
-    """How far the gradient of layer i turns and stretches when layers 1 to i - 1 take their step.
+    """How far the gradient of layer i turns and stretches when all that is called before it takes its step.
 
     G_i = grad_{W_i} L(W_1, ..., W_k), G'_i = grad_{W_i} L(W_1', ..., W_{i-1}', W_i, ..., W_k), on the same
     minibatch with the same noise; W' is the point after the optimiser's actual step. W_i are all parameters of
@@ -25,7 +25,7 @@ def shift(
     Args:
         objective: at the point before the step, in training mode.
         batch: the minibatch of the step.
-        layers: the layers i.
+        layers: the layers i, each with trainable parameters.
         gradient: of the loss at the point before the step, in the objective's order of parameters.
         updated: the parameters after the step, in the same order.
 
@@ -35,16 +35,18 @@ def shift(
     Source:
         Santurkar et al. 2018, definition 2.1.
     """
-    place: dict[Tensor, int] = {parameter: i for i, parameter in enumerate(objective.parameters)}
+    names = [name for name, parameter in objective.model.named_parameters() if parameter.requires_grad]
+    place = {name: i for i, name in enumerate(names)}
     found = []
     for layer in layers:
-        first = min(place[parameter] for parameter in layer.parameters)
-        own = range(first, first + len(layer.parameters))
+        own = [place[name] for name in layer.parameters]
+        earlier = [place[name] for name in layer.earlier]
+        moved = [objective.parameters[i] for i in earlier]
+        origin = [parameter.detach().clone() for parameter in moved]
+        move(moved, [updated[i] for i in earlier])
+        after = objective.differentiate(batch, [objective.parameters[i] for i in own]).gradient
+        move(moved, origin)
         before = [gradient[i] for i in own]
-        origin = [parameter.detach().clone() for parameter in objective.parameters[:first]]
-        move(objective.parameters[:first], updated[:first])
-        after = objective.differentiate(batch, layer.parameters).gradient
-        move(objective.parameters[:first], origin)
         distance = squared_norm(torch._foreach_sub(after, before)).sqrt()
         cosine = dot(before, after) / (squared_norm(before) * squared_norm(after)).sqrt()
         found.append(torch.stack([distance, cosine]))

@@ -1,5 +1,7 @@
 """Activations against forward hooks and NumPy."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from lossviz.config.probe import Probe
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.models.build import build
+from lossviz.models.layers import pick, weight_layers
 from lossviz.probe.activations import BINS, channel, describe
-from lossviz.probe.measures import measure
+from lossviz.probe.measures import Step, measure
 from lossviz.seeding import seeded
 
 PROBE = Probe(measures=("activations",), layers=(1, 4, 8, 9), channel="all")
@@ -24,7 +27,8 @@ def test_what_the_next_layer_sees_before_the_non_linearity(norm: Norm, config: P
     """Inputs of the ReLUs (and the output of the last layer), copied before the ReLU works in place."""
     model = build(Vgg(name="vgg", depth=9, width=0.0625, norm=norm), 1, 10).double().train()
     batch = Minibatch(torch.rand(6, 1, 32, 32, dtype=torch.float64), torch.arange(6), 3)
-    found = measure(Objective(model), batch, config, seed=7)
+    layers = pick(weight_layers(copy.deepcopy(model), batch.inputs), config.layers)
+    found = measure(Step(Objective(model), batch, config, layers, seed=7))
     seen: list[Tensor] = []
     for module in model.modules():
         if isinstance(module, nn.ReLU):
@@ -55,7 +59,8 @@ def test_histogram_of_odd_values() -> None:
 
 def test_listening_leaves_no_hooks() -> None:
     model = build(Vgg(name="vgg", depth=9, width=0.0625), 1, 10)
-    measure(Objective(model), Minibatch(torch.rand(2, 1, 32, 32), torch.arange(2), 0), PROBE)
+    batch = Minibatch(torch.rand(2, 1, 32, 32), torch.arange(2), 0)
+    measure(Step(Objective(model), batch, PROBE, pick(weight_layers(model, batch.inputs), PROBE.layers)))
     assert not any(module._forward_hooks for module in model.modules())
 
 

@@ -10,7 +10,7 @@ from lossviz.config.probe import Probe
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.models.build import build
-from lossviz.probe.measures import measure
+from lossviz.probe.measures import Step, measure
 from tests.closed_forms import Quadratic, TwoLayers
 
 LENGTHS = (0.01, 0.05, 0.3)
@@ -19,7 +19,7 @@ LENGTHS = (0.01, 0.05, 0.3)
 def landscape(
     objective: Objective, batch: Minibatch, lengths: tuple[float, ...], weight_decay: float = 0.0
 ) -> dict[str, torch.Tensor]:
-    return measure(objective, batch, Probe(lengths=lengths), weight_decay)
+    return measure(Step(objective, batch, Probe(lengths=lengths), weight_decay=weight_decay))
 
 
 def test_quadratic() -> None:

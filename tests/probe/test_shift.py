@@ -1,11 +1,12 @@
 """Internal covariate shift against a recomputation that really swaps the weights."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from lossviz.config.model import Norm, Vgg
@@ -14,9 +15,11 @@ from lossviz.config.train import Train
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.engine.stepper import Stepper
+from lossviz.errors import RequestError
 from lossviz.models.build import build
 from lossviz.models.layers import pick, weight_layers
-from lossviz.probe.measures import measure
+from lossviz.probe.measures import Step, measure
+from lossviz.seeding import seeded
 from tests.closed_forms import TwoLayers
 
 OPTIMISERS = (
@@ -37,26 +40,28 @@ def by_hand(model: nn.Module, config: Train, batch: Minibatch, number: int, earl
     stepper = Stepper(config, list(later.parameters()))
     gradients = []
     for each in (earlier, batch):  # a first step gives the optimiser something to remember
-        loss = functional.cross_entropy(later(each.inputs), each.targets)
+        with seeded(torch.device("cpu"), each.noise):
+            loss = functional.cross_entropy(later(each.inputs), each.targets)
         gradients = list(torch.autograd.grad(loss, list(later.parameters())))
         if each is earlier:
             stepper.take(gradients, 0)
             now.load_state_dict(later.state_dict())
     stepper.take(gradients, 1)
-    layers = weight_layers(now)
-    for old, new in zip(layers[: number - 1], weight_layers(later)[: number - 1], strict=True):
-        for parameter, value in zip(old.parameters, new.parameters, strict=True):
-            parameter.data.copy_(value)
-    loss = functional.cross_entropy(now(batch.inputs), batch.targets)
-    swapped = torch.autograd.grad(loss, layers[number - 1].parameters)
-    own = {id(parameter) for parameter in layers[number - 1].parameters}
-    place = [i for i, parameter in enumerate(now.parameters()) if id(parameter) in own]
-    a, b = (torch.cat([part.flatten() for part in parts]) for parts in ([gradients[i] for i in place], swapped))
+    layers = weight_layers(copy.deepcopy(model), batch.inputs)
+    for layer in layers[: number - 1]:
+        for name in layer.parameters:
+            now.get_parameter(name).data.copy_(later.get_parameter(name))
+    own = layers[number - 1].parameters
+    with seeded(torch.device("cpu"), batch.noise):
+        loss = functional.cross_entropy(now(batch.inputs), batch.targets)
+    swapped = torch.autograd.grad(loss, [now.get_parameter(name) for name in own])
+    before = [part for (name, _), part in zip(now.named_parameters(), gradients, strict=True) if name in own]
+    a, b = (torch.cat([part.flatten() for part in parts]) for parts in (before, swapped))
     return float((a - b).norm()), float(a @ b / a.norm() / b.norm())
 
 
 @pytest.mark.parametrize("config", OPTIMISERS, ids=lambda config: config.optimizer)
-@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("norm", ["none", "batch", "noisy-batch"])
 def test_against_a_real_swap(config: Train, norm: Norm) -> None:
     model = build(Vgg(name="vgg", depth=9, width=0.0625, norm=norm), 1, 10).double()
     batch, earlier = batch_of(), batch_of(noise=4)
@@ -65,7 +70,8 @@ def test_against_a_real_swap(config: Train, norm: Norm) -> None:
     stepper.take(objective.differentiate(earlier).gradient, 0)
     before = copy.deepcopy(stepper.optimizer.state_dict())
     probe = Probe(measures=("shift",), layers=(1, 2, 5, 9))
-    found = measure(objective, batch, probe, preview=lambda gradient: stepper.preview(gradient, 1))
+    layers = pick(weight_layers(copy.deepcopy(model), batch.inputs), probe.layers)
+    found = measure(Step(objective, batch, probe, layers, preview=partial(stepper.preview, step=1)))
     for i, number in enumerate(probe.layers):
         distance, cosine = by_hand(model, config, batch, number, earlier)
         np.testing.assert_allclose(found["shift_l2"][i], distance, rtol=1e-8, atol=1e-12)
@@ -76,11 +82,16 @@ def test_against_a_real_swap(config: Train, norm: Norm) -> None:
             assert value is after["state"][key][name] or torch.equal(value, after["state"][key][name]), name
 
 
+def shift_of(layers: TwoLayers, *numbers: int) -> dict[str, Tensor]:
+    """With a step of gradient descent of length 0.3."""
+    preview = partial(Stepper(Train(steps=1, lr=0.3), layers.objective.parameters).preview, step=0)
+    picked = pick(weight_layers(layers.model, layers.batch.inputs), numbers)
+    probe = Probe(measures=("shift",), layers=numbers)
+    return measure(Step(layers.objective, layers.batch, probe, picked, preview=preview))
+
+
 def test_nothing_lies_before_the_first_layer() -> None:
-    layers = TwoLayers()
-    stepper = Stepper(Train(steps=1, lr=0.3), layers.objective.parameters)
-    probe = Probe(measures=("shift",), layers=(1, 2))
-    found = measure(layers.objective, layers.batch, probe, preview=lambda gradient: stepper.preview(gradient, 0))
+    found = shift_of(TwoLayers(), 1, 2)
     assert found["shift_l2"][0] == 0
     np.testing.assert_allclose(found["shift_cosine"][0], 1, rtol=1e-12)
 
@@ -88,24 +99,31 @@ def test_nothing_lies_before_the_first_layer() -> None:
 def test_two_linear_layers() -> None:
     """G' of the second layer by formula, at the first layer's weights after a step of gradient descent."""
     layers = TwoLayers()
-    stepper = Stepper(Train(steps=1, lr=0.3), layers.objective.parameters)
-    probe = Probe(measures=("shift",), layers=(2,))
-    found = measure(layers.objective, layers.batch, probe, preview=lambda gradient: stepper.preview(gradient, 0))
+    found = shift_of(layers, 2)
     first, second = layers.weights
     before = layers.gradient(first, second)
     after = layers.gradient(first - 0.3 * before[0], second)
     np.testing.assert_allclose(found["shift_l2"][0], np.linalg.norm(before[1] - after[1]), rtol=1e-10)
 
 
+def test_no_shift_without_the_step_of_the_optimiser() -> None:
+    layers = TwoLayers()
+    with pytest.raises(ValueError, match="shift needs a preview"):
+        measure(Step(layers.objective, layers.batch, Probe(measures=("shift",), layers=(2,))))
+
+
 def test_layers_are_counted_as_the_papers_count() -> None:
     """VGG-16: thirteen convolutions and three matrices; BatchNorm belongs to its layer; everything belongs to one."""
     model = build(Vgg(name="vgg", depth=16, width=0.0625, norm="batch"), 3, 10)
-    layers = weight_layers(model)
-    assert [type(layer.module).__name__ for layer in layers] == ["Conv2d"] * 13 + ["Linear"] * 3
-    assert isinstance(layers[12].output, nn.BatchNorm2d)
-    assert isinstance(layers[14].output, nn.BatchNorm1d)
-    assert layers[15].output is layers[15].module
-    owned = [id(parameter) for layer in layers for parameter in layer.parameters]
-    assert owned == [id(parameter) for parameter in model.parameters()]
-    with pytest.raises(Exception, match="16 weight layers"):
-        pick(model, (2, 17))
+    layers = weight_layers(model, torch.rand(2, 3, 32, 32))
+    kinds = [type(model.get_submodule(layer.name)).__name__ for layer in layers]
+    assert kinds == ["Conv2d"] * 13 + ["Linear"] * 3
+    assert isinstance(model.get_submodule(layers[12].output), nn.BatchNorm2d)
+    assert isinstance(model.get_submodule(layers[14].output), nn.BatchNorm1d)
+    assert layers[15].output == layers[15].name
+    owned = [name for layer in layers for name in layer.parameters]
+    assert owned == [name for name, _ in model.named_parameters()]
+    for i, layer in enumerate(layers):
+        assert list(layer.earlier) == [name for earlier in layers[:i] for name in earlier.parameters]
+    with pytest.raises(RequestError, match="16 weight layers"):
+        pick(layers, (2, 17))
