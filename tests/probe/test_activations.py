@@ -69,3 +69,13 @@ def test_drawn_channels() -> None:
     assert channel(0, 2, 64) == channel(0, 2, 64)
     assert len({channel(0, number, 512) for number in range(1, 17)}) > 8
     assert {channel(seed, 2, 4) for seed in range(60)} == {0, 1, 2, 3}
+
+
+def test_a_layer_that_is_called_again_is_described_at_its_first_call() -> None:
+    shared = nn.Linear(4, 4)
+    model = nn.Sequential(shared, nn.ReLU(), shared)
+    batch = Minibatch(torch.randn(6, 4), torch.arange(6) % 4, 0)
+    config = Probe(measures=("activations",), layers=(1,), channel="all")
+    found = measure(Step(Objective(model), batch, config, weight_layers(model, batch.inputs)))
+    with torch.no_grad():
+        np.testing.assert_allclose(found["activation_mean"][0], shared(batch.inputs).mean(), rtol=1e-5)
