@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import NoiseLayer
 
@@ -88,10 +88,8 @@ def pick(layers: Sequence[WeightLayer], numbers: Sequence[int]) -> list[WeightLa
         RequestError: the network has fewer layers.
     """
     if any(number > len(layers) for number in numbers):
-        raise RequestError(
-            f"probe.layers = {list(numbers)}: the network has {len(layers)} weight layers\n"
-            f"  accepted: 1 to {len(layers)}"
-        )
+        problem = f"the network has {len(layers)} weight layers"
+        refuse("probe.layers", problem, given=tuple(numbers), accepted=f"1 to {len(layers)}")
     return [layers[number - 1] for number in numbers]
 
 

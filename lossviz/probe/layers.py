@@ -3,10 +3,10 @@
 import torch
 
 from lossviz.engine.setup import Setup
-from lossviz.errors import RequestError
-from lossviz.loading import explained
+from lossviz.errors import refuse
 from lossviz.models.layers import WeightLayer, pick, weight_layers
 from lossviz.seeding import seeded
+from lossviz.user_code.loader import explained
 
 # BatchNorm needs two; with more, statistics of nearly equal examples do not divide by nearly zero.
 EXAMPLES = 4
@@ -33,8 +33,10 @@ def probed_layers(setup: Setup) -> list[WeightLayer]:
     if frozen and "shift" in config.measures:
         names = ", ".join(f"{layer.number} ({layer.name})" for layer in frozen)
         trainable = [str(layer.number) for layer in found if layer.parameters]
-        raise RequestError(
-            f"probe.layers = {list(config.layers)}: shift needs layers that are trained; frozen: {names}\n"
-            f"  accepted: {', '.join(trainable)}; or probe.measures without shift"
+        refuse(
+            "probe.layers",
+            f"shift needs layers that are trained; frozen: {names}",
+            given=config.layers,
+            accepted=f"{', '.join(trainable)}; or probe.measures without shift",
         )
     return layers
