@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossviz.config.document import Document, UnreadableError, parse
+from lossviz.config.merging import spell_out
 from lossviz.errors import Keys, Refusal, RequestError, refuse
 from lossviz.files import shown
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One `--set a.b=value`."""
+    """One `--set a.b=value`, with the tags that it leaves out."""
 
     text: str
     tree: dict[str, Any]
@@ -47,7 +48,7 @@ def parse_setting(text: str) -> Setting:
         raise RequestError(Refusal(f"--set {text}", str(error), accepted=accepted)) from error
     for key in reversed(keys):
         nested = {key: nested}
-    return Setting(text, nested)
+    return Setting(text, spell_out(nested))
 
 
 @dataclass(frozen=True)

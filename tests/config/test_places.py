@@ -61,6 +61,16 @@ def test_wrong_variants(tmp_path: Path, value: str, message: str) -> None:
     assert refusal(tmp_path, {"variants": value}) == f"c.yaml, line {message}"
 
 
+def test_all_wrong_variants_are_told_at_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, {"variants": "\n  figures: {}\n  a/b: {}\n  c: 3\n  d: {name: x}"})
+    assert [line[: len("c.yaml, line 6: variants.f")] for line in message.splitlines() if line[0] != " "] == [
+        "c.yaml, line 6: variants.f",
+        "c.yaml, line 7: variants.a",
+        "c.yaml, line 8: variants.c",
+        "c.yaml, line 9: variants.d",
+    ]
+
+
 @pytest.mark.parametrize("key", ["variant", "siblings"])
 def test_what_is_filled_in_is_not_written_beside_variants(tmp_path: Path, key: str) -> None:
     message = refusal(tmp_path, {key: "a", "variants": "{a: {}}"})

@@ -1,0 +1,64 @@
+"""How the sources of a configuration merge: which mapping is merged into which, and which replaces it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# Where one key decides which others exist: changing it replaces the mapping instead of merging into it.
+TAGS = {
+    ("data",): "name",
+    ("model",): "name",
+    ("loss",): "name",
+    ("train", "schedule"): "kind",
+    ("surface", "directions"): "kind",
+}
+# What `args` belong to: a user's function, the name of a network of torchvision.
+CALLED = ("target", "network")
+
+
+def merge(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree with changes merged into it deeply, the last of them on top; lists are replaced as a whole."""
+    for each in changes:
+        base = _merge_at((), base, each)
+    return dict(base)
+
+
+def _merge_at(at: tuple[str, ...], base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    tag = TAGS.get(at[2:] if at[:1] == ("variants",) else at)
+    if tag and tag in base and tag in changes and changes[tag] != base[tag]:
+        return dict(changes)
+    # `args` are those of one function: another starts without.
+    other = any(key in base and changes.get(key, base[key]) != base[key] for key in CALLED)
+    merged = {key: value for key, value in base.items() if not (other and key == "args")}
+    for key, value in changes.items():
+        mine = merged.get(key)
+        nested = isinstance(mine, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge_at((*at, key), mine or {}, value) if nested else value
+    return merged
+
+
+def spell_out(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the tags that people leave out: one place, so that the schema and merging see one form.
+
+    `model`, `data` and `loss` with a target are a user's own; `torchvision/resnet18` is the network of that name
+    of torchvision. Each source is spelled out by itself: a variant's target replaces the network of the rest.
+    """
+    tree = dict(tree)
+    for section in ("model", "data", "loss"):
+        mapping = tree.get(section)
+        if isinstance(mapping, Mapping) and "target" in mapping:
+            tree[section] = {"name": "own", **mapping}
+    model, variants = tree.get("model"), tree.get("variants")
+    if isinstance(model, Mapping) and str(model.get("name", "")).startswith("torchvision/"):
+        tree["model"] = {**model, "name": "torchvision", "network": model["name"].partition("/")[2]}
+    if isinstance(variants, Mapping):
+        changed = {name: spell_out(each) for name, each in variants.items() if isinstance(each, Mapping)}
+        tree["variants"] = {**variants, **changed}
+    return tree
+
+
+def name_random_directions(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Give `surface.directions` without a kind the kind random; done to whole trees, so that it changes no kind."""
+    tree, surface = dict(tree), tree.get("surface")
+    if isinstance(surface, Mapping) and isinstance(surface.get("directions"), Mapping):
+        tree["surface"] = {**surface, "directions": {"kind": "random", **surface["directions"]}}
+    return tree
