@@ -5,7 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
-from lossviz.errors import RequestError, WorkError
+from lossviz.errors import Refusal, RequestError, WorkError
 
 PARTIAL = ".partial"
 MARK = b"lossviz-sha256:"
@@ -37,11 +37,9 @@ def atomic_write(path: Path, content: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise WorkError(
-            f"{shown(path)}: cannot be written: {error.strerror or error}\n"
-            "  what is there is whole; make room or name another folder with --out, "
-            "then give the same command again"
-        ) from error
+        problem = f"cannot be written: {error.strerror or error}"
+        advice = "what is there is whole; make room or name another folder with --out, then give the same command again"
+        raise WorkError(Refusal(shown(path), problem, advice=advice)) from error
 
 
 def remove_partials(folder: Path) -> None:
@@ -75,7 +73,7 @@ def read_sealed(path: Path, advice: str) -> bytes:
     while at >= 0 and seal(content[:at] + BLANK_SEAL + content[at + len(BLANK_SEAL) :]) != content:
         at = content.rfind(MARK, 0, at)
     if at < 0:
-        raise WorkError(f"{shown(path)}: does not match its checksum: it was cut short or altered\n  {advice}")
+        raise WorkError(Refusal(shown(path), "does not match its checksum: it was cut short or altered", advice=advice))
     return content
 
 
@@ -88,7 +86,7 @@ def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise RequestError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+        raise RequestError(Refusal(shown(path), f"cannot be read: {error.strerror}")) from error
 
 
 def shown(path: Path) -> str:

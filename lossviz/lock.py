@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lossviz.errors import WorkError
+from lossviz.errors import Refusal, WorkError
 from lossviz.files import shown
 
 LOCK = ".lock"
@@ -42,11 +42,12 @@ def exclusive(folder: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(json.dumps(me).encode())
         except BlockingIOError:
-            raise WorkError(f"{shown(folder)}: is being written by {_holder(path)}\n  wait for it, or end it") from None
+            problem = f"is being written by {_holder(path)}"
+            raise WorkError(Refusal(shown(folder), problem, advice="wait for it, or end it")) from None
         except OSError as error:
-            raise WorkError(
-                f"{shown(folder)}: cannot be written: {error.strerror}\n  make room or name another folder with --out"
-            ) from error
+            problem = f"cannot be written: {error.strerror}"
+            advice = "make room or name another folder with --out"
+            raise WorkError(Refusal(shown(folder), problem, advice=advice)) from error
         try:
             yield
         finally:

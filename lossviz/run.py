@@ -13,7 +13,7 @@ from typing import Any
 
 from lossviz.config import Config, read
 from lossviz.config.reading import dump
-from lossviz.errors import RequestError, WorkError, either, show
+from lossviz.errors import Refusal, RequestError, WorkError, either, refuse, show
 from lossviz.files import atomic_write, remove_partials, shown
 from lossviz.files import read as read_file
 from lossviz.lock import LOCK, exclusive
@@ -154,11 +154,10 @@ class Run:
         there, here = (each.model_dump(mode="json", exclude=PLACES) for each in (self.config(), config))
         found = [difference for key in IDENTITY for difference in differences(there[key], here[key], key)]
         if found:
-            lines = [f"  {name} = {show(before)} there, {show(now)} now" for name, before, now in found]
-            raise RequestError(
-                "\n".join([f"{shown(self.folder)}: holds the training of another configuration", *lines])
-                + "\n  keep both with another name: or --out, or discard what is there with lossviz train ... --fresh"
-            )
+            lines = [f"{name} = {show(before)} there, {show(now)} now" for name, before, now in found]
+            lines += ["keep both with another name: or --out, or discard what is there with lossviz train ... --fresh"]
+            problem = "holds the training of another configuration"
+            refuse(shown(self.folder), problem, advice="\n".join(lines))
 
     def record(self) -> dict[str, Any]:
         """What run.json says, by stage: train, probe, surface-<name>."""
@@ -170,7 +169,7 @@ class Run:
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
-            raise WorkError(f"{shown(self.record_file)}: is damaged\n  delete it; it is only a record")
+            raise WorkError(Refusal(shown(self.record_file), "is damaged", advice="delete it; it is only a record"))
         return record
 
     def note(self, stage: str, **facts: object) -> None:
@@ -213,16 +212,16 @@ def find_runs(path: Path, only: Sequence[str] = ()) -> list[Run]:
         RequestError: there is none, or not the variant asked for.
     """
     if not path.is_dir():
-        raise RequestError(f"{shown(path)}: there is no such folder; lossviz train makes it")
+        refuse(shown(path), "there is no such folder; lossviz train makes it")
     runs = [Run(path)] if Run(path).config_file.is_file() else []
     runs = runs or sorted((Run(config.parent) for config in path.glob("*/config.yaml")), key=_order)
     missing = [name for name in only if name not in {run.variant for run in runs}]
     if missing or not runs:
         there = ", ".join(run.variant for run in runs) or "no run (a folder with config.yaml, one level down)"
         below = [] if runs else sorted({str(config.parent.parent) for config in path.glob("*/*/config.yaml")})
-        meant = f"\n  did you mean {either(below)}?" if below else ""
+        meant = f"\ndid you mean {either(below)}?" if below else ""
         wanted = f"no variant {', '.join(missing)}" if missing else "nothing that lossviz train left"
-        raise RequestError(f"{shown(path)}: holds {wanted}\n  there is: {there}{meant}")
+        refuse(shown(path), f"holds {wanted}", advice=f"there is: {there}{meant}")
     return [run for run in runs if not only or run.variant in only]
 
 
@@ -240,7 +239,7 @@ def _discard(paths: Sequence[Path]) -> None:
             else:
                 path.unlink(missing_ok=True)
     except OSError as error:
-        raise WorkError(f"{shown(Path(error.filename))}: cannot be deleted: {error.strerror}") from error
+        raise WorkError(Refusal(shown(Path(error.filename)), f"cannot be deleted: {error.strerror}")) from error
 
 
 def differences(there: object, here: object, name: str) -> Iterator[tuple[str, object, object]]:

@@ -8,7 +8,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity, download_and_extract_archive
 
 from lossviz.config.data import Cifar10
-from lossviz.errors import RequestError
+from lossviz.errors import Refusal, RequestError, first_line
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 FILES = (*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"]))
@@ -24,16 +24,13 @@ def cifar10(config: Cifar10) -> dict[str, tuple[Tensor, Tensor]]:
     folder = root / CIFAR10.base_folder
     damaged = [name for name, md5 in FILES if not check_integrity(folder / name, md5)]
     if damaged and not config.download:
-        raise RequestError(f"{_state(folder, damaged)}, and data.download is false\n  {_advice(folder)}")
+        raise _refused(folder, damaged, "data.download is false")
     try:
         if damaged:
             download_and_extract_archive(CIFAR10.url, root, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
         sets = {name: CIFAR10(root, train=name == "train") for name in ("train", "test")}
     except (OSError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise RequestError(
-            f"{_state(folder, damaged)}, and the download failed: {reason}\n  {_advice(folder)}"
-        ) from error
+        raise _refused(folder, damaged, f"the download failed: {first_line(error)}") from error
     return {name: (_images(each), torch.tensor(each.targets)) for name, each in sets.items()}
 
 
@@ -42,15 +39,12 @@ def _images(source: CIFAR10) -> Tensor:
     return torch.from_numpy(source.data).permute(0, 3, 1, 2)
 
 
-def _state(folder: Path, damaged: list[str]) -> str:
-    if not folder.is_dir():
-        return f"{folder}: CIFAR-10 is not there"
-    first = folder / damaged[0]
-    return f"{first}: is {'damaged (its MD5 differs from the official one)' if first.exists() else 'missing'}"
-
-
-def _advice(folder: Path) -> str:
-    return (
+def _refused(folder: Path, damaged: list[str], reason: str) -> RequestError:
+    first = folder / damaged[0] if damaged else folder
+    state = "is damaged (its MD5 differs from the official one)" if first.exists() else "is missing"
+    subject, problem = (first, state) if folder.is_dir() else (folder, "CIFAR-10 is not there")
+    advice = (
         f"unpack cifar-10-python.tar.gz (MD5 {CIFAR10.tgz_md5}) in {folder.parent}/, "
         f"so that {folder}/data_batch_1 exists; or set data.root to the folder that holds cifar-10-batches-py/"
     )
+    return RequestError(Refusal(str(subject), f"{problem}, and {reason}", advice=advice))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from lossviz.errors import RequestError, WorkError
+from lossviz.errors import Refusal, RequestError, WorkError, refuse
 from lossviz.files import atomic_write, shown
 
 # Clocks of file systems tick, up to 2 s apart: what changed that recently may change again under the same time.
@@ -78,10 +78,8 @@ def _index(root: Path, part: str, listings: Listings) -> Index:
     for label, name in enumerate(classes):
         files = list(_files(f"{part}/{name}", listings))
         if not files:
-            raise RequestError(
-                f"{shown(root / part / name)}: holds no image, and every class needs one\n"
-                f"  accepted: {', '.join(IMG_EXTENSIONS)}"
-            )
+            problem = "holds no image, and every class needs one"
+            refuse(shown(root / part / name), problem, accepted=", ".join(IMG_EXTENSIONS))
         names += [path.removeprefix(f"{part}/") for path, _ in files]
         sizes += [size for _, size in files]
         labels += [label] * len(files)
@@ -105,10 +103,9 @@ def _list(root: Path, name: str, known: Listings) -> Listings:
         if listing is None or listing.changed != changed:
             listing = _scan(folder, changed)
     except OSError as error:
-        raise RequestError(
-            f"{shown(Path(error.filename))}: cannot be listed: {error.strerror}\n"
-            "  data.root: a folder that holds train/<class>/ and val/<class>/ with images"
-        ) from error
+        advice = "data.root: a folder that holds train/<class>/ and val/<class>/ with images"
+        problem = f"cannot be listed: {error.strerror}"
+        raise RequestError(Refusal(shown(Path(error.filename)), problem, advice=advice)) from error
     found = {name: listing}
     for inner in listing.folders:
         found |= _list(root, f"{name}/{inner}", known)
@@ -132,14 +129,16 @@ def _refuse_other_classes(root: Path, listings: Listings) -> None:
     train, val = (set(listings[part].folders) for part in ("train", "val"))
     for part, classes in (("train", train), ("val", val)):
         if not classes:
-            raise RequestError(
-                f"{shown(root / part)}: has no class folders\n  data.root: a folder that holds train/<class>/ and "
-                "val/<class>/; ImageNet's validation images come unsorted, each belongs in the folder of its class"
+            refuse(
+                shown(root / part),
+                "has no class folders",
+                advice="data.root: a folder that holds train/<class>/ and val/<class>/; ImageNet's validation images "
+                "come unsorted, each belongs in the folder of its class",
             )
     extra = (("train", sorted(train - val)), ("val", sorted(val - train)))
-    lines = [f"\n  only in {part}/: {_some(names)}" for part, names in extra if names]
+    lines = [f"only in {part}/: {_some(names)}" for part, names in extra if names]
     if lines:
-        raise RequestError(f"{shown(root)}: train/ and val/ have different class folders{''.join(lines)}")
+        refuse(shown(root), "train/ and val/ have different class folders", advice="\n".join(lines))
 
 
 def _some(names: list[str]) -> str:

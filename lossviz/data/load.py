@@ -15,7 +15,7 @@ from lossviz.data.own import own_data
 from lossviz.data.split import Split, arranged
 from lossviz.data.streamed import StreamedSplit
 from lossviz.data.streamed_minibatches import StreamedMinibatches
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,7 @@ def _statistics(
 ) -> tuple[Tensor, Tensor]:
     for name, given in (("mean", config.mean), ("std", config.std)):
         if given is not None and len(given) != channels:
-            raise RequestError(
-                f"data.{name} = {list(given)}: {config.name} has {channels} channel(s), one number for each"
-            )
+            refuse(f"data.{name}", f"{config.name} has {channels} channel(s), one number for each", given=given)
     return _column(config.mean or mean), _column(config.std or std)
 
 

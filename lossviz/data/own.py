@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lossviz.user_code.permissions import Allowed
 from lossviz.config.data import OwnData
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.user_code.loader import explained
 from lossviz.user_code.targets import load_target
 from lossviz.seeding import seeded
@@ -106,4 +106,4 @@ def _kind(value: object) -> str:
 
 
 def _refuse(config: OwnData, problem: str, accepted: str) -> NoReturn:
-    raise RequestError(f"data.target = {config.target}: {problem}\n  accepted: {accepted}")
+    refuse("data.target", problem, given=config.target, accepted=accepted)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from lossviz.errors import WorkError
+from lossviz.errors import Refusal, WorkError, first_line
 from lossviz.files import shown
 
 # The longer side by the shorter one. Resized to a shorter side of 256, a longer picture would take gigabytes.
@@ -26,7 +26,7 @@ def read_picture(path: Path) -> Image.Image:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise WorkError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+        raise WorkError(Refusal(shown(path), f"cannot be read: {error.strerror}")) from error
     try:
         return _decoded(content)
     except MemoryError:
@@ -34,7 +34,7 @@ def read_picture(path: Path) -> Image.Image:
     except UnidentifiedImageError as error:
         raise DamagedError("no format of images that Pillow knows") from error
     except Exception as error:  # Pillow raises whatever a damaged byte leads to
-        raise DamagedError(str(error) or type(error).__name__) from error
+        raise DamagedError(first_line(error)) from error
 
 
 def _decoded(content: bytes) -> Image.Image:

@@ -12,7 +12,7 @@ from lossviz.config.model import Linear as LinearConfig
 from lossviz.config.model import Resnet as ResnetConfig
 from lossviz.config.model import Torchvision as TorchvisionConfig
 from lossviz.config.model import Vgg as VggConfig
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.models.densenet import Densenet
 from lossviz.models.imagenet_resnet import ImagenetResnet
 from lossviz.models.linear import DeepLinear
@@ -64,9 +64,11 @@ def build(
         if isinstance(config, TorchvisionConfig):
             return torchvision_classifier(config, channels, classes, image_size)
         if isinstance(config, VggConfig) and image_size != (32, 32):
-            raise RequestError(
-                f"model.name = vgg: takes images of 32x32, and those of the data are {'x'.join(map(str, image_size))}\n"
-                "  accepted for others: resnet-imagenet, or torchvision's, such as torchvision/vgg16"
+            refuse(
+                "model.name",
+                f"takes images of 32x32, and those of the data are {'x'.join(map(str, image_size))}",
+                given="vgg",
+                accepted="for other sizes resnet-imagenet, or torchvision's, such as torchvision/vgg16",
             )
         model = NETWORKS[type(config)](config, channels, classes)
     initialise(model, config.init, generator(seed, "init"))

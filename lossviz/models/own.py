@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from lossviz.config.model import OwnModel
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.user_code.loader import explained
 from lossviz.user_code.permissions import Allowed
 from lossviz.user_code.targets import load_target
@@ -35,4 +35,4 @@ def own_network(config: OwnModel, channels: int, classes: int, allowed: Allowed)
 
 
 def _refuse(config: OwnModel, problem: str, accepted: str) -> NoReturn:
-    raise RequestError(f"model.target = {config.target}: {problem}\n  accepted: {accepted}")
+    refuse("model.target", problem, given=config.target, accepted=accepted)
