@@ -1,4 +1,4 @@
-"""The `data` section: which examples, how they are normalised and augmented."""
+"""The `data` section: which examples there are, and how they are normalised and augmented."""
 
 from typing import Annotated, Literal
 
@@ -12,13 +12,14 @@ Scales = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
 class Images(Section):
-    """What all sets of labelled images share."""
+    """Keys that all sets of labelled images have."""
 
     name: str
-    examples: AllOrCount = Field("all", description="How many training examples are used.")
+    examples: AllOrCount = Field("all", description="Number of training examples that are used.")
     choose: Literal["stratified", "first"] = Field(
         "stratified",
-        description="Which ones, when fewer than all: the same share of each class, drawn with the seed; or the first.",
+        description="Which examples, if fewer than all. stratified: the same share of each class, drawn with the seed. "
+        "first: the first ones.",
     )
     mean: Channels | None = Field(
         None, description="Subtracted from each channel, on the scale 0 to 1. Default: the data set's own."
@@ -39,7 +40,7 @@ class Resident(Images):
 class Digits(Resident):
     """scikit-learn's 1,797 handwritten digits, 8x8 grey, up-sampled to 32x32; 1,437 train, 360 test.
 
-    Their own mean and std: 0.3054 and 0.3237.
+    Default mean and std: 0.3054 and 0.3237.
     """
 
     name: Literal["digits"]
@@ -48,12 +49,12 @@ class Digits(Resident):
 class Cifar10(Resident):
     """CIFAR-10: 50,000 training and 10,000 test images of 32x32 in 10 classes (Krizhevsky 2009).
 
-    Their own mean and std: 0.4914, 0.4822, 0.4465 and 0.2470, 0.2435, 0.2616.
+    Default mean and std: 0.4914, 0.4822, 0.4465 and 0.2470, 0.2435, 0.2616.
     """
 
     name: Literal["cifar10"]
     root: str = Field("data", description="Folder that holds, or will hold, cifar-10-batches-py/.")
-    download: bool = Field(True, description="Fetch the data set (170 MB) when it is not there.")
+    download: bool = Field(True, description="Download the data set (170 MB) if it is missing.")
 
 
 class OwnData(Own, Resident):
@@ -65,9 +66,9 @@ class OwnData(Own, Resident):
 
 
 class ImageFolder(Images):
-    """Images of any size, a folder a class, as of ImageNet: root/train/<class>/ and root/val/<class>/.
+    """Images of any size, one folder per class as in ImageNet: root/train/<class>/ and root/val/<class>/.
 
-    Class 0 is the first folder in the order of names, as for torchvision's ImageFolder.
+    Classes are numbered in the order of the folders' names, as in torchvision's ImageFolder.
     """
 
     name: Literal["imagefolder"]
@@ -79,27 +80,27 @@ class ImageFolder(Images):
         None, description="Divides each channel, on the scale 0 to 1. Default: ImageNet's, 0.229, 0.224, 0.225."
     )
     root: str = Field(description="Folder that holds train/ and val/, with the same class folders in both.")
-    image_size: Count = Field(224, description="Side of the square crops that the network gets.")
+    image_size: Count = Field(224, description="Side of the square crops that the network sees.")
     augment: Literal["none", "he", "random-resized-crop"] = Field(
         "none",
-        description="Of the training crops; all are mirrored half of the time. he: shorter side drawn from 256/224 to "
-        "480/224 of image_size, random crop, PCA colour noise (He et al. 2015). random-resized-crop: 8 to 100 % of the "
-        "area, sides 3:4 to 4:3. none: as in evaluation, and not mirrored.",
+        description="Training crops. he: shorter side drawn from 256/224 to 480/224 of image_size, random crop, PCA "
+        "colour noise (He et al. 2015). random-resized-crop: 8 to 100 % of the area, sides 3:4 to 4:3. Both mirror "
+        "half of the images. none: the crops of evaluation, not mirrored.",
     )
     evaluation: Literal["centre", "ten-crop"] = Field(
         "centre",
-        description="Shorter side 256/224 of image_size, centre crop; or, for val/, also the corner crops and all "
-        "mirrored, the probabilities of the ten averaged.",
+        description="Crops of evaluation, from images whose shorter side is 256/224 of image_size. centre: the centre "
+        "crop. ten-crop: for val/ also the four corners, and all five mirrored; their probabilities are averaged.",
     )
     corrupt: Literal["stop", "skip"] = Field(
         "stop",
-        description="A damaged file ends the work; or it is counted and left out of the means of evaluations and "
-        "scans; in a minibatch the next readable file takes its place.",
+        description="What a damaged file does. stop: end the command. skip: it is counted and left out of the means of "
+        "evaluations and scans; in a minibatch the next readable file takes its place.",
     )
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
         "auto",
-        description="Threads that decode ahead; they change the cost, never the numbers. auto: one core is left free, "
-        "at most 8.",
+        description="Threads that decode images ahead; they change the speed, never the numbers. auto: all cores but "
+        "one, at most 8.",
     )
 
 

@@ -17,18 +17,18 @@ from lossviz.errors import Refusal
 class Config(Section):
     """One variant, complete: everything that decides its numbers."""
 
-    name: Name = Field(description="Of the experiment; its results go to runs/<name>/<variant>/.")
-    variant: Name = Field("", validate_default=False, description="Of this variant; filled in from `variants`.")
+    name: Name = Field(description="Name of the experiment; its results go to runs/<name>/<variant>/.")
+    variant: Name = Field("", validate_default=False, description="Name of this variant; filled in from `variants`.")
     siblings: tuple[Name, ...] = Field(
-        (), description="All variants of the experiment in its order, which is the order of legends; filled in."
+        (), description="All variants of the experiment, in the order of legends; filled in."
     )
-    seed: Seed = Field(0, description="Every random number of a run derives from it.")
+    seed: Seed = Field(0, description="Seed of every random number of a run.")
     data: Data = Field(description="The data set.")
     model: Model = Field(description="The network.")
     loss: Loss | None = Field(
-        None, description="The loss of one example. Default: cross-entropy of classes, squared error of vectors."
+        None, description="The loss of one example. Default: cross-entropy for classes, squared error for vectors."
     )
-    train: Train | None = Field(None, description="Training; may be absent where only a checkpoint is scanned.")
+    train: Train | None = Field(None, description="Training; not needed if only a checkpoint is scanned.")
     probe: Probe = Field(Probe(), description="Measurements along the gradient.")
     surface: Surface = Field(Surface(), description="Scans of the loss around a checkpoint.")
 

@@ -9,13 +9,13 @@ from lossviz.config.section import Section
 
 
 class CrossEntropy(Section):
-    """-log softmax(outputs)[class], in nats; of targets that are classes."""
+    """-log softmax(outputs)[class], in nats; for targets that are classes."""
 
     name: Literal["cross-entropy"]
 
 
 class SquaredError(Section):
-    """|outputs - target|^2; of targets that are vectors."""
+    """|outputs - target|^2; for targets that are vectors."""
 
     name: Literal["squared-error"]
 

@@ -46,15 +46,15 @@ class Resnet(Section):
     width: Positive = Field(1.0, description="Factor on every number of channels.")
     shortcut: Literal["A", "B", "none"] = Field(
         "B",
-        description="Where the shape changes: A zero-padded, without parameters (He), B a 1x1 convolution (Li). "
-        "none: a plain network.",
+        description="Shortcuts where the shape changes. A: zero-padded, without parameters (He). B: a 1x1 convolution "
+        "(Li). none: no shortcut anywhere, a plain network.",
     )
     norm: Norm = Field("batch", description="Normalisation after every convolution.")
     noise: Noise = Field(Noise(), description=_NOISE)
     init: Init = Field("he", description=_INIT)
 
     def conflicts(self) -> Iterator[Refusal]:
-        """Depths between two networks of the family."""
+        """Depths that no network of the family has."""
         if self.depth % 6 != 2:
             below = self.depth - (self.depth - 2) % 6
             yield Refusal("model.depth", f"is not 6n + 2; the nearest are {below} and {below + 6}", self.depth)
@@ -70,11 +70,13 @@ class ImagenetResnet(Section):
     width: Positive = Field(1.0, description="Factor on every number of channels.")
     shortcut: Literal["A", "B", "C", "none"] = Field(
         "B",
-        description="Where the shape changes: A zero-padded, without parameters (He, 18 and 34), B a 1x1 convolution "
-        "(torchvision; He, from 50). C: a 1x1 convolution around every block. none: a plain network.",
+        description="Shortcuts where the shape changes. A: zero-padded, without parameters (He, 18 and 34). B: a 1x1 "
+        "convolution (torchvision; He, from 50). C: a 1x1 convolution around every block. none: no shortcut anywhere, "
+        "a plain network.",
     )
     stride_in: Literal["3x3", "1x1"] = Field(
-        "3x3", description="Convolution of a 1x1, 3x3, 1x1 block that halves the image: 3x3 (torchvision), 1x1 (He)."
+        "3x3",
+        description="Which convolution of a 1x1, 3x3, 1x1 block halves the image: the 3x3 (torchvision) or the first 1x1 (He).",
     )
     norm: Norm = Field("batch", description="Normalisation after every convolution.")
     noise: Noise = Field(Noise(), description=_NOISE)
@@ -86,14 +88,14 @@ class Densenet(Section):
 
     name: Literal["densenet"]
     depth: Literal[121, 161, 169, 201] = Field(121, description="Number of weight layers.")
-    growth: Count = Field(32, description="Channels that a layer adds; 161 is published with 48.")
+    growth: Count = Field(32, description="Channels that each layer adds; depth 161 is published with 48.")
     norm: Norm = Field("batch", description="Normalisation before every convolution but the first.")
     noise: Noise = Field(Noise(), description=_NOISE)
     init: Init = Field("he", description=_INIT)
 
 
 class Linear(Section):
-    """A deep linear network, matrices of the data's size without biases (Santurkar et al. 2018, appendix A.1)."""
+    """A deep linear network: square matrices of the size of the data, without biases (Santurkar et al. 2018, appendix A.1)."""
 
     name: Literal["linear"]
     depth: Annotated[int, Field(ge=1)] = Field(25, description="Number of matrices.")
@@ -103,13 +105,11 @@ class Linear(Section):
 
 
 class Torchvision(Section):
-    """A classifier of torchvision, `name: torchvision/resnet18` for short, initialised its own way from the seed."""
+    """A classifier of torchvision, `name: torchvision/resnet18` for short; torchvision initialises it, from the seed."""
 
     name: Literal["torchvision"]
-    network: Annotated[str, Field(min_length=1)] = Field(
-        description="Its name in torchvision.models, such as resnet18."
-    )
-    args: Arguments = Field({}, description="Arguments of its function there, such as {dropout: 0.5}.")
+    network: Annotated[str, Field(min_length=1)] = Field(description="Name in torchvision.models, such as resnet18.")
+    args: Arguments = Field({}, description="Arguments of that function, such as {dropout: 0.5}.")
 
     def conflicts(self) -> Iterator[Refusal]:
         """Arguments that decide the outputs or the weights."""
@@ -125,7 +125,7 @@ class Torchvision(Section):
 class OwnModel(Own):
     """Your own: `target(**args)` returns a torch.nn.Module, whose weights are drawn under the experiment's seed.
 
-    Parameters without a default that are called `channels` or `classes` get those of the data.
+    Parameters called `channels` or `classes` that have no default get the numbers of the data.
     """
 
 

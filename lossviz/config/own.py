@@ -1,4 +1,4 @@
-"""What a person's own network, data and loss share: the function or class that makes them, and its arguments."""
+"""Keys of networks, data and losses of the user: the function or class that makes them, and its arguments."""
 
 from typing import Annotated, Literal
 
@@ -14,10 +14,10 @@ def _is_target(text: str) -> str:
 
 
 class Own(Section):
-    """Code of a person's own; runs only where the command line allows it."""
+    """Code of the user; it runs only if the command line allows it."""
 
     name: Literal["own"]
     target: Annotated[str, AfterValidator(_is_target)] = Field(
         description=f"{FORMS}, whose code runs only with --allow FILE.py or --allow package.module."
     )
-    args: Arguments = Field({}, description="Its arguments by name: plain YAML values.")
+    args: Arguments = Field({}, description="Arguments of the target by name: plain YAML values.")

@@ -39,12 +39,12 @@ class Cosine(Section):
 class Plateau(Section):
     """lr(t) = lr * gamma^(number of plateaus before t); every `patience` evaluations without a new best are a plateau.
 
-    The best is that of val_error, of regression that of val_loss, since the first evaluation.
+    What counts is val_error, or val_loss for regression: the best since the first evaluation.
     """
 
     kind: Literal["plateau"]
     patience: Count = Field(
-        description="Evaluations without a new best after which lr drops; torch's ReduceLROnPlateau counts one less."
+        description="Evaluations without a new best after which lr drops; the same plateaus have a patience one lower in torch's ReduceLROnPlateau."
     )
     min_delta: NonNegative = Field(0.0, description="A new best is lower than the one before it by more than this.")
     gamma: Positive = Field(0.1, description="Factor at every plateau.")
@@ -60,13 +60,13 @@ class Train(Section):
     batch_size: Count = Field(128, description="Examples in a minibatch.")
     micro_batch: AllOrCount = Field(
         "all",
-        description="Most examples in one forward and backward pass; memory is needed for so many. A minibatch is cut "
-        "into pieces of nearly one size, and their gradients are added up. BatchNorm sees each piece for itself.",
+        description="Largest number of examples in one forward and backward pass, which decides the memory. A minibatch "
+        "is cut into pieces of nearly one size, and their gradients are added up. BatchNorm sees each piece alone.",
     )
     sync_bn: bool = Field(
         False,
-        description="With several processes: BatchNorm over the examples that all of them have at a time. Otherwise "
-        "each normalises its own, and running statistics are those of the first.",
+        description="With several processes: BatchNorm over the current examples of all processes. Otherwise each process "
+        "normalises its own, and the running statistics are those of the first process.",
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="torch.optim's SGD, Adam or AdamW.")
     lr: Positive = Field(0.1, description="Learning rate.")
@@ -77,26 +77,26 @@ class Train(Section):
     )
     weight_decay: NonNegative = Field(
         0.0,
-        description="lambda of the penalty lambda/2 * |theta|^2 over all parameters; "
-        "AdamW decays apart from the gradient.",
+        description="lambda of the penalty lambda/2 * |theta|^2 over all parameters; AdamW decays the weights without a "
+        "gradient of it.",
     )
     schedule: Schedule = Field(Constant(), description="How lr changes: constant, step, cosine or plateau.")
     warmup: Annotated[int, Field(ge=0)] = Field(
         0, description="Steps of linear warm-up: lr is multiplied by (t + 1) / warmup while t < warmup."
     )
     warmup_lr: Positive | None = Field(
-        None, description="Learning rate of all steps of the warm-up, instead of the linear one (He et al. 2015)."
+        None, description="Constant learning rate of the warm-up, instead of the linear one (He et al. 2015)."
     )
     eval_every: Count = Field(
-        1000, description="Evaluate before the first step, every so many steps, and after the last."
+        1000, description="Steps between evaluations; also before the first step and after the last."
     )
     eval_examples: Literal["all", "none"] | Count = Field(
         "all",
-        description="Training examples that train_loss and train_error are computed on (stratified); none: train.nc "
-        "does not have these two. The test set is always whole.",
+        description="Training examples over which train_loss and train_error are computed (stratified); none: train.nc "
+        "has neither. The test set is always used in full.",
     )
     checkpoint_every: Count = Field(
-        1000, description="Save before the first step, every so many steps, and after the last."
+        1000, description="Steps between checkpoints; also before the first step and after the last."
     )
     precision: Precision = Field(
         "auto",
@@ -106,7 +106,7 @@ class Train(Section):
     )
     compile: AutoOrBool = Field(
         "auto",
-        description="torch.compile the network; auto is false (no help when training on a CPU, and it costs a minute).",
+        description="torch.compile the network; auto is false: on a CPU it does not speed up training and takes a minute.",
     )
     channels_last: AutoOrBool = Field(
         "auto", description="Memory layout of images; auto is true (1.5 x faster on a CPU)."
