@@ -1,5 +1,6 @@
 """The loss surface of any network, from Python: a module, a loss function and batches in, an xarray Dataset out."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from functools import wraps
 from typing import Literal
@@ -82,8 +83,7 @@ def loss_surface(
     grid = Grid.empty(x, y, quantities([""], []))
 
     def placed() -> Iterable[tuple[Tensor, Tensor]]:
-        # A network may work on its inputs in place.
-        return ((inputs.to(objective.device, copy=True), targets.to(objective.device)) for inputs, targets in batches)
+        return ((inputs.to(objective.device), targets.to(objective.device)) for inputs, targets in batches)
 
     # A DataLoader draws a number whenever it starts, even where it does not shuffle.
     with undisturbed(model) as theta, torch.random.fork_rng(devices=[]), full_precision():
@@ -93,7 +93,9 @@ def loss_surface(
         elif batch_norm == "recalibrate":
             mode = recalibrate(objective, [inputs for inputs, _ in placed()])
         else:
-            mode = frozen(objective)
+            mode = frozen(objective, next(iter(placed()))[0])
+        for doubt in objective.doubts:
+            warnings.warn(doubt, stacklevel=2)
         part = Slice(objective, coordinates, theta, vectors, mode, Forward(objective, Pace(1)), Measured({"": placed}))
         for index in grid.todo():
             grid.put(index, part.at(grid.where(index)))

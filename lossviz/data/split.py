@@ -44,7 +44,7 @@ class Split:
         """Images: ((x / 255) - mean) / std, bitwise torchvision's ToTensor and Normalize; other numbers as they are."""
         if inputs.dtype == torch.uint8:
             return normalised(inputs, self.mean, self.std)
-        return inputs.to(self.mean.dtype, copy=True)  # a network may work on its inputs in place
+        return inputs.to(self.mean.dtype)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole split in order, normalised; the last batch may be smaller."""

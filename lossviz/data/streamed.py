@@ -170,9 +170,7 @@ class StreamedSplit:
         """The crops of evaluation, decoded only once where they are few: a scan asks for them at every point."""
         if len(self) * self.views * self.channels * self.config.image_size**2 > MOST_HELD:
             return None
-        # Gradients may be asked for later of what is evaluated without them.
-        with torch.inference_mode(False):
-            images, targets = self.decode(range(len(self)), self._cut, self.views).wait()
+        images, targets = self.decode(range(len(self)), self._cut, self.views).wait()
         if not len(targets):
             raise self._all_damaged()
         return Split(images, targets, self.mean, self.std)

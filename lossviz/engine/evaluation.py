@@ -3,10 +3,13 @@
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+T = TypeVar("T")
 PerExample = Callable[[Tensor, Tensor], Tensor]
 """From outputs (N, ...) and targets (N, ...) to losses (N,)."""
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
@@ -30,7 +33,6 @@ class Evaluation:
     examples: int
 
 
-@torch.inference_mode()
 def evaluate(
     forward: Callable[[Tensor], Tensor], loss: PerExample, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> Evaluation:
@@ -42,6 +44,9 @@ def evaluate(
     Examples whose label the loss ignores (`ignored_label`) are left out of mean, standard error and error, as torch's
     own `reduction="mean"` leaves them out; all numbers are NaN where none is left.
 
+    Without gradients of the parameters; network and loss may differentiate by their inputs (forces, residuals of
+    differential equations). torch's inference mode would forbid that, and is no faster (docs/measured.md).
+
     Args:
         forward: from inputs to outputs, in the mode in which the loss is meant.
         loss: of each example.
@@ -50,11 +55,10 @@ def evaluate(
     parts, rights, counted = [], [], []
     ignored = ignored_label(loss)
     for inputs, targets in batches:
-        outputs = forward(inputs)
-        parts.append(loss(outputs, targets).double())
-        rights.append(correct(outputs, targets, ignored))
-        labels = _are_classes(outputs, targets)
-        counted.append(targets != ignored if labels else torch.ones_like(parts[-1], dtype=torch.bool))
+        losses, right, counts = without_gradients(partial(_apply, forward, loss, inputs, targets, ignored))
+        parts.append(losses.detach())
+        rights.append(right)
+        counted.append(counts)
     losses = torch.cat(parts)[torch.cat(counted)]
     count = len(losses)
     mean = losses.mean()
@@ -64,6 +68,29 @@ def evaluate(
     stderr = (total / (count * (count - 1))) ** 0.5 if count > 1 and total < float("inf") else float("nan")
     error = 100 * (count - right) / count if count else float("nan")
     return Evaluation(loss_mean, stderr, error, count)
+
+
+def without_gradients(compute: Callable[[], T]) -> T:
+    """What a function computes without gradients, or with them where it differentiates on its way."""
+    try:
+        with torch.no_grad():
+            return compute()
+    except RuntimeError as error:
+        # torch's words where somebody asks for the gradient of what was computed without.
+        if "does not require grad" not in str(error):
+            raise
+    with torch.enable_grad():
+        return compute()
+
+
+def _apply(
+    forward: Callable[[Tensor], Tensor], loss: PerExample, inputs: Tensor, targets: Tensor, ignored: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The losses of a batch, how many answers are right, and which examples count."""
+    outputs = forward(inputs)
+    losses = loss(outputs, targets).double()
+    counts = targets != ignored if _are_classes(outputs, targets) else torch.ones_like(losses, dtype=torch.bool)
+    return losses, correct(outputs, targets, ignored), counts
 
 
 def correct(outputs: Tensor, targets: Tensor, ignored: int = IGNORED) -> Tensor:

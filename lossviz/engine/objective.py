@@ -4,14 +4,18 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lossviz.data.minibatches import Minibatch
+from lossviz.engine.backend import full_precision
 from lossviz.engine.evaluation import Evaluation, PerExample, correct, evaluate
-from lossviz.engine.folding import Folded
+from lossviz.engine.folding import Folded, foldable
+from lossviz.engine.state import steady
+from lossviz.engine.trust import EXAMPLES, TOLERANCE_OF_SHORT_NUMBERS, TOLERANCES, disagreement
 from lossviz.engine.views import over_views
 from lossviz.seeding import seeded
 
@@ -43,6 +47,9 @@ class Objective:
         loss: of each example.
         autocast: the dtype of automatic mixed precision; None: all in the dtype of the parameters.
         views: whether inputs of five dimensions are several views of each image, as in ten-crop evaluation.
+
+    Attributes:
+        doubts: faster ways to the same numbers that did not give the same, and are not gone; each a line for a person.
     """
 
     def __init__(
@@ -59,10 +66,13 @@ class Objective:
         self.views = views
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.device = self.parameters[0].device
+        self.doubts: list[str] = []
 
     def with_model(self, model: nn.Module) -> "Objective":
         """The same loss of another network."""
-        return Objective(model, self.loss, self.autocast, views=self.views)
+        other = Objective(model, self.loss, self.autocast, views=self.views)
+        other.doubts = self.doubts
+        return other
 
     def in_full_precision(self) -> "Objective":
         """The same loss of the same network without automatic mixed precision."""
@@ -92,24 +102,66 @@ class Objective:
             return outputs, self.loss(outputs, batch.targets).mean()
 
     def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
-        """Mean over all examples in eval mode; BatchNorm is folded into the weights, on a copy."""
-        return evaluate(self.precisely(self.folded.refresh()), self.loss, batches)
+        """Mean over all examples in eval mode; the network is left bitwise as it was."""
+        batches = iter(batches)
+        first = next(batches)
+        with steady(self.model):
+            network = self.follow(first[0])()
+            return evaluate(self.precisely(network), self.loss, chain([first], batches))
+
+    def follow(self, inputs: Tensor) -> Callable[[], nn.Module]:
+        """What gives a network for evaluation, to be asked anew wherever the parameters have moved.
+
+        BatchNorm is folded into the weights, on a copy, where the copy agrees with the network; else, and where there
+        is nothing to fold, it is the network itself.
+
+        Args:
+            inputs: real ones, on which both are compared at the present parameters.
+
+        The network is put in eval mode; the caller puts it back.
+        """
+        self.model.eval()
+        # A network that is compiled for training is evaluated as it is written: a copy is.
+        if self._foldable or self.model._compiled_call_impl is not None:
+            folded = Folded(self.model, self._foldable)
+            reason = self._disagreement(folded.refresh(), inputs)
+            if not reason:
+                return folded.refresh
+            self._foldable = []
+            self.doubts.append(f"BatchNorm is not folded into the weights, which is slower: {reason}")
+        return lambda: self.model.eval()
+
+    def _disagreement(self, faster: nn.Module, inputs: Tensor) -> str:
+        """How a copy departs from the network; both in full precision, which shows it best."""
+        exact = self.in_full_precision()
+        with full_precision():
+            paths = (exact.precisely(each) for each in (faster, self.model._call_impl))
+            return disagreement(*paths, inputs[:EXAMPLES], exact.tolerance)
+
+    @property
+    def tolerance(self) -> float:
+        """Within which two ways to compute the same outputs agree, relative to the largest."""
+        tf32 = self.device.type == "cuda" and torch.backends.cudnn.allow_tf32
+        dtype = torch.bfloat16 if tf32 else self.autocast or self.parameters[0].dtype
+        return TOLERANCES.get(dtype, TOLERANCE_OF_SHORT_NUMBERS)
 
     @cached_property
-    def folded(self) -> Folded:
-        """The copy that is evaluated."""
-        return Folded(self.model)
+    def _foldable(self) -> list[tuple[str, str]]:
+        return foldable(self.model)
 
     def precisely(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """A forward pass in the objective's precision, over all views, to outputs in which a loss can be computed."""
+        """A forward pass in the objective's precision, over all views, to outputs in which a loss can be computed.
+
+        Of a copy of the inputs: a network may work on them in place, and others come to see them.
+        """
         if self.views:
             forward = partial(over_views, forward)
-        if self.autocast is None:
-            return forward
 
-        def mixed(inputs: Tensor) -> Tensor:
+        def of_copy(inputs: Tensor) -> Tensor:
+            if self.autocast is None:
+                return forward(inputs.clone())
             with torch.autocast(self.device.type, self.autocast):
-                outputs = forward(inputs)
+                outputs = forward(inputs.clone())
             return outputs.to(self.parameters[0].dtype)
 
-        return mixed
+        return of_copy

@@ -1,10 +1,13 @@
 """A network's parameters as a point that can be moved and put back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from lossviz.engine.state import steady
+from lossviz.errors import WorkError
 
 Vector = Sequence[Tensor]
 """A point or a direction in parameter space: one tensor a parameter, in the network's order."""
@@ -23,24 +26,45 @@ def move(parameters: Vector, origin: Vector, *steps: tuple[float, Vector]) -> No
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Leave parameters, buffers and mode flags bitwise as they were found, whatever the block does.
+def undisturbed(model: nn.Module, *, frozen_too: bool = False) -> Iterator[list[Tensor]]:
+    """Leave parameters, buffers, mode flags and attributes bitwise as they were found, whatever the block does.
+
+    Frozen parameters, which nothing here moves, are not copied: a network's own code alone could change them. Their
+    sums tell (in float64; a tensor's count of its versions misses what is done to `.data`).
+
+    Args:
+        model: the network; see `steady` for what is put back beside its parameters.
+        frozen_too: also put frozen parameters back, as where another checkpoint is loaded.
 
     Yields:
         A copy of the trainable parameters: the origin of every move.
+
+    Raises:
+        WorkError: the network changes a frozen parameter itself.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    rest = [tensor for tensor in (*model.parameters(), *model.buffers()) if not tensor.requires_grad]
-    origin, kept = ([tensor.detach().clone() for tensor in tensors] for tensors in (trainable, rest))
-    modes = [(module, module.training) for module in model.modules()]
+    frozen = {name: parameter for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    kept = [*trainable, *(frozen.values() if frozen_too else ())]
+    copies, sums = [tensor.detach().clone() for tensor in kept], _sums(frozen.values())
     try:
-        yield origin
+        with steady(model):
+            yield copies[: len(trainable)]
     finally:
         with torch.no_grad():
-            for tensor, value in zip([*trainable, *rest], [*origin, *kept], strict=True):
+            for tensor, value in zip(kept, copies, strict=True):
                 tensor.copy_(value)
-        for module, training in modes:
-            module.training = training
+    for name, before, now in zip(frozen, sums, _sums(frozen.values()), strict=True):
+        if str(before) != str(now):  # in words NaN is NaN
+            raise WorkError(
+                f"{name}: is frozen (requires_grad is false), and the network's own code changes it, so measuring "
+                "would change the network\n  make it a buffer (register_buffer): buffers are put back"
+            )
+
+
+def _sums(tensors: Iterable[Tensor]) -> list[float]:
+    with torch.no_grad():
+        sums = [tensor.sum(dtype=torch.float64) for tensor in tensors]
+    return torch.stack(sums).tolist() if sums else []
 
 
 def squared_norm(vector: Vector) -> Tensor:

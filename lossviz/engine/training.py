@@ -109,12 +109,21 @@ class Training:
         """
         name = f"{'replaying' if self.replay else 'training'} {self.run.variant}"
         with report.track(name, self.end, "steps", self.step) as track:
-            while self._events(stop):
+            while True:
+                going_on = self._events(stop)
+                self._say_doubts(report)
+                if not going_on:
+                    break
                 self._update()
                 track.advance()
         stop.obey()
         if self.replay:
             self.run.replay_file.unlink(missing_ok=True)
+
+    def _say_doubts(self, report: Report) -> None:
+        for doubt in self.objective.doubts:
+            report.say_own(f"warning: {self.run.variant}: {doubt}")
+        self.objective.doubts.clear()
 
     def _begin(self) -> None:
         self.step = 0

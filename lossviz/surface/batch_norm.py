@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lossviz.engine.folding import Folded, duplicate
+from lossviz.engine.evaluation import without_gradients
+from lossviz.engine.folding import duplicate
 from lossviz.engine.objective import Objective
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import NoisyBatchNorm1d, NoisyBatchNorm2d
@@ -31,12 +32,16 @@ class Mode:
     by_batch: bool = False
 
 
-def frozen(objective: Objective) -> Mode:
+def frozen(objective: Objective, inputs: Tensor) -> Mode:
     """With the running statistics that the network holds: the checkpoint's, or those that moved with the directions.
 
-    BatchNorm is folded into the weights.
+    BatchNorm is folded into the weights, if that gives the same.
+
+    Args:
+        objective: its network is in eval mode, at the point where the scan begins.
+        inputs: of the scan, to compare on.
     """
-    return Mode(objective.folded.refresh, objective.model)
+    return Mode(objective.follow(inputs), objective.model)
 
 
 def by_batch(objective: Objective) -> Mode:
@@ -53,11 +58,9 @@ def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> Mode:
     As torch.optim.swa_utils.update_bn does after averaging weights (Izmailov et al. 2018, section 3.2).
     """
     twin, normalisations = _twin(objective.model)
-    folded = Folded(twin)
     forward = objective.precisely(twin)
 
-    @torch.no_grad()
-    def network() -> nn.Module:
+    def estimate() -> None:
         for each in normalisations:
             each.train()
             for name, buffer in each.named_buffers(recurse=False):
@@ -68,25 +71,29 @@ def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> Mode:
             seen += len(inputs)
             for each in normalisations:
                 each.momentum = len(inputs) / seen
-            forward(inputs)
+            without_gradients(partial(forward, inputs))
         for each in normalisations:
             each.eval()
-        return folded.refresh()
+
+    estimate()
+    follow = objective.with_model(twin).follow(minibatches[0])
+
+    def network() -> nn.Module:
+        estimate()
+        return follow()
 
     return Mode(network, twin)
 
 
 def _twin(model: nn.Module) -> tuple[nn.Module, list[Normalisation]]:
-    """A copy in eval mode that shares the parameters and has buffers of its own, and its normalisations."""
-    twin = duplicate(model, shared=model.parameters()).eval()
-    found: list[Normalisation] = []
-    for name, module in list(twin.named_modules()):
-        norm = _plain(module) if isinstance(module, NoisyBatchNorm1d | NoisyBatchNorm2d | nn.SyncBatchNorm) else module
-        if norm is not module:
-            twin.set_submodule(name, norm)
-        if isinstance(norm, _BatchNorm | LpNorm):
-            found.append(norm)
-    return twin, found
+    """A copy in eval mode that shares all but the statistics of its normalisations, and these."""
+    own = {id(buffer) for module in model.modules() if isinstance(module, Normalisation) for buffer in module.buffers()}
+    shared = [buffer for buffer in model.buffers() if id(buffer) not in own]
+    twin = duplicate(model, [*model.parameters(), *shared]).eval()
+    for module in twin.modules():
+        # The very object, and not what stands under its name: a network may call it through a list of its own.
+        module.__class__ = _PLAIN.get(type(module), type(module))
+    return twin, [module for module in twin.modules() if isinstance(module, Normalisation)]
 
 
 class _AnyBatchNorm(_BatchNorm):
@@ -96,14 +103,9 @@ class _AnyBatchNorm(_BatchNorm):
         pass
 
 
-def _plain(module: NoisyBatchNorm1d | NoisyBatchNorm2d | nn.SyncBatchNorm) -> _BatchNorm:
-    """The same without noise, and of this process alone."""
-    kind: type[_BatchNorm] = _AnyBatchNorm
-    if isinstance(module, nn.BatchNorm1d):
-        kind = nn.BatchNorm1d
-    elif isinstance(module, nn.BatchNorm2d):
-        kind = nn.BatchNorm2d
-    plain = kind(module.num_features, module.eps).to(module.weight.device, module.weight.dtype).eval()
-    plain.weight, plain.bias = module.weight, module.bias
-    plain.running_mean, plain.running_var = module.running_mean, module.running_var
-    return plain
+# The same without noise, and of this process alone.
+_PLAIN: dict[type[nn.Module], type[nn.Module]] = {
+    NoisyBatchNorm1d: nn.BatchNorm1d,
+    NoisyBatchNorm2d: nn.BatchNorm2d,
+    nn.SyncBatchNorm: _AnyBatchNorm,
+}

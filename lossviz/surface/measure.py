@@ -194,6 +194,7 @@ def _go(subject: Subject, scan: Scan, ledger: Ledger, report: Report, stop: Stop
     forward = Forward(subject.objective, scan.pace, report.say_own)
     variant, total = subject.setup.run.variant, scan.grid.status.size
     with subject.slice(scan.directions, forward, moved=scan.moved) as part:
+        forward.mention(subject.objective.doubts)
         if scan.checkpoints:
             with report.track(f"checkpoints of {variant}", len(scan.checkpoints), "checkpoints") as track:
                 ledger.waypoints = measure_waypoints(part, scan.checkpoints, track, stop)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -14,6 +14,7 @@ from lossviz.engine.backend import evaluation_batch
 from lossviz.engine.evaluation import evaluate
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
+from lossviz.engine.trust import difference
 from lossviz.errors import WorkError
 
 BatchesOf = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
@@ -43,7 +44,7 @@ class Forward:
     Args:
         objective: gives the precision.
         pace: batch size and whether to compile. A compiled pass knows one size: smaller batches are filled up.
-        say: told when compiling is not possible, and of too little memory.
+        say: told when compiling is not possible or gives other numbers, and of too little memory.
     """
 
     def __init__(self, objective: Objective, pace: Pace, say: Callable[[str], None] = lambda _: None) -> None:
@@ -55,6 +56,13 @@ class Forward:
         self.pace = replace(self.pace, batch_size=max(1, self.pace.batch_size // 2))
         self._compiled.clear()
         self._say(f"out of memory: going on with {self.pace.batch_size} examples a batch")
+
+    def mention(self, doubts: Sequence[str]) -> None:
+        """Say which faster ways are not gone, and keep that with the results."""
+        for doubt in doubts:
+            self._say(f"warning: {doubt}")
+            if doubt not in self.pace.why:
+                self.pace = replace(self.pace, why=f"{self.pace.why}; {doubt}")
 
     def __call__(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """The forward pass of a network; the same network is compiled once."""
@@ -72,24 +80,38 @@ class Forward:
         # On a GPU, kernels of small batches are shorter than their launches: CUDA graphs launch all at once.
         mode = "reduce-overhead" if self._objective.device.type == "cuda" else "default"
         faster: Callable[[Tensor], Tensor] = torch.compile(plain, dynamic=False, mode=mode)
+        trusted = False
 
         def forward(inputs: Tensor) -> Tensor:
+            nonlocal trusted
             missing = self.pace.batch_size - len(inputs)
             if not self.pace.compiled or missing < 0:
                 return plain(inputs)
             # In the layout of the others: another one would be compiled again.
             full = arranged(torch.cat([inputs, inputs[:1].expand(missing, *inputs.shape[1:])])) if missing else inputs
             try:
-                return faster(full)[: len(inputs)]
+                outputs = faster(full)[: len(inputs)]
             except (RuntimeError, OSError, ImportError) as error:  # no C++ compiler, an operator that it cannot do
                 if is_out_of_memory(error):
                     raise
                 reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-                self.pace = replace(self.pace, compiled=False, why=f"{self.pace.why}; not compiled: {reason}")
+                self._give_up(reason)
                 self._say(f"not compiled, which changes the speed and the last digits only: {reason}")
                 return plain(inputs)
+            if not trusted:
+                expected = plain(inputs)
+                reason = difference(outputs, expected, self._objective.tolerance)
+                if reason:
+                    self._give_up(reason)
+                    self._say(f"warning: not compiled, which is slower: {reason}")
+                    return expected
+                trusted = True
+            return outputs
 
         return forward
+
+    def _give_up(self, reason: str) -> None:
+        self.pace = replace(self.pace, compiled=False, why=f"{self.pace.why}; not compiled: {reason}")
 
 
 def choose_pace(

@@ -13,6 +13,7 @@ from lossviz.engine.checkpoint import fit
 from lossviz.engine.point import Vector, undisturbed
 from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
+from lossviz.engine.trust import EXAMPLES
 from lossviz.errors import RequestError
 from lossviz.seeding import generator
 from lossviz.surface.batch_norm import Mode, by_batch, frozen, recalibrate
@@ -76,7 +77,7 @@ class Subject:
             wanted = self.config.statistics
             minibatches = self.setup.data.minibatches(wanted.batch_size, self.setup.config.seed)
             return recalibrate(self.objective, [minibatches(step).inputs for step in range(wanted.batches)])
-        return frozen(self.objective)
+        return frozen(self.objective, self._few())
 
     def pace(self, points: int) -> Pace:
         """Batch size and compilation for a scan of so many points."""
@@ -117,6 +118,10 @@ class Subject:
             parameters,
             penalty_decay(train) if train else 0.0,
         )
+
+    def _few(self) -> Tensor:
+        inputs, _ = next(iter(self.splits[""].batches(EXAMPLES)))
+        return inputs
 
     def _refuse_one_left(self, examples: int) -> None:
         size = self.config.statistics.batch_size

@@ -41,7 +41,7 @@ def measure_waypoints(part: Slice, checkpoints: Sequence[Checkpoint], track: Tra
         state = each.load(part.objective.model)
         place, distance = project(part.coordinates, part.origin, part.directions, state)
         plane_loss = part.loss_at(place)
-        with undisturbed(part.objective.model):
+        with undisturbed(part.objective.model, frozen_too=True):
             fit(part.objective.model, state, each.path)
             own, precision, outputs = part.here()
         precisions.add(precision)

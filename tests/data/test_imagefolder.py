@@ -157,16 +157,6 @@ def test_statistics_need_three_channels(reading: Reading, key: str) -> None:
         reading(**{key: [0.5]})
 
 
-def test_gradients_of_what_was_first_evaluated(reading: Reading) -> None:
-    split = train_of(reading())
-    with torch.inference_mode():
-        everything(split, 4)
-    inputs, targets = next(split.batches(4))
-    weight = torch.zeros(3 * 32 * 32, 3, dtype=torch.float64, requires_grad=True)
-    loss = torch.nn.functional.cross_entropy(inputs.flatten(1) @ weight, targets)
-    assert torch.autograd.grad(loss, weight)[0].abs().sum() > 0
-
-
 def test_steps_are_decoded_ahead_and_once(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[int]] = []
     decode = StreamedSplit.decode

@@ -180,6 +180,6 @@ def test_bfloat16_is_close_to_float32_and_no_more() -> None:
     assert mixed.loss != plain.loss
     assert set(seen) == {torch.float32}
     hidden: list[torch.dtype] = []
-    short.folded.model.get_submodule("0").register_forward_hook(lambda _, __, outputs: hidden.append(outputs.dtype))
+    model[0].register_forward_hook(lambda _, __, outputs: hidden.append(outputs.dtype))
     short.evaluate(batches(inputs, targets, 23))
     assert hidden == [torch.bfloat16]

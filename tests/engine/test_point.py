@@ -85,7 +85,7 @@ def test_undisturbed_puts_everything_back(fails: bool) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     places = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
     try:
-        with undisturbed(model) as origin:
+        with undisturbed(model, frozen_too=True) as origin:
             trainable = [before[name] for name, each in model.named_parameters() if each.requires_grad]
             assert same(origin, trainable)
             disturb(model, origin)

@@ -55,7 +55,7 @@ def narrow(room: int, error: Exception, size: int, loss: PerExample = cross_entr
     coordinates = moving(objective.model, statistics=False)
     origin = [each.tensor.detach().clone() for each in coordinates]
     direction = {"x": [torch.tensor([1.0, 2.0, -1.0])]}
-    return Slice(objective, coordinates, origin, direction, frozen(objective), forward, what), said
+    return Slice(objective, coordinates, origin, direction, frozen(objective, inputs[:1]), forward, what), said
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

@@ -38,7 +38,8 @@ def through(objective: Objective, directions: Axes, splits: Mapping[str, Batches
     coordinates = moving(objective.model, statistics=False)
     origin = [each.tensor.detach().clone() for each in coordinates]
     forward = Forward(objective, Pace(4))
-    return Slice(objective, coordinates, origin, directions, frozen(objective), forward, Measured(splits, **more))
+    mode = frozen(objective, next(iter(splits[""]()))[0])
+    return Slice(objective, coordinates, origin, directions, mode, forward, Measured(splits, **more))
 
 
 def at_all(part: Slice) -> list[dict[str, float]]:
@@ -166,7 +167,7 @@ def without_time(found: Sequence[dict[str, float]]) -> list[dict[str, float]]:
 
 
 MODES: dict[str, Callable[[Objective, list[Tensor]], Any]] = {
-    "frozen": lambda objective, _: frozen(objective),
+    "frozen": lambda objective, minibatches: frozen(objective, minibatches[0]),
     "batch": lambda objective, _: by_batch(objective),
     "recalibrate": recalibrate,
 }

@@ -1,0 +1,78 @@
+"""Everything of a network that its own code can change, as it was found."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def steady(model: nn.Module) -> Iterator[None]:
+    """Leave all but the values of parameters bitwise as found: buffers, mode flags and attributes of the modules.
+
+    By module and name, not by tensor: many hand-written BatchNorms re-assign their statistics, `self.running_mean =
+    ...`, and those of d2l.ai keep them in plain attributes. Attributes come back with the values of their tensors and
+    the states of their random generators, also where these are in lists and dicts. What other mutable objects hold
+    inside is not looked at.
+    """
+    restores = [restore for value in held(model) if (restore := _restore(value))]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for restore in restores:
+                restore()
+
+
+def held(model: nn.Module) -> Iterator[object]:
+    """All that is in the attributes of a network, once each: its modules, and what lies in dicts, lists and tuples."""
+    seen: dict[int, object] = {}  # the values too: while one is here, no other has its id
+    waiting: list[object] = [model]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        yield value
+        if isinstance(value, nn.Module):
+            waiting.append(vars(value))
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | deque | tuple):
+            waiting.extend(value)
+
+
+def _restore(value: object) -> Callable[[], object] | None:
+    """What puts a value back as it is now; nothing where it cannot change, or others see to it."""
+    if isinstance(value, dict):
+        return partial(_restore_dict, value, dict(value))
+    if isinstance(value, list | deque):
+        return partial(_restore_list, value, list(value))
+    if isinstance(value, torch.Generator):
+        return partial(value.set_state, value.get_state())
+    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and _may_be_written(value):
+        return partial(value.copy_, value.detach().clone())
+    return None
+
+
+def _restore_dict(found: dict[object, object], contents: dict[object, object]) -> None:
+    for name in [name for name in found if name not in contents]:
+        del found[name]
+    # Not all at once: these may be the attributes of a module.
+    found.update({name: value for name, value in contents.items() if name not in found or found[name] is not value})
+
+
+def _restore_list(found: list[object] | deque[object], contents: list[object]) -> None:
+    if len(found) != len(contents) or any(one is not other for one, other in zip(found, contents, strict=True)):
+        found.clear()
+        found.extend(contents)
+
+
+def _may_be_written(tensor: Tensor) -> bool:
+    """Not a result that still has its graph, nor one of whose numbers several share a place."""
+    if tensor.layout != torch.strided or tensor.grad_fn is not None or tensor.is_inference():
+        return False
+    return all(stride or size < 2 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))

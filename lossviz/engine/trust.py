@@ -1,0 +1,58 @@
+"""Whether a faster path to a network's outputs gives the network's outputs."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lossviz.engine.evaluation import without_gradients
+from lossviz.engine.memory import is_out_of_memory
+
+Forward = Callable[[Tensor], Tensor]
+
+# Enough to see a difference, and little beside an evaluation.
+EXAMPLES = 32
+# With BatchNorm folded, outputs in float32 are 4e-7 to 1.5e-5 apart (13 networks of 18 to 121 layers with drawn
+# statistics), which is how far each of the two is from float64; with BatchNorm applied twice, 6e-2 and more.
+TOLERANCES = {torch.float32: 2e-4, torch.float64: 1e-9}
+TOLERANCE_OF_SHORT_NUMBERS = 5e-2
+
+
+def disagreement(faster: Forward, plain: Forward, inputs: Tensor, tolerance: float) -> str:
+    """How a faster path departs from the plain one, in words; empty where it does not.
+
+    Args:
+        faster: from inputs to outputs.
+        plain: the same by the network itself.
+        inputs: real examples, (N, ...).
+        tolerance: of the largest difference of an output, relative to the largest output.
+    """
+    expected = without_gradients(lambda: plain(inputs))
+    try:
+        found = without_gradients(lambda: faster(inputs))
+    except Exception as error:  # the network's own code runs in surroundings that it was not written for
+        if is_out_of_memory(error):
+            raise
+        return f"it fails: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
+    return difference(found, expected, tolerance)
+
+
+def difference(found: Tensor, expected: Tensor, tolerance: float) -> str:
+    """How outputs depart from others, in words; empty where they do not."""
+    if found.shape != expected.shape:
+        return f"its outputs are {tuple(found.shape)} and not {tuple(expected.shape)}"
+    apart = relative_difference(found, expected)
+    return f"its outputs are up to {apart:.2g} of the largest away from the network's own" if apart > tolerance else ""
+
+
+def relative_difference(found: Tensor, expected: Tensor) -> float:
+    """Of outputs, max |found - expected| / max |expected| over finite ones; infinite where one of two is not finite."""
+    found, expected = found.detach(), expected.detach()
+    if not torch.equal(found.isfinite(), expected.isfinite()):
+        return float("inf")
+    finite = expected.isfinite()
+    if not bool(finite.any()):
+        return 0.0
+    one, other = found[finite].double(), expected[finite].double()
+    apart, largest = float((one - other).abs().max()), float(other.abs().max())
+    return apart / largest if apart else 0.0
