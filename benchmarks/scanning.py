@@ -38,7 +38,8 @@ def scanning(ours: nn.Module, split: Split, places: Sequence[tuple[float, float]
     moved = selected(coordinates, config)
     vectors = {axis: random_direction(coordinates, moved, "filter", 123, axis) for axis in ("x", "y")}
     objective = Objective(ours)
-    forward, mode = Forward(objective, pace, say=print), frozen(objective)
+    inputs, _ = next(split.batches(pace.batch_size))
+    forward, mode = Forward(objective, pace, say=print), frozen(objective, inputs)
 
     def scan() -> None:
         with undisturbed(ours) as theta:

@@ -125,7 +125,7 @@ def foldable(model: nn.Module) -> list[tuple[str, str]]:
         return []
     modules = dict(model.named_modules())
     uses = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
-    owners = Counter(tensor for _, tensor in model.named_parameters(remove_duplicate=False))
+    owners = Counter(tensor for module in model.modules() for tensor in module.parameters(recurse=False))
     read = [str(node.target) for node in graph.nodes if node.op == "get_attr"]
     pairs = []
     for node in graph.nodes:

@@ -129,14 +129,14 @@ class Objective:
                 return folded.refresh
             self._foldable = []
             self.doubts.append(f"BatchNorm is not folded into the weights, which is slower: {reason}")
-        return lambda: self.model.eval()
+        return self.model.eval
 
     def _disagreement(self, faster: nn.Module, inputs: Tensor) -> str:
         """How a copy departs from the network; both in full precision, which shows it best."""
         exact = self.in_full_precision()
         with full_precision():
-            paths = (exact.precisely(each) for each in (faster, self.model._call_impl))
-            return disagreement(*paths, inputs[:EXAMPLES], exact.tolerance)
+            plain = exact.precisely(self.model._call_impl)
+            return disagreement(exact.precisely(faster), plain, inputs[:EXAMPLES], exact.tolerance)
 
     @property
     def tolerance(self) -> float:

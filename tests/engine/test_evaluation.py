@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from lossviz.engine.evaluation import Evaluation, PerExample, correct, evaluate
 from lossviz.engine.objective import Objective, cross_entropy
+from tests.zoo.networks import Forces, ForcesAsInTraining
 
 EXAMPLES = 23
 
@@ -183,3 +184,16 @@ def test_bfloat16_is_close_to_float32_and_no_more() -> None:
     model[0].register_forward_hook(lambda _, __, outputs: hidden.append(outputs.dtype))
     short.evaluate(batches(inputs, targets, 23))
     assert hidden == [torch.bfloat16]
+
+
+@pytest.mark.parametrize("make", [Forces, ForcesAsInTraining])
+def test_networks_that_differentiate_by_their_inputs(make: type[nn.Module]) -> None:
+    """As a plain loop with gradients computes it, and no graph is left."""
+    torch.manual_seed(0)
+    model = make().double()
+    inputs, targets = torch.randn(7, 3, 8, 8, dtype=torch.float64), torch.arange(7) % 4
+    found = Objective(model).evaluate([(inputs[:4], targets[:4]), (inputs[4:], targets[4:])])
+    model.eval()
+    expected = nn.functional.cross_entropy(model(inputs.clone()), targets)
+    assert found.loss == pytest.approx(float(expected.detach()), rel=1e-12)
+    assert not inputs.requires_grad

@@ -9,6 +9,7 @@ from lossviz.config.model import Model, Resnet, Vgg
 from lossviz.engine.folding import Folded, duplicate, foldable
 from lossviz.models.build import build
 from tests.engine.odd_networks import UNFOLDABLE, InOrder, normed
+from tests.zoo.networks import InDict, InList, Net, TwoNames
 
 NETWORKS: list[Model] = [
     Resnet(name="resnet", depth=8),
@@ -168,3 +169,37 @@ def test_a_copy_shares_what_it_is_told_to() -> None:
     assert all(mine is theirs for mine, theirs in zip(twin.parameters(), shared, strict=True))
     buffers = zip(twin.buffers(), model.buffers(), strict=True)
     assert all(mine is not theirs and torch.equal(mine, theirs) for mine, theirs in buffers)
+
+
+@pytest.mark.parametrize("make", [InList, InDict, TwoNames])
+def test_layers_that_are_reached_by_other_references(make: type[Net]) -> None:
+    """The norm itself becomes the identity, whoever calls it."""
+    model = drawn(make())
+    folded = Folded(model)
+    assert folded.count == 2
+    inputs = torch.randn(5, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    for seed in (1, 2):
+        with torch.no_grad():
+            torch.testing.assert_close(folded.refresh()(inputs), model(inputs), rtol=1e-9, atol=1e-9)
+        drawn(model, seed)
+
+
+def test_tensors_that_are_exchanged_are_followed() -> None:
+    """By name: a re-assigned statistic, a new weight."""
+    model = Net()
+    drawn(model)
+    folded = Folded(model)
+    model.get_submodule("norm1").register_buffer("running_mean", torch.full((4,), 0.3, dtype=torch.float64))
+    model.head.weight = nn.Parameter(torch.full((4, 5), 0.2, dtype=torch.float64))
+    model.conv2.weight = nn.Parameter(2 * model.conv2.weight.detach())
+    inputs = torch.randn(5, 3, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(folded.refresh()(inputs), model(inputs), rtol=1e-9, atol=1e-9)
+
+
+def test_only_folded_weights_are_copied() -> None:
+    """All others, frozen ones too, are the network's own tensors."""
+    model = Net()
+    twin = dict(Folded(model).refresh().named_parameters())
+    other = {name for name, tensor in model.named_parameters() if twin[name] is not tensor}
+    assert other == {"conv1.weight", "conv2.weight"}

@@ -1,3 +1,4 @@
+import copy
 import math
 from collections.abc import Iterator
 
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lossviz.data.minibatches import Minibatch
+from lossviz.engine.curvature import Hessian
 from lossviz.engine.evaluation import Evaluation
 from lossviz.engine.objective import Objective, cross_entropy, squared_error
+from tests.zoo.networks import InPlace, Net, PlainTensors, Reassigned, StateInDict
 
 EXAMPLES, CLASSES = 23, 4
 
@@ -215,3 +218,54 @@ def test_differentiate_keeps_the_mode_it_finds() -> None:
 def test_cross_entropy_of_uniform_logits_is_the_log_of_their_number() -> None:
     found = cross_entropy(torch.full((3, 10), 4.0, dtype=torch.float64), torch.tensor([0, 5, 9]))
     np.testing.assert_allclose(found.numpy(), [math.log(10)] * 3, rtol=1e-15)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, Reassigned, PlainTensors, StateInDict])
+def test_evaluations_on_the_way_are_of_the_network_as_it_is(norm: type[nn.Module]) -> None:
+    """And change nothing: a network that trains without them ends the same."""
+    one, other = (_made(norm) for _ in range(2))
+    objective = Objective(one)
+    draws = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(12, 3, 8, 8, generator=draws, dtype=torch.float64), torch.arange(12) % 4
+    for _ in range(3):
+        for each in (one, other):
+            each.train()
+            rate = Objective(each).differentiate(Minibatch(inputs, targets, 0)).gradient
+            for parameter, slope in zip(each.parameters(), rate, strict=True):
+                parameter.data.sub_(slope)
+        found = objective.evaluate([(inputs[:7], targets[:7]), (inputs[7:], targets[7:])])
+        plain = copy.deepcopy(other).eval()
+        with torch.no_grad():
+            expected = nn.functional.cross_entropy(plain(inputs), targets)
+        assert found.loss == pytest.approx(float(expected), rel=1e-9)
+
+
+def _made(norm: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return Net(norm).double()
+
+
+def test_inputs_that_a_network_changes_are_a_copy() -> None:
+    """In training as in evaluation, and for the Hessian, which comes again and again."""
+    torch.manual_seed(0)
+    model, draws = InPlace().double(), torch.Generator().manual_seed(0)
+    batch = Minibatch(torch.randn(6, 3, 8, 8, generator=draws, dtype=torch.float64), torch.arange(6) % 4, 0)
+    kept, objective = batch.inputs.clone(), Objective(model)
+    first = objective.differentiate(batch)
+    second = objective.differentiate(batch)
+    objective.evaluate([batch[:2]])
+    operator = Hessian(objective, [batch, batch])
+    vector = operator.start()
+    assert torch.equal(operator(vector), operator(vector))
+    assert torch.equal(batch.inputs, kept)
+    assert torch.equal(first.loss, second.loss)
+
+
+def test_a_compiled_network_is_evaluated_as_written() -> None:
+    """Compiling the eval mode too would take its time, and change the last digits."""
+    model = Net(nn.Identity)
+    model._compiled_call_impl = lambda *_: pytest.fail("compiled")
+    inputs, targets = torch.randn(6, 3, 8, 8), torch.arange(6) % 4
+    found = Objective(model).evaluate([(inputs, targets)]).loss
+    model._compiled_call_impl = None
+    assert found == Objective(model).evaluate([(inputs, targets)]).loss

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lossviz.engine.point import dot, move, penalty, squared_norm, undisturbed
+from lossviz.errors import WorkError
 
 
 def make_model() -> nn.Sequential:
@@ -155,3 +156,20 @@ def test_a_step_of_length_zero_is_the_origin_whatever_the_direction() -> None:
     parameter, origin = torch.ones(3), torch.tensor([1.0, 2.0, 3.0])
     move([parameter], [origin], (0.0, [torch.tensor([math.nan, math.inf, 1.0])]))
     assert torch.equal(parameter, origin)
+
+
+def test_frozen_weights_are_not_copied_and_what_changes_them_is_refused() -> None:
+    """Through `.data` too, which counts no version."""
+    model = make_model()
+    frozen = model.get_parameter("0.bias")
+    with undisturbed(model) as origin:
+        assert len(origin) == 5
+    with pytest.raises(WorkError, match=r"0\.bias: is frozen"), undisturbed(model):
+        frozen.data.mul_(0.9)
+    value = frozen.detach().clone()
+    with undisturbed(model, frozen_too=True):
+        frozen.data.mul_(0.9)
+    assert torch.equal(frozen, value)
+    frozen.data.fill_(math.nan)
+    with undisturbed(model):
+        pass

@@ -93,7 +93,7 @@ class ByHand:
 def at_rest(objective: Objective) -> Mode:
     """Frozen, compared with the network on the first examples that fit."""
     inputs = examples()[0]
-    return frozen(objective, inputs if isinstance(objective.model[0], nn.Conv2d) else inputs[:, 0, 0])
+    return frozen(objective, inputs if objective.parameters[0].dim() == 4 else inputs[:, 0, 0])
 
 
 def loss_of(outputs: Tensor, targets: Tensor) -> Tensor:

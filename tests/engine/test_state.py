@@ -1,0 +1,99 @@
+"""What a network's own code changes comes back bitwise, into the places where it was."""
+
+from collections import deque
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lossviz.engine.state import held, steady
+from tests.zoo.networks import Net, PlainTensors, Reassigned, StateInDict
+
+
+def images(seed: int = 0) -> Tensor:
+    return torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, Reassigned, PlainTensors, StateInDict])
+def test_a_training_step_leaves_no_trace(norm: type[nn.Module]) -> None:
+    """Outputs of later steps are those of a network that was left alone: any state left behind would tell."""
+    one, other = (_made(norm) for _ in range(2))
+    one(images(1)), other(images(1))
+    with steady(one):
+        one.eval()(images(2))
+        one.train()(images(3))
+    assert all(module.training for module in one.modules())
+    for each in (one, other):
+        each(images(4))
+        each.eval()
+    with torch.no_grad():
+        assert torch.equal(one(images(5)), other(images(5)))
+
+
+def _made(norm: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return Net(norm)
+
+
+class Everything(nn.Module):
+    """State of all kinds that are put back."""
+
+    buffer: Tensor
+    loop: list[object]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("buffer", torch.zeros(3))
+        self.number, self.items, self.table = 1.0, [torch.zeros(2)], {"inner": [torch.zeros(1)]}
+        self.draws = torch.Generator().manual_seed(7)
+        self.recent = deque([torch.zeros(1)])
+        self.unregistered = [{"net": Reassigned(2)}]
+        self.wide = torch.zeros(1).expand(5)  # cannot be written to
+
+
+def test_every_kind_of_attribute_comes_back() -> None:
+    model = Everything()
+    inner, buffer, item = model.table["inner"], model.buffer, model.items[0]
+    hidden = model.unregistered[0]["net"]
+    with pytest.raises(KeyboardInterrupt), steady(model):
+        model.buffer = torch.ones(3)
+        buffer.add_(2)
+        item.add_(5)
+        inner.append(torch.ones(1))
+        model.recent.append(torch.ones(1))
+        model.items.clear()
+        model.number = 2.0
+        vars(model)["new"] = "new"
+        torch.rand(3, generator=model.draws)
+        hidden.running_mean = torch.ones(2)
+        model.wide = torch.ones(5)
+        raise KeyboardInterrupt
+    assert model.buffer is buffer
+    assert torch.equal(buffer, torch.zeros(3))
+    assert model.items[0] is item
+    assert not item.any()
+    assert (model.number, hasattr(model, "new"), len(inner), len(model.recent)) == (1.0, False, 1, 1)
+    again = torch.Generator().manual_seed(7)
+    assert torch.equal(torch.rand(3, generator=model.draws), torch.rand(3, generator=again))
+    assert hidden.running_mean.shape == (1, 2, 1, 1)
+    assert model.wide.shape == (5,)
+
+
+def test_a_result_with_its_graph_is_not_written_to() -> None:
+    """Or the gradient that somebody still wants of it would fail."""
+    model = Everything()
+    weight = torch.ones(3, requires_grad=True)
+    model.buffer = weight.exp()
+    with steady(model):
+        model.buffer = torch.zeros(3)
+    model.buffer.sum().backward()
+    assert weight.grad is not None
+
+
+def test_each_thing_is_met_once_however_it_is_reached() -> None:
+    model = Everything()
+    model.loop = [model.table]
+    model.loop.append(model.loop)
+    found = list(held(model))
+    assert len({id(each) for each in found}) == len(found)
+    assert any(each is model.buffer for each in found)

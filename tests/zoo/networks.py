@@ -1,0 +1,214 @@
+"""Networks as people write them, each odd in one way: (N, 3, 8, 8) to four classes unless it says otherwise."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+CLASSES = 4
+Wrap = Callable[[nn.Module], nn.Module]
+
+
+class Net(nn.Module):
+    """Two convolutions, each normalised, and a linear layer; what a subclass changes is its oddity."""
+
+    def __init__(self, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(3, 4, 3, bias=False), norm(4)
+        self.conv2, self.norm2 = nn.Conv2d(4, 5, 3, bias=False), norm(5)
+        self.head = nn.Linear(5, CLASSES)
+
+    def features(self, inputs: Tensor) -> Tensor:
+        hidden = self.norm1(self.conv1(inputs)).relu()
+        outputs: Tensor = self.norm2(self.conv2(hidden)).relu().mean((2, 3))
+        return outputs
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(self.features(inputs))
+        return outputs
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    mean = values.mean((0, 2, 3), keepdim=True)
+    return mean, (values - mean).square().mean((0, 2, 3), keepdim=True)
+
+
+class Reassigned(nn.Module):
+    """A BatchNorm whose buffers are new tensors after every step, as in many tutorials."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        shape = (1, channels, 1, 1)
+        self.gamma, self.beta = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
+        self.register_buffer("running_mean", torch.zeros(shape))
+        self.register_buffer("running_var", torch.ones(shape))
+
+    def forward(self, values: Tensor) -> Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = _moments(values)
+            self.running_mean = 0.7 * self.running_mean + 0.3 * mean.detach()
+            self.running_var = 0.7 * self.running_var + 0.3 * var.detach()
+        return self.gamma * (values - mean) / (var + 1e-5).sqrt() + self.beta
+
+
+class PlainTensors(nn.Module):
+    """A BatchNorm from scratch as d2l.ai has it: moving averages in plain attributes, and no_grad means prediction."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        shape = (1, channels, 1, 1)
+        self.gamma, self.beta = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
+        self.moving_mean, self.moving_var = torch.zeros(shape), torch.ones(shape)
+
+    def forward(self, values: Tensor) -> Tensor:
+        mean, var = self.moving_mean, self.moving_var
+        if torch.is_grad_enabled():
+            mean, var = _moments(values)
+            self.moving_mean = 0.7 * self.moving_mean + 0.3 * mean.detach()
+            self.moving_var = 0.7 * self.moving_var + 0.3 * var.detach()
+        return self.gamma * (values - mean) / (var + 1e-5).sqrt() + self.beta
+
+
+class StateInDict(PlainTensors):
+    """The same with a dict and a list, changed in place, and a counter; by the mode of the module."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.seen = 0
+        self.state = {"mean": [torch.zeros(1, channels, 1, 1)], "var": [torch.ones(1, channels, 1, 1)]}
+
+    def forward(self, values: Tensor) -> Tensor:
+        mean, var = self.state["mean"][0], self.state["var"][0]
+        if self.training:
+            self.seen += 1
+            new_mean, new_var = _moments(values)
+            mean.lerp_(new_mean.detach().to(mean.dtype), 1 / self.seen)
+            var.lerp_(new_var.detach().to(var.dtype), 1 / self.seen)
+            mean, var = new_mean, new_var
+        return self.gamma * (values - mean) / (var + 1e-5).sqrt() + self.beta
+
+
+class InList(Net):
+    """Reaches its layers through a list of pairs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = [(self.conv1, self.norm1), (self.conv2, self.norm2)]
+
+    def features(self, inputs: Tensor) -> Tensor:
+        for conv, norm in self.blocks:
+            inputs = norm(conv(inputs)).relu()
+        return inputs.mean((2, 3))
+
+
+class InDict(Net):
+    """Reaches its layers through a dict, and twice through another name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = {"conv": self.conv1, "norm": self.norm1}
+        self.again = self.norm2
+
+    def features(self, inputs: Tensor) -> Tensor:
+        hidden = self.layers["norm"](self.layers["conv"](inputs)).relu()
+        outputs: Tensor = self.again(self.conv2(hidden)).relu().mean((2, 3))
+        return outputs
+
+
+class TwoNames(Net):
+    """One BatchNorm without parameters under two names."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda channels: nn.BatchNorm2d(channels, affine=False))
+        self.same = self.norm1
+
+
+class ReadsItself(Net):
+    """Scales by its own weights, which tracing does not see."""
+
+    def features(self, inputs: Tensor) -> Tensor:
+        size = sum(parameter.square().sum() for parameter in self.conv1.parameters())
+        return super().features(inputs) * (0.5 + size)
+
+
+class InPlace(Net):
+    """Normalises its inputs where they are."""
+
+    def features(self, inputs: Tensor) -> Tensor:
+        inputs.sub_(0.5).div_(0.25)
+        return super().features(inputs)
+
+
+class Forces(Net):
+    """Differentiates by its inputs, as networks of energies and forces do."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.enable_grad():
+            inputs = inputs.requires_grad_()
+            outputs = super().forward(inputs)
+            (slope,) = torch.autograd.grad(outputs.square().sum(), inputs, create_graph=True)
+        return outputs + slope.flatten(1)[:, :CLASSES]
+
+
+class ForcesAsInTraining(Net):
+    """The same without a word on gradients: it fails where they are off."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.requires_grad_()
+        outputs = super().forward(inputs)
+        (slope,) = torch.autograd.grad(outputs.square().sum(), inputs, create_graph=True)
+        return outputs + slope.flatten(1)[:, :CLASSES]
+
+
+class Tied(Net):
+    """Two linear layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 5)
+        self.second.weight = self.first.weight
+
+    def features(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.second(self.first(super().features(inputs)).relu()).relu()
+        return outputs
+
+
+class Frozen(Net):
+    """Its first convolution and BatchNorm are not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for module in (self.conv1, self.norm1):
+            module.requires_grad_(False)
+
+
+class Wrapped(Net):
+    """A convolution whose weight is computed from other parameters."""
+
+    def __init__(self, wrap: Wrap) -> None:
+        super().__init__()
+        wrap(self.conv1)
+
+
+class Clipped(torch.autograd.Function):
+    """The identity, with a gradient of its own."""
+
+    @staticmethod
+    def forward(_ctx: object, values: Tensor) -> Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(_ctx: object, *slopes: Tensor) -> Tensor:
+        return slopes[0].clamp(-0.1, 0.1)
+
+
+class OwnFunction(Net):
+    """With an autograd function of its own."""
+
+    def features(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = Clipped.apply(super().features(inputs))
+        return outputs
