@@ -76,7 +76,8 @@ class ImagenetResnet(Section):
     )
     stride_in: Literal["3x3", "1x1"] = Field(
         "3x3",
-        description="Which convolution of a 1x1, 3x3, 1x1 block halves the image: the 3x3 (torchvision) or the first 1x1 (He).",
+        description="Which convolution of a 1x1, 3x3, 1x1 block halves the image: the 3x3 (torchvision) or the first "
+        "1x1 (He).",
     )
     norm: Norm = Field("batch", description="Normalisation after every convolution.")
     noise: Noise = Field(Noise(), description=_NOISE)
@@ -95,7 +96,7 @@ class Densenet(Section):
 
 
 class Linear(Section):
-    """A deep linear network: square matrices of the size of the data, without biases (Santurkar et al. 2018, appendix A.1)."""
+    """A deep linear network: square matrices as large as the data, no biases (Santurkar et al. 2018, appendix A.1)."""
 
     name: Literal["linear"]
     depth: Annotated[int, Field(ge=1)] = Field(25, description="Number of matrices.")
@@ -105,7 +106,7 @@ class Linear(Section):
 
 
 class Torchvision(Section):
-    """A classifier of torchvision, `name: torchvision/resnet18` for short; torchvision initialises it, from the seed."""
+    """A classifier of torchvision, `name: torchvision/resnet18` for short; torchvision initialises it from the seed."""
 
     name: Literal["torchvision"]
     network: Annotated[str, Field(min_length=1)] = Field(description="Name in torchvision.models, such as resnet18.")

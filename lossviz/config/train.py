@@ -44,7 +44,7 @@ class Plateau(Section):
 
     kind: Literal["plateau"]
     patience: Count = Field(
-        description="Evaluations without a new best after which lr drops; the same plateaus have a patience one lower in torch's ReduceLROnPlateau."
+        description="Evaluations without a new best after which lr drops; 2 here is 1 in torch's ReduceLROnPlateau."
     )
     min_delta: NonNegative = Field(0.0, description="A new best is lower than the one before it by more than this.")
     gamma: Positive = Field(0.1, description="Factor at every plateau.")
@@ -60,13 +60,13 @@ class Train(Section):
     batch_size: Count = Field(128, description="Examples in a minibatch.")
     micro_batch: AllOrCount = Field(
         "all",
-        description="Largest number of examples in one forward and backward pass, which decides the memory. A minibatch "
-        "is cut into pieces of nearly one size, and their gradients are added up. BatchNorm sees each piece alone.",
+        description="Largest number of examples in one forward and backward pass, which decides the memory. A "
+        "minibatch is cut into pieces of nearly one size, and their gradients are added up. BatchNorm sees each piece alone.",
     )
     sync_bn: bool = Field(
         False,
-        description="With several processes: BatchNorm over the current examples of all processes. Otherwise each process "
-        "normalises its own, and the running statistics are those of the first process.",
+        description="With several processes: BatchNorm over the current examples of all processes. Otherwise each "
+        "process normalises its own, and the running statistics are those of the first process.",
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="torch.optim's SGD, Adam or AdamW.")
     lr: Positive = Field(0.1, description="Learning rate.")
@@ -77,8 +77,8 @@ class Train(Section):
     )
     weight_decay: NonNegative = Field(
         0.0,
-        description="lambda of the penalty lambda/2 * |theta|^2 over all parameters; AdamW decays the weights without a "
-        "gradient of it.",
+        description="lambda of the penalty lambda/2 * |theta|^2 over all parameters; AdamW decays the weights "
+        "directly.",
     )
     schedule: Schedule = Field(Constant(), description="How lr changes: constant, step, cosine or plateau.")
     warmup: Annotated[int, Field(ge=0)] = Field(
@@ -106,7 +106,7 @@ class Train(Section):
     )
     compile: AutoOrBool = Field(
         "auto",
-        description="torch.compile the network; auto is false: on a CPU it does not speed up training and takes a minute.",
+        description="torch.compile the network; auto is false: on a CPU that takes a minute and training is no faster.",
     )
     channels_last: AutoOrBool = Field(
         "auto", description="Memory layout of images; auto is true (1.5 x faster on a CPU)."

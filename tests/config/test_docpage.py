@@ -42,7 +42,7 @@ def test_every_key_has_a_row(model: type[Config]) -> None:
         "| `steps` | a whole number of at least 1 | required | Number of optimiser steps. |",
         "| `momentum` | a number of at least 0 and below 1 | `0.0` | Momentum of SGD. |",
         "| `depth` | `9`, `11`, `13`, `16` or `19` | `11` | Number of weight layers. |",
-        "| `examples` | `all` or a whole number of at least 1 | `all` | How many training examples are used. |",
+        "| `examples` | `all` or a whole number of at least 1 | `all` | Number of training examples that are used. |",
         "| `noise` | a mapping, see [model.noise](#modelnoise) | the defaults below "
         "| Scales of the noise of norm: noisy-batch and noise. |",
     ],
