@@ -61,7 +61,8 @@ class Train(Section):
     micro_batch: AllOrCount = Field(
         "all",
         description="Largest number of examples in one forward and backward pass, which decides the memory. A "
-        "minibatch is cut into pieces of nearly one size, and their gradients are added up. BatchNorm sees each piece alone.",
+        "minibatch is cut into pieces of nearly one size, and their gradients are added up. BatchNorm sees each piece "
+        "alone.",
     )
     sync_bn: bool = Field(
         False,
