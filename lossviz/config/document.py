@@ -17,6 +17,8 @@ from lossviz.errors import Keys, Refusal, RequestError, refuse
 from lossviz.files import read, shown
 
 DEEPEST = 50
+# Aliases of aliases (`b: [*a, *a]`) make any number of values out of a few lines.
+MOST = 100_000
 _PLAIN = "plain"
 _TAGS = {
     yaml.ScalarNode: (_PLAIN, "str", "int", "float", "bool", "null"),
@@ -147,6 +149,8 @@ def _value(node: yaml.Node, keys: Keys, lines: dict[Keys, int]) -> object:
 
 
 def _inside(node: yaml.Node, name: yaml.Node, keys: Keys, lines: dict[Keys, int]) -> object:
+    if len(lines) == MOST:
+        raise UnreadableError(f"holds more than {MOST:,} values")
     lines[keys] = _line(name)
     return _value(node, keys, lines)
 

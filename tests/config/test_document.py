@@ -1,5 +1,6 @@
 """YAML files: what is read as what, on which line it stands, and what is not a configuration."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,10 @@ def test_the_line_of_a_merged_key_is_that_of_the_value_that_counts(tmp_path: Pat
         ("a: &a {b: *a}\n", ": is nested more than 50 deep, or contains itself"),
         ("a: " + "[" * 5000 + "]" * 5000, ": is nested more than 50 deep, or contains itself"),
         ("a: " + "{b: " * 60 + "1" + "}" * 60, ": is nested more than 50 deep, or contains itself"),
+        (
+            "a: &a [1]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnop")),
+            ": holds more than 100,000 values",
+        ),
         ("a: 1\nb: \x07\n", ", line 2: is not text: holds the character U+0007"),
         ('a: "\\ud800"\n', ": is not text: an escape such as \\ud800 stands for no character"),
         ("a: " + "9" * 5000, ": holds a number of too many digits"),
