@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lossviz.errors import RequestError
+from lossviz.errors import Refusal, RequestError, refuse
 from lossviz.files import read, shown
 from lossviz.results import DONE, NOT_FINITE, STATUS, TO_DO, SurfaceResults, variable
 
@@ -45,10 +45,8 @@ def read_official_surface(path: Path) -> xr.Dataset:
     splits = [split for split, (loss, _) in _LOSS.items() if loss in found]
     if "x" not in axes or not splits:
         there = ", ".join(sorted(found)) or "no array of numbers"
-        raise RequestError(
-            f"{shown(path)}: is not a surface of the official tool\n"
-            f"  needed: xcoordinates, and train_loss or test_loss\n  there is: {there}"
-        )
+        advice = f"needed: xcoordinates, and train_loss or test_loss\nthere is: {there}"
+        refuse(shown(path), "is not a surface of the official tool", advice=advice)
     grids = {name: _by_rows(path, name, values, axes) for name, values in found.items() if name not in _AXES.values()}
     variables: dict[str, xr.Variable] = {}
     status = np.full([len(axis) for axis in axes.values()], DONE, np.int8)
@@ -62,7 +60,7 @@ def read_official_surface(path: Path) -> xr.Dataset:
             values = np.where(grids[theirs] == _NOT_COMPUTED.get(theirs, -1.0), np.nan, grids[theirs])
             variables[ours] = variable(tuple(axes), values, f"{ours[8:]}imum eigenvalue of the Hessian", "1")
     if (status == TO_DO).all():
-        raise RequestError(f"{shown(path)}: holds no point that was computed (all are -1)")
+        refuse(shown(path), "holds no point that was computed (all are -1)")
     return xr.Dataset(
         {
             **variables,
@@ -96,10 +94,10 @@ def read_official_directions(path: Path) -> dict[str, list[np.ndarray]]:
             if isinstance(group, h5py.Group) and len(group) and _is_inside(file, f"{axis}direction"):
                 names = [str(place) for place in range(len(group))]
                 if set(names) != set(group) or not all(_is_inside(group, name) for name in names):
-                    raise RequestError(f"{shown(path)}: {axis}direction holds {', '.join(group)}, not 0, 1, 2, ...")
+                    refuse(shown(path), f"{axis}direction holds {', '.join(group)}, not 0, 1, 2, ...")
                 axes[axis] = [np.asarray(group[name]) for name in names]
     if "x" not in axes:
-        raise RequestError(f"{shown(path)}: holds no directions of the official tool (a group xdirection)")
+        refuse(shown(path), "holds no directions of the official tool (a group xdirection)")
     return axes
 
 
@@ -169,7 +167,7 @@ def _by_rows(path: Path, name: str, values: Floats, axes: Mapping[str, Floats]) 
     shape = [len(axis) for axis in axes.values()]
     if values.size != np.prod(shape):
         sizes = " x ".join(map(str, values.shape))
-        raise RequestError(f"{shown(path)}: {name} has {sizes} values for {' x '.join(map(str, shape))} points")
+        refuse(shown(path), f"{name} has {sizes} values for {' x '.join(map(str, shape))} points")
     return values.reshape(shape)
 
 
@@ -197,4 +195,4 @@ def _opened(path: Path) -> h5py.File:
     try:
         return h5py.File(io.BytesIO(content), "r")
     except OSError as error:
-        raise RequestError(f"{shown(path)}: is not an HDF5 file, or was cut short: {error}") from error
+        raise RequestError(Refusal(shown(path), f"is not an HDF5 file, or was cut short: {error}")) from error

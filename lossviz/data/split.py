@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.seeding import generator
 
 
@@ -86,10 +86,8 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def chosen(targets: Tensor, count: int, how: str, seed: int, key: str, which: str) -> Tensor:
     """Indices of `count` examples, ascending, as `Split.choose` chooses them, on the targets' device."""
     if count > len(targets):
-        raise RequestError(
-            f"{key} = {count}: there are {len(targets):,} examples in the {which} split\n"
-            "  accepted: all or at most that"
-        )
+        problem = f"there are {len(targets):,} examples in the {which} split"
+        refuse(key, problem, given=count, accepted="all or at most that")
     if how == "first" or targets.is_floating_point() or targets.dim() > 1:
         return torch.arange(count, device=targets.device)
     return stratified(targets.cpu(), count, seed).to(targets.device)

@@ -16,7 +16,7 @@ from lossviz.data.crops import centre_crop, ten_crop
 from lossviz.data.index import Index
 from lossviz.data.pictures import DamagedError, read_picture
 from lossviz.data.split import Split, chosen, normalised
-from lossviz.errors import WorkError
+from lossviz.errors import Refusal, WorkError
 from lossviz.files import shown
 
 # Of bytes of crops; 1,783 of 224x224.
@@ -188,17 +188,18 @@ class StreamedSplit:
                 return read_picture(path), place
             except DamagedError as error:
                 if self.config.corrupt == "stop":
-                    raise WorkError(
-                        f"{shown(path)}: is damaged: {error}\n  replace it; or data.corrupt: skip leaves it out of "
-                        "evaluations, puts the next readable file in its place in minibatches, and counts it"
-                    ) from error
+                    advice = (
+                        "replace it; or data.corrupt: skip leaves it out of evaluations, puts the next readable file in "
+                        "its place in minibatches, and counts it"
+                    )
+                    raise WorkError(Refusal(shown(path), f"is damaged: {error}", advice=advice)) from error
                 damaged[str(path)] = str(error)
         if tries == len(self):
             raise self._all_damaged()
         return None
 
     def _all_damaged(self) -> WorkError:
-        return WorkError(f"{shown(self.index.folder)}: all of {len(self):,} files are damaged")
+        return WorkError(Refusal(shown(self.index.folder), f"all of {len(self):,} files are damaged"))
 
 
 @dataclass(frozen=True, eq=False)
