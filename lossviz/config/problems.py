@@ -56,7 +56,7 @@ def _translate(detail: ErrorDetails, keys: Keys, schema: Schema) -> Refusal:
     accepted = describe(schema)
     if reason in ("union_tag_not_found", "union_tag_invalid"):
         tag = detail["ctx"]["discriminator"].strip("'")
-        accepted = either(tags(schema)) + (", or null" if accepted.endswith(", or null") else "")
+        accepted = either(tags(schema))
         if tag not in value:
             return Refusal((*keys, tag), "is missing", accepted=accepted)
         keys, value = (*keys, tag), value[tag]

@@ -119,9 +119,10 @@ def _limited(schema: Schema, many: bool) -> str:
         return "names" if many else NAME_WORDS
     if "minLength" in schema:
         return f"{noun} that {'are' if many else 'is'} not empty"
-    if "minimum" in schema and "maximum" in schema:
-        return f"{noun} from {schema['minimum']} to {schema['maximum']}"
-    bounds = [f"{word} {schema[key]}" for key, word in LIMITS.items() if key in schema]
+    bound = {key: f"{schema[key]:.15g}" for key in LIMITS if key in schema}
+    if bound.keys() == {"minimum", "maximum"}:
+        return f"{noun} from {bound['minimum']} to {bound['maximum']}"
+    bounds = [f"{LIMITS[key]} {value}" for key, value in bound.items()]
     return " ".join([noun, " and ".join(bounds)]).strip()
 
 

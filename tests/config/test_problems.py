@@ -122,7 +122,7 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "{target: 'a.py:b', args: {p: [.inf]}}",
             "3: model.args = {p: [.inf]}: holds a number that is not finite; write it as text, such as 'inf'",
         ),
-        ("loss", "{name: hinge}", "5: loss.name = hinge\n  accepted: cross-entropy, squared-error or own, or null"),
+        ("loss", "{name: hinge}", "5: loss.name = hinge\n  accepted: cross-entropy, squared-error or own"),
         (
             "loss",
             "cross-entropy",
