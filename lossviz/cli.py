@@ -13,6 +13,7 @@ import typer
 from lossviz import __version__
 from lossviz.config import Config, read
 from lossviz.errors import LossvizError
+from lossviz.launcher import end_with_launcher
 from lossviz.run import Run, find_runs, run_of
 from lossviz.signals import Stopped, raise_on_signals
 from lossviz.user_code.permissions import Allowed, parse_allowed
@@ -237,6 +238,7 @@ def plot(
 def main() -> None:
     """The console script."""
     raise_on_signals()
+    end_with_launcher()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text

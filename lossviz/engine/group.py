@@ -11,8 +11,8 @@ from torch import Tensor, distributed
 
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
-from lossviz.engine.ranks import Ranks
-from lossviz.errors import RequestError, WorkError
+from lossviz.engine.ranks import Ranks, waiting_for_others
+from lossviz.errors import RequestError
 
 
 class Group:
@@ -46,7 +46,7 @@ class Group:
         if self.alone:
             return list(tensors)
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with _waiting():
+        with waiting_for_others():
             distributed.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         # In the memory layout of each: an optimiser is slower where a gradient lies otherwise than its parameter.
@@ -67,7 +67,7 @@ class Group:
         if self.alone:
             return list(numbers)
         found = torch.tensor(numbers)
-        with _waiting():
+        with waiting_for_others():
             distributed.all_reduce(found, distributed.ReduceOp.MAX)
         return found.tolist()
 
@@ -75,7 +75,7 @@ class Group:
         """Give all processes what the first one has, in place."""
         if not self.alone:
             for tensor in tensors:
-                with _waiting():
+                with waiting_for_others():
                     distributed.broadcast(tensor, 0)
 
     def share(self, split: Split | StreamedSplit) -> Split | StreamedSplit:
@@ -129,10 +129,10 @@ def joined(ranks: Ranks, device: torch.device, purpose: str) -> Iterator[Group]:
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
-    with _waiting():
+    with waiting_for_others():
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if cuda else "gloo",
-            store=ranks.store(purpose),
+            store=ranks.store(purpose).store,
             rank=ranks.rank,
             world_size=ranks.world,
         )
@@ -148,15 +148,3 @@ def joined(ranks: Ranks, device: torch.device, purpose: str) -> Iterator[Group]:
 def _number(fact: object) -> int:
     """A whole number that stands for a fact."""
     return int.from_bytes(hashlib.sha256(json.dumps(fact, sort_keys=True).encode()).digest()[:7], "big")
-
-
-@contextmanager
-def _waiting() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        reason = str(error).split(". ")[0].split("\n")[0]
-        raise WorkError(
-            f"another of the processes has ended, or cannot be reached: {reason}\n"
-            "  its own error says why; the same command goes on from what was saved, with any number of processes"
-        ) from error

@@ -3,7 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -11,10 +12,71 @@ from functools import cache
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from lossviz.errors import RequestError
+from lossviz.errors import RequestError, WorkError
 
 # Somebody may be measuring batch sizes, compiling or computing eigenvectors meanwhile.
 PATIENCE = timedelta(hours=12)
+# torchrun's own store is there before its processes; without torchrun, the first of them may be reading data.
+PATIENCE_TO_CONNECT = {True: timedelta(minutes=1), False: timedelta(minutes=30)}
+SECONDS_BETWEEN_LOOKS = 0.05
+
+
+class SharedStore:
+    """Keys and counters that all processes share; a lost connection, or a wait that is too long, is a WorkError.
+
+    Args:
+        store: torch's.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def set(self, key: str, value: str) -> None:
+        """Let the others have a value."""
+        with waiting_for_others():
+            self.store.set(key, value)
+
+    def get(self, key: str) -> bytes:
+        """A value that another process sets, sooner or later."""
+        # Asked again and again: within store.get no signal would be heard.
+        end = time.monotonic() + PATIENCE.total_seconds()
+        while not self.check([key]):
+            if time.monotonic() > end:
+                raise WorkError(
+                    f"another of the processes did not come this far in {PATIENCE.total_seconds() / 3600:g} hours\n"
+                    "  end them all; the same command goes on from what was saved"
+                )
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        with waiting_for_others():
+            value: bytes = self.store.get(key)
+        return value
+
+    def add(self, key: str, amount: int) -> int:
+        """Count up; returns the new number."""
+        with waiting_for_others():
+            return int(self.store.add(key, amount))
+
+    def check(self, keys: list[str]) -> bool:
+        """Whether all of these keys are set."""
+        with waiting_for_others():
+            return bool(self.store.check(keys))
+
+
+@contextmanager
+def waiting_for_others() -> Iterator[None]:
+    """Tell what torch says of connections to the other processes in words.
+
+    Raises:
+        WorkError: a process cannot be reached.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).split(". ")[0].split("\n")[0]
+        raise WorkError(
+            f"another of the processes has ended, or cannot be reached: {reason}\n"
+            "  its own error says why; the same command goes on from what was saved, with any number of processes"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -41,11 +103,16 @@ class Ranks:
         """Whether there are no others."""
         return self.world == 1
 
-    def store(self, purpose: str) -> Store:
-        """Keys and counters that all processes share, for one purpose."""
+    def store(self, purpose: str) -> SharedStore:
+        """Keys and counters that all processes share, for one purpose.
+
+        Raises:
+            WorkError: the store cannot be reached; so for all that is asked of it.
+        """
         # A restart of torchrun keeps the store, and must not find the counters of the attempt before it.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        return PrefixStore(f"lossviz/{attempt}/{purpose}", _store())
+        with waiting_for_others():
+            return SharedStore(PrefixStore(f"lossviz/{attempt}/{purpose}", _store()))
 
     def gather(self, purpose: str, found: Mapping[str, str], wait_s: float) -> list[Mapping[str, str]]:
         """What the processes found that say so within some seconds, for the first of them; nothing for the others."""
@@ -56,9 +123,8 @@ class Ranks:
         if not self.first:
             return []
         names = [str(rank) for rank in range(self.world)]
-        # Asked again and again: within store.get no signal would be heard.
         while not store.check(names) and time.monotonic() < end:
-            time.sleep(0.05)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
         return [json.loads(store.get(name)) for name in names if store.check([name])]
 
 
@@ -81,6 +147,7 @@ def ranks() -> Ranks:
 @cache
 def _store() -> Store:
     store: Store
-    store, _, _ = next(iter(rendezvous("env://")))
+    by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store, _, _ = next(iter(rendezvous("env://", timeout=PATIENCE_TO_CONNECT[by_torchrun])))
     store.set_timeout(PATIENCE)
     return store

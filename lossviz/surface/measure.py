@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass
 
 import xarray as xr
 from torch import Tensor
-from torch.distributed.distributed_c10d import Store
 
 from lossviz.config.surface import Axis
 from lossviz.engine.checkpoint import load_tensors, save_tensors
 from lossviz.engine.point import Vector
-from lossviz.engine.ranks import Ranks, ranks
+from lossviz.engine.ranks import Ranks, SharedStore, ranks
 from lossviz.engine.setup import Setup
 from lossviz.errors import RequestError
 from lossviz.progress import Report
@@ -179,7 +178,7 @@ def _joined(subject: Subject, group: Ranks) -> Scan:
     return Scan(_directions(subject, list(grid.axes)), grid, saved.attrs, pace, [], xr.Dataset())
 
 
-def _store(subject: Subject, group: Ranks) -> Store:
+def _store(subject: Subject, group: Ranks) -> SharedStore:
     return group.store(f"{subject.setup.run.folder}/{subject.config.name}")
 
 

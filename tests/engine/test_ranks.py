@@ -1,11 +1,16 @@
 """Several processes, as the environment says."""
 
+import threading
+import time
+from datetime import timedelta
+
 import pytest
 from torch._C._distributed_c10d import HashStore
+from torch.distributed import TCPStore
 
 from lossviz.engine import ranks as engine_ranks
 from lossviz.engine.ranks import Ranks, ranks
-from lossviz.errors import RequestError
+from lossviz.errors import RequestError, WorkError
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
@@ -73,3 +78,61 @@ def test_what_all_found_reaches_the_first(monkeypatch: pytest.MonkeyPatch) -> No
     assert Ranks(0, 3, 0).gather("files", {"a": "1"}, 0.1) == [{"a": "1"}, {"c": "3"}]
     assert Ranks(1, 3, 1).gather("files", {}, 0) == []
     assert Ranks(0, 3, 0).gather("files", {"a": "1"}, 60) == [{"a": "1"}, {}, {"c": "3"}]
+
+
+def test_a_value_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = HashStore()
+    monkeypatch.setattr(engine_ranks, "_store", lambda: shared)
+    first, second = Ranks(0, 2, 0), Ranks(1, 2, 1)
+
+    def give() -> None:
+        time.sleep(0.2)
+        first.store("one").set("pace", "64")
+
+    giver = threading.Thread(target=give)
+    giver.start()
+    assert second.store("one").get("pace") == b"64"
+    giver.join()
+
+
+def test_a_value_that_never_comes_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = HashStore()
+    monkeypatch.setattr(engine_ranks, "_store", lambda: shared)
+    monkeypatch.setattr(engine_ranks, "PATIENCE", timedelta(seconds=0.1))
+    with pytest.raises(WorkError, match=r"another of the processes did not come this far in .* hours\n  end them all"):
+        Ranks(1, 2, 1).store("one").get("pace")
+
+
+def test_a_store_that_is_gone_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked of it."""
+    server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    client = TCPStore("127.0.0.1", server.port, is_master=False)
+    monkeypatch.setattr(engine_ranks, "_store", lambda: client)
+    store = Ranks(1, 2, 1).store("one")
+    store.set("here", "1")
+    del server
+    for ask in (
+        lambda: store.get("never"),
+        lambda: store.get("here"),
+        lambda: store.add("claimed", 1),
+        lambda: store.check(["here"]),
+    ):
+        with pytest.raises(WorkError, match="another of the processes has ended, or cannot be reached"):
+            ask()
+
+
+def test_a_launcher_that_is_gone_before_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun's store is there before its processes: nobody waits for it for long."""
+    environment(monkeypatch, "1", "2", "1")
+    server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    for name, value in {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(server.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }.items():
+        monkeypatch.setenv(name, value)
+    del server
+    monkeypatch.setattr(engine_ranks, "PATIENCE_TO_CONNECT", {True: timedelta(seconds=1)})
+    engine_ranks._store.cache_clear()
+    with pytest.raises(WorkError, match="another of the processes has ended, or cannot be reached"):
+        ranks().store("one")

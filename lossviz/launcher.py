@@ -1,0 +1,51 @@
+"""A process that torchrun started ends when torchrun does, however torchrun ends."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+
+SECONDS_BETWEEN_LOOKS = 1.0
+# From SIGTERM, which saves at the next safe point, to the hard end: a wait inside of a library hears no signal.
+SECONDS_TO_SAVE = 15.0
+SECONDS_TO_CONNECT = 10.0
+
+
+def end_with_launcher() -> None:
+    """Watch torchrun from a thread, in a process that it started; when it is gone, stop as on SIGTERM, or else hard.
+
+    After a `kill -9` of torchrun nobody tells its processes to end: they would train on unseen, or wait for a store
+    that is gone, and hold the lock of the run folder. The parent's number is watched instead of PR_SET_PDEATHSIG, which
+    leaves no time to save, and which also fires when only the thread ends that started the process.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # Asked here, and not in the thread: torchrun may die before that begins.
+        threading.Thread(target=_watch, args=(os.getppid(),), name="launcher", daemon=True).start()
+
+
+def _watch(launcher: int) -> None:
+    gone = _refuses()  # it ended before its number was asked for
+    while not gone and os.getppid() == launcher:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    with suppress(OSError, ValueError):  # standard error may have ended too
+        sys.stderr.write("lossviz: torchrun has ended, and its processes end with it\n")
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SECONDS_TO_SAVE)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _refuses() -> bool:
+    """Whether torchrun's store, which is there before its processes, refuses connections: nobody listens."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return False
+    try:
+        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        socket.create_connection(address, SECONDS_TO_CONNECT).close()
+    except ConnectionRefusedError:
+        return True
+    except (KeyError, ValueError, OSError):
+        return False  # that says nothing of torchrun
+    return False
