@@ -5,8 +5,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from torch._C._distributed_c10d import HashStore
-from torch.distributed import TCPStore
+from torch._C._distributed_c10d import HashStore, TCPStore
 
 from lossviz.engine import ranks as engine_ranks
 from lossviz.engine.ranks import Ranks, ranks
