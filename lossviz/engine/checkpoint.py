@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lossviz.errors import RequestError, either
+from lossviz.errors import Refusal, RequestError, either, first_line
 from lossviz.files import BLANK_SEAL, MARK, atomic_write, read, read_sealed, seal
 
 SAFETENSORS = ".safetensors"
@@ -98,11 +98,9 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
             with torch.serialization.safe_globals(_NUMPY):
                 tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises nearly anything: IndexError, struct.error, AssertionError
-        raise RequestError(
-            f"{path}: is not a checkpoint that can be read without running its code: {_reason(error)}\n"
-            f"  accepted: safetensors, or a PyTorch state_dict (alone, or in a dict under {either(_NESTS)}): "
-            "save model.state_dict()"
-        ) from error
+        problem = f"is not a checkpoint that can be read without running its code: {_reason(error)}"
+        accepted = f"safetensors, or a PyTorch state_dict (alone, or in a dict under {either(_NESTS)})"
+        raise RequestError(Refusal(str(path), problem, None, accepted, advice="save model.state_dict()")) from error
     found = _state_dict(tree, path)
     bare = {_bare(name): tensor for name, tensor in found.items()}
     return bare if len(bare) == len(found) else found
@@ -139,12 +137,13 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> di
         if name.endswith("num_batches_tracked"):
             continue  # old checkpoints have none, and it matters only for cumulative averages
         if name not in tensors:
-            raise _misfit(path, f"{name} {_shape(tensor)} is missing in the file")
+            raise _misfit(path, f"{name} {tuple(tensor.shape)} is missing in the file")
         if tensors[name].shape != tensor.shape:
-            raise _misfit(path, f"{name} is {_shape(tensors[name])} in the file and {_shape(tensor)} in the network")
+            there, here = tuple(tensors[name].shape), tuple(tensor.shape)
+            raise _misfit(path, f"{name} is {there} in the file and {here} in the network")
     for name, tensor in tensors.items():
         if name not in own:
-            raise _misfit(path, f"{name} {_shape(tensor)} is in the file and not in the network")
+            raise _misfit(path, f"{name} {tuple(tensor.shape)} is in the file and not in the network")
     return tensors
 
 
@@ -216,8 +215,7 @@ def _reason(error: Exception) -> str:
     code = re.search(r"GLOBAL ([\w.]+)", str(error))
     if code:
         return f"it holds {code[1]}"
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines and "weights_only" not in str(error) else type(error).__name__
+    return type(error).__name__ if "weights_only" in str(error) else first_line(error)
 
 
 def _state_dict(tree: object, path: Path) -> dict[str, Tensor]:
@@ -228,10 +226,8 @@ def _state_dict(tree: object, path: Path) -> dict[str, Tensor]:
         if tree and all(isinstance(value, Tensor) for value in tree.values()):
             return {str(name): value for name, value in tree.items()}
     there = f"a dict of {', '.join(map(str, tree)) or 'nothing'}" if isinstance(tree, Mapping) else type(tree).__name__
-    raise RequestError(
-        f"{path}: holds no state_dict, but {there}\n"
-        f"  looked for tensors at the top and under {', '.join(_NESTS)}: save model.state_dict()"
-    )
+    advice = f"looked for tensors at the top and under {', '.join(_NESTS)}: save model.state_dict()"
+    raise RequestError(Refusal(str(path), f"holds no state_dict, but {there}", advice=advice))
 
 
 def _bare(name: str) -> str:
@@ -246,8 +242,6 @@ def _unwrapped(name: str) -> str:
 
 
 def _misfit(path: Path, difference: str) -> RequestError:
-    return RequestError(f"{path}: belongs to another network: {difference}\n  check the model section")
-
-
-def _shape(tensor: Tensor) -> str:
-    return str(tuple(tensor.shape))
+    return RequestError(
+        Refusal(str(path), f"belongs to another network: {difference}", advice="check the model section")
+    )

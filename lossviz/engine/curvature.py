@@ -9,7 +9,7 @@ from lossviz.data.minibatches import Minibatch
 from lossviz.engine import lanczos
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, squared_norm
-from lossviz.errors import WorkError
+from lossviz.errors import Refusal, WorkError
 
 
 def mean_gradient(objective: Objective, batches: Iterable[Minibatch], parameters: Vector) -> list[Tensor]:
@@ -59,11 +59,13 @@ def eigenpairs(
     for rank in ranks:
         pairs = highest if rank > 0 else lowest
         if abs(rank) > len(pairs):
-            raise WorkError(
-                f"eigenvector {rank} of the Hessian of {len(start):,} parameters: the Lanczos iteration has "
-                f"not converged within {lanczos.MOST_STEPS} products, or the loss is not finite\n"
-                "  try eigenvectors nearer to the ends (1, -1), more examples, or another checkpoint"
+            subject = f"eigenvector {rank} of the Hessian of {len(start):,} parameters"
+            problem = (
+                f"the Lanczos iteration has not converged within {lanczos.MOST_STEPS} products, "
+                "or the loss is not finite"
             )
+            advice = "try eigenvectors nearer to the ends (1, -1), more examples, or another checkpoint"
+            raise WorkError(Refusal(subject, problem, advice=advice))
         value, vector = pairs[abs(rank) - 1]
         found.append((value if rank > 0 else -value, hessian.split(vector)))
     return found
@@ -168,10 +170,9 @@ class Hessian:
         except RuntimeError as error:
             if "differentiat" not in str(error) and "derivative" not in str(error):
                 raise  # out of memory, say
-            raise WorkError(
-                f"the Hessian: this network has no second derivatives: {error}\n"
-                "  leave out what needs them: measure sharpness, metric hessian, directions of kind hessian"
-            ) from error
+            problem = f"this network has no second derivatives: {error}"
+            advice = "leave out what needs them: measure sharpness, metric hessian, directions of kind hessian"
+            raise WorkError(Refusal("the Hessian", problem, advice=advice)) from error
         finally:
             for parameter, grad in zip(self.objective.parameters, kept, strict=True):
                 parameter.grad = grad

@@ -3,7 +3,7 @@
 from lossviz.config.loss import CrossEntropy, Loss, OwnLoss
 from lossviz.engine.evaluation import PerExample
 from lossviz.engine.objective import cross_entropy, squared_error
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.user_code.permissions import Allowed
 from lossviz.user_code.targets import load_target
 
@@ -24,10 +24,8 @@ def per_example(config: Loss | None, regression: bool, allowed: Allowed) -> PerE
         return load_target(config, allowed, positional=2)
     if config is not None and isinstance(config, CrossEntropy) == regression:
         there = "vectors" if regression else "classes"
-        raise RequestError(
-            f"loss.name = {config.name}: the targets of the data are {there}\n"
-            "  accepted: cross-entropy for classes, squared-error for vectors, or loss.target"
-        )
+        accepted = "cross-entropy for classes, squared-error for vectors, or loss.target"
+        refuse("loss.name", f"the targets of the data are {there}", given=config.name, accepted=accepted)
     return squared_error if regression else cross_entropy
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lossviz.engine.state import steady
-from lossviz.errors import WorkError
+from lossviz.errors import Refusal, WorkError
 
 Vector = Sequence[Tensor]
 """A point or a direction in parameter space: one tensor a parameter, in the network's order."""
@@ -55,10 +55,11 @@ def undisturbed(model: nn.Module, *, frozen_too: bool = False) -> Iterator[list[
                 tensor.copy_(value)
     for name, before, now in zip(frozen, sums, _sums(frozen.values()), strict=True):
         if str(before) != str(now):  # in words NaN is NaN
-            raise WorkError(
-                f"{name}: is frozen (requires_grad is false), and the network's own code changes it, so measuring "
-                "would change the network\n  make it a buffer (register_buffer): buffers are put back"
+            problem = (
+                "is frozen (requires_grad is false), and the network's own code changes it, so measuring would change "
+                "the network"
             )
+            raise WorkError(Refusal(name, problem, advice="make it a buffer (register_buffer): buffers are put back"))
 
 
 def _sums(tensors: Iterable[Tensor]) -> list[float]:

@@ -1,13 +1,11 @@
 """Three examples through a person's own network, data and loss, before anything is written."""
 
-from typing import NoReturn
-
 from torch import Tensor
 
 from lossviz.data.load import Dataset
 from lossviz.engine.evaluation import ignored_label
 from lossviz.engine.objective import Objective, cross_entropy, squared_error
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.user_code.loader import explained
 
 EXAMPLES = 3
@@ -27,26 +25,37 @@ def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> None:
     """
     _refuse_ignored(objective, data)
     inputs, targets = next(iter(data.train.batches(EXAMPLES)))
-    with explained(f"while the network computes its outputs for inputs {_shape(inputs)}"):
+    with explained(f"while the network computes its outputs for inputs {tuple(inputs.shape)}"):
         outputs: object = objective.precisely(objective.model.eval())(inputs)
     if not isinstance(outputs, Tensor):
-        _refuse(f"the network returns {type(outputs).__name__}", "one torch.Tensor, one row an example")
+        refuse(f"the network returns {type(outputs).__name__}", accepted="one torch.Tensor, one row an example")
     if objective.loss is cross_entropy and outputs.dim() > 1 and outputs.shape[1] < data.outputs:
-        _refuse(f"the network has outputs {_shape(outputs)} for {data.outputs} classes", "one output for each class")
+        refuse(
+            f"the network has outputs {tuple(outputs.shape)} for {data.outputs} classes",
+            accepted="one output for each class",
+        )
     if objective.loss is squared_error and outputs.shape != targets.shape:
-        _refuse(f"the network has outputs {_shape(outputs)} for targets {_shape(targets)}", "outputs of that shape")
-    with explained(f"while the loss is computed of outputs {_shape(outputs)} and targets {_shape(targets)}"):
+        refuse(
+            f"the network has outputs {tuple(outputs.shape)} for targets {tuple(targets.shape)}",
+            accepted="outputs of that shape",
+        )
+    with explained(f"while the loss is computed of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"):
         losses: object = objective.loss(outputs, targets)
     count = len(targets)
     if not isinstance(losses, Tensor):
-        _refuse(f"the loss of {count} examples is {type(losses).__name__}", "a torch.Tensor, (N,)")
+        refuse(f"the loss of {count} examples is {type(losses).__name__}", accepted="a torch.Tensor, (N,)")
     if losses.shape == ():
-        _refuse(f"the loss of {count} examples is one number", 'one for each example, (N,): use reduction="none"')
+        refuse(
+            f"the loss of {count} examples is one number", accepted='one for each example, (N,): use reduction="none"'
+        )
     if losses.shape != (count,):
-        advice = "one number for each example, (N,): take the mean over the other dimensions"
-        _refuse(f"the loss of {count} examples is {_shape(losses)}", advice)
+        accepted = "one number for each example, (N,): take the mean over the other dimensions"
+        refuse(f"the loss of {count} examples is {tuple(losses.shape)}", accepted=accepted)
     if differentiable and not losses.requires_grad:
-        _refuse("the loss has no gradient", "a loss made of differentiable operations, without .item() or .detach()")
+        refuse(
+            "the loss has no gradient",
+            accepted="a loss made of differentiable operations, without .item() or .detach()",
+        )
 
 
 def _refuse_ignored(objective: Objective, data: Dataset) -> None:
@@ -55,15 +64,7 @@ def _refuse_ignored(objective: Objective, data: Dataset) -> None:
     for name, split in (("training", data.train), ("test", data.test)):
         count = 0 if data.regression else int((split.targets == label).sum())
         if count:
-            _refuse(
+            refuse(
                 f"the loss ignores class {label}, which {count:,} of the {len(split):,} {name} examples have",
-                "a loss that counts every example, or data without those",
+                accepted="a loss that counts every example, or data without those",
             )
-
-
-def _shape(tensor: Tensor) -> str:
-    return str(tuple(tensor.shape))
-
-
-def _refuse(problem: str, accepted: str) -> NoReturn:
-    raise RequestError(f"{problem}\n  accepted: {accepted}")

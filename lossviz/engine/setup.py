@@ -18,7 +18,7 @@ from lossviz.engine.backend import Backend, choose_backend
 from lossviz.engine.loss import loss_name, per_example
 from lossviz.engine.objective import Objective
 from lossviz.engine.rehearsal import rehearse
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.models.build import build
 from lossviz.provenance import code_fingerprint, machine, versions
 from lossviz.run import Run
@@ -56,9 +56,7 @@ class Setup:
             RequestError: the experiment has none.
         """
         if self.config.train is None:
-            raise RequestError(
-                f"{self.config.name}: has no train section, so it has no steps\n  add train: {{steps: ...}}"
-            )
+            refuse(self.config.name, "has no train section, so it has no steps", advice="add train: {steps: ...}")
         return self.config.train
 
     @property
@@ -98,10 +96,8 @@ class Setup:
         """
         train = self.train
         if train.batch_size > len(self.data.train):
-            raise RequestError(
-                f"train.batch_size = {train.batch_size}: there are {len(self.data.train):,} training examples\n"
-                "  accepted: at most that"
-            )
+            problem = f"there are {len(self.data.train):,} training examples"
+            refuse("train.batch_size", problem, given=train.batch_size, accepted="at most that")
         augment = "none" if isinstance(self.config.data, Gaussian) else self.config.data.augment
         return self.data.minibatches(train.batch_size, self.config.seed, augment)
 

@@ -14,7 +14,7 @@ from lossviz.engine.group import Group
 from lossviz.engine.objective import Differential, Objective
 from lossviz.engine.setup import Setup
 from lossviz.engine.sync_batch_norm import SyncBatchNorm
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import uses_batch_statistics
 
@@ -72,10 +72,8 @@ def share_of(setup: Setup, group: Group, network: nn.Module) -> Share:
     train, world = setup.train, group.ranks.world
     together = train.sync_bn and not group.alone
     if together and not synchronisable(network):
-        raise RequestError(
-            "train.sync_bn = true: is for BatchNorm, and the network normalises by l_p norms\n"
-            "  accepted: false, where each process normalises its own examples"
-        )
+        problem = "is for BatchNorm, and the network normalises by l_p norms"
+        refuse("train.sync_bn", problem, given=True, accepted="false, where each process normalises its own examples")
     least = 2 if uses_batch_statistics(network) and not together else 1
     each = pieces_each(train, world)
     if train.batch_size < least * world * each:
@@ -107,13 +105,9 @@ def _refuse_few(train: Train, world: int, least: int) -> NoReturn:
     needs = "BatchNorm needs two examples in each" if least == 2 else "each needs one example"
     if size < least * world:
         fewer = f", or at most {processes(size // least)}" if size >= least else ""
-        raise RequestError(
-            f"train.batch_size = {size}: is too small for {processes(world)}: {needs}\n"
-            f"  accepted: at least {least * world}{fewer}"
-        )
+        problem = f"is too small for {processes(world)}: {needs}"
+        refuse("train.batch_size", problem, given=size, accepted=f"at least {least * world}{fewer}")
     pieces = world * pieces_each(train, world)
     enough = next(most for most in range(1, size + 1) if size >= least * world * math.ceil(size / (world * most)))
-    raise RequestError(
-        f"train.micro_batch = {train.micro_batch}: cuts a minibatch of {size} into {pieces} pieces: {needs}\n"
-        f"  accepted: at least {enough}, or all"
-    )
+    problem = f"cuts a minibatch of {size} into {pieces} pieces: {needs}"
+    refuse("train.micro_batch", problem, given=train.micro_batch, accepted=f"at least {enough}, or all")

@@ -11,7 +11,7 @@ from lossviz.engine.ranks import ranks
 from lossviz.engine.setup import Setup
 from lossviz.engine.share import pieces_each, processes, synchronisable
 from lossviz.engine.training import Observer, Training
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.models.normalization import uses_batch_statistics
 from lossviz.progress import Report
 from lossviz.results import load_results
@@ -119,10 +119,8 @@ def _over(run: Run) -> tuple[str, int] | None:
 def _refuse_other_data(run: Run, data: dict[str, str]) -> None:
     begun_with = run.record().get("train", {}).get("data", data)
     if run.resume_file.exists() and begun_with != data:
-        raise RequestError(
-            f"{run.folder}: this training began with other data (run.json has their fingerprints)\n"
-            "  put those back, or discard what is there with --fresh"
-        )
+        problem = "this training began with other data (run.json has their fingerprints)"
+        refuse(str(run.folder), problem, advice="put those back, or discard what is there with --fresh")
 
 
 def _how(status: str, last_step: int) -> str:

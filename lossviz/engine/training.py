@@ -25,7 +25,7 @@ from lossviz.engine.setup import Setup
 from lossviz.engine.share import Share, share_of
 from lossviz.engine.step_graph import StepGraph, capturable
 from lossviz.engine.stepper import Stepper
-from lossviz.errors import WorkError
+from lossviz.errors import Refusal, WorkError
 from lossviz.models.build import count_parameters
 from lossviz.progress import Report
 from lossviz.results import load_results, save_results
@@ -193,12 +193,15 @@ class Training:
         elif self.replay and path.exists():
             for name, saved in load_tensors(path).items():
                 if not torch.allclose(saved, state[name].cpu(), rtol=0, atol=0, equal_nan=True):
-                    raise WorkError(
-                        f"{path}: the replay departs from the training before step {self.step} (first in {name}): "
-                        "another machine, device, thread count or version computes other last digits\n"
-                        f"  measure at the checkpoints instead: lossviz probe {self.run.folder}; "
+                    problem = (
+                        f"the replay departs from the training before step {self.step} (first in {name}): "
+                        "another machine, device, thread count or version computes other last digits"
+                    )
+                    advice = (
+                        f"measure at the checkpoints instead: lossviz probe {self.run.folder}; "
                         "or train again with --fresh"
                     )
+                    raise WorkError(Refusal(str(path), problem, advice=advice))
 
     def _write_results(self) -> None:
         if not self.group.first:
