@@ -2,8 +2,8 @@
 
 python -m benchmarks.tables RUN [RUN ...]
 
-RUN is a folder as `lossviz plot` takes them. The published numbers come from lossviz/reference. A cell is "–" where
-there is nothing, or where a run has not come so far.
+RUN is a folder as `lossviz plot` takes them. The published numbers come from lossviz/plot/published. A cell is "–"
+where there is nothing, or where a run has not come so far.
 """
 
 import argparse
@@ -163,7 +163,7 @@ def _published_errors(name: str) -> list[str]:
 
 
 def _csv(name: str) -> list[Floats]:
-    text = (files("lossviz") / "reference" / f"{name}.csv").read_text(encoding="utf-8")
+    text = (files("lossviz.plot.published") / f"{name}.csv").read_text(encoding="utf-8")
     return list(np.loadtxt(StringIO(text), delimiter=",", skiprows=1, unpack=True))
 
 

@@ -14,6 +14,7 @@ from lossviz import __version__
 from lossviz.config import Config, read
 from lossviz.errors import LossvizError
 from lossviz.launcher import end_with_launcher
+from lossviz.plot.registry import figures_help
 from lossviz.run import Run, find_runs, run_of
 from lossviz.signals import Stopped, raise_on_signals
 from lossviz.user_code.permissions import Allowed, parse_allowed
@@ -174,9 +175,7 @@ def plot(
         typer.Option(
             "--figure",
             metavar="NAME",
-            help="Draw only training, residual (plain beside residual networks, with a table of their errors), "
-            "landscape, activations, moments, shift, sharpness, surface (or of it only contour, heatmap, 3d or line), "
-            "seeds, convexity or trajectory; or difference, of two planes, the second minus the first. Repeatable.",
+            help=figures_help(),
         ),
     ] = None,
     formats: Annotated[
@@ -225,7 +224,7 @@ def plot(
 
         runs, scans = find_sources(sources, variants or ())
         from lossviz.plot.draw import draw
-        from lossviz.plot.options import Options
+        from lossviz.plot.series import Options
 
         options = Options(log, clip, reference, scans)
         paths = draw(runs, figures=figures or (), formats=formats or ("png",), folder=out, options=options)

@@ -1,7 +1,7 @@
 """From runs on disk to files of images and other formats."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,18 @@ from matplotlib.figure import Figure
 
 from lossviz.errors import RequestError
 from lossviz.files import atomic_write
-from lossviz.plot import style
-from lossviz.plot.drawings import FIGURES, default_figures, residual_tables
-from lossviz.plot.exports import EXPORTS, exported
-from lossviz.plot.missing import missing_results
-from lossviz.plot.options import DEFAULT, Options
-from lossviz.plot.overlay import shows_published
-from lossviz.plot.place import figures_folder
-from lossviz.plot.reference import NEEDED
-from lossviz.plot.series import Shown, appearing
-from lossviz.plot.surfaces import SURFACE_FIGURES
+from lossviz.plot.export.formats import EXPORTS, exported
+from lossviz.plot.figure import FigureGroup, FigureKind
+from lossviz.plot.kit import style
+from lossviz.plot.needs import Scans, folders
+from lossviz.plot.published.curves import needed
+from lossviz.plot.published.overlay import shows_published
+from lossviz.plot.registry import FIGURES
+from lossviz.plot.series import DEFAULT, Options, PlottedRun, plotted_runs
+from lossviz.plot.sources import figures_folder
 from lossviz.run import Run
+
+Kinds = Mapping[str, FigureKind | FigureGroup]
 
 # No dates: the same results give the same bytes.
 IMAGES: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
@@ -51,44 +52,72 @@ def draw(
     clip = options.clip
     if clip is not None and not clip[0] < clip[1]:
         raise RequestError(f"clip = [{clip[0]:g}, {clip[1]:g}]: the first must be below the second")
-    shown = appearing(runs, options.scans)
-    folder = folder or figures_folder(shown)
+    plotted = plotted_runs(runs, options.scans)
+    folder = folder or figures_folder(plotted)
     images, exports = ([each for each in dict.fromkeys(formats) if each in kind] for kind in (IMAGES, EXPORTS))
     # All before the first is written: a request that one of them refuses leaves nothing behind.
-    contents = _exports(shown, figures, exports, options) if exports else {}
+    contents = _exports(plotted, figures, exports, options) if exports else {}
     if images:
-        contents = _images(shown, figures, images, options) | contents
+        contents = _images(plotted, figures, images, options) | contents
     for name, content in contents.items():
         atomic_write(folder / name, content)
     return [folder / name for name in contents]
 
 
-def _images(shown: Sequence[Shown], figures: Sequence[str], kinds: Sequence[str], options: Options) -> dict[str, bytes]:
-    there = {name: FIGURES[name](shown, options) for name in figures or default_figures(shown, options)}
+def chosen_figures(figures: Sequence[str], runs: Sequence[PlottedRun], options: Options) -> Kinds:
+    """The named figures; when none is named, all there is to say of the runs, or what named scans make."""
+    if figures:
+        return {name: FIGURES[name].load() for name in figures}
+    every = {name: entry.load() for name, entry in FIGURES.items()}
+    return {
+        name: kind
+        for name, kind in every.items()
+        if kind.by_default(runs) and (kind.needs.of_scans or not options.scans)
+    }
+
+
+def _images(
+    runs: Sequence[PlottedRun], figures: Sequence[str], formats: Sequence[str], options: Options
+) -> dict[str, bytes]:
+    kinds = chosen_figures(figures, runs, options)
+    there = {name: kind.drawings(runs, options) for name, kind in kinds.items()}
     missing = [name for name, drawings in there.items() if not drawings]
     if missing and (figures or len(missing) == len(there)):
-        raise RequestError(missing_results(missing, [each.run for each in shown]))
+        raise RequestError(_missing_results({name: kinds[name] for name in missing}, runs))
     with style.applied():
         drawn = {stem: make() for drawings in there.values() for stem, make in drawings.items()}
         if options.reference and not any(map(shows_published, drawn.values())):
-            raise RequestError(f"no published curve is the counterpart of what is drawn; there are\n  {NEEDED}")
-        images = {f"{stem}.{kind}": _rendered(figure, kind) for stem, figure in drawn.items() for kind in kinds}
-    tables = residual_tables(shown) if there.get("residual") else {}
-    return images | {f"{stem}.md": table.encode() for stem, table in tables.items()}
+            raise RequestError(f"no published curve is the counterpart of what is drawn; there are\n  {needed()}")
+        images = {f"{stem}.{each}": _rendered(figure, each) for stem, figure in drawn.items() for each in formats}
+    tables = {stem: text for kind in kinds.values() for stem, text in kind.tables(runs, options).items()}
+    return images | {f"{stem}.md": text.encode() for stem, text in tables.items()}
 
 
 def _exports(
-    shown: Sequence[Shown], figures: Sequence[str], kinds: Sequence[str], options: Options
+    runs: Sequence[PlottedRun], figures: Sequence[str], formats: Sequence[str], options: Options
 ) -> dict[str, bytes]:
-    if figures and not any(name in SURFACE_FIGURES for name in figures):
+    if figures and not any(FIGURES[name].load().needs.of_scans for name in figures):
         raise RequestError(
-            f"format {', '.join(kinds)}: holds scans, not the figure {', '.join(figures)}\n"
+            f"format {', '.join(formats)}: holds scans, not the figure {', '.join(figures)}\n"
             "  leave --figure out, or add --figure surface"
         )
-    contents = exported(shown, kinds, options)
+    contents = exported(runs, formats, options)
     if not contents:
-        raise RequestError(missing_results(["surface"], [each.run for each in shown]))
+        raise RequestError(_nothing_to_draw(runs, {Scans().lack(runs): ["surface"]}))
     return contents
+
+
+def _missing_results(kinds: Kinds, runs: Sequence[PlottedRun]) -> str:
+    """What the runs lack for some figures, and the commands that make it."""
+    found: dict[str, list[str]] = {}
+    for name, kind in kinds.items():
+        found.setdefault(kind.needs.lack(runs), []).append(name)
+    return _nothing_to_draw(runs, found)
+
+
+def _nothing_to_draw(runs: Sequence[PlottedRun], lacks: Mapping[str, Sequence[str]]) -> str:
+    lines = [f"  {', '.join(names)}: {lack}" for lack, names in lacks.items()]
+    return "\n".join([f"{', '.join(folders(runs))}: nothing to draw", *lines])
 
 
 def _rendered(figure: Figure, kind: str) -> bytes:

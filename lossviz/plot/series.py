@@ -8,16 +8,37 @@ from pathlib import Path
 
 import xarray as xr
 
+from lossviz.config import Config
 from lossviz.official import SUFFIX, read_official_surface
-from lossviz.plot.reference import Published
-from lossviz.plot.style import Look, look
-from lossviz.results import load_results
+from lossviz.plot.kit.style import Look, look
+from lossviz.plot.published.curves import Published
+from lossviz.results import ProbeResults, SurfaceResults, TrainResults, load_results
 from lossviz.run import Run
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A run as every figure shows it.
+class Options:
+    """The options of the command line that change what a figure shows.
+
+    Attributes:
+        log: whether losses are on a logarithmic scale; None: each figure decides.
+        clip: limits beyond which the losses of surfaces are drawn as the limit; the results are not touched.
+        reference: whether published curves are drawn beside the runs that they fit.
+        scans: files of scans that share one figure, in this order; none: the scans of one name do.
+    """
+
+    log: bool | None = None
+    clip: tuple[float, float] | None = None
+    reference: bool = False
+    scans: tuple[Path, ...] = ()
+
+
+DEFAULT = Options()
+
+
+@dataclass(frozen=True)
+class PlottedRun:
+    """A run as every figure shows it; each of its files is read once.
 
     Attributes:
         scans: those of its surface files that are drawn.
@@ -29,9 +50,26 @@ class Shown:
     scans: tuple[Path, ...] = ()
 
     @cached_property
+    def config(self) -> Config | None:
+        """The configuration that ran; None of the folder of an official file."""
+        return self.run.config() if self.run.config_file.is_file() else None
+
+    @cached_property
+    def trained(self) -> xr.Dataset | None:
+        """The contents of train.nc, where it is there."""
+        return load_results(self.run.train_file) if self.run.train_file.exists() else None
+
+    @cached_property
+    def probed(self) -> xr.Dataset | None:
+        """The contents of probe.nc, where it is there."""
+        return load_results(self.run.probe_file) if self.run.probe_file.exists() else None
+
+    @cached_property
     def surfaces(self) -> dict[Path, xr.Dataset]:
-        """The contents of its scans, each read once."""
-        return {path: _load(path) for path in self.scans}
+        """The contents of its scans."""
+        return {
+            path: read_official_surface(path) if path.suffix == SUFFIX else load_results(path) for path in self.scans
+        }
 
 
 @dataclass(frozen=True)
@@ -59,12 +97,17 @@ class Series:
         """The label with what a reader must know about the results."""
         return f"{self.label} ({self.note})" if self.note else self.label
 
-    def of(self, results: xr.Dataset) -> "Series":
+    @property
+    def surface(self) -> SurfaceResults:
+        """The results as those of a scan."""
+        return SurfaceResults(self.results)
+
+    def with_results(self, results: xr.Dataset) -> "Series":
         """The same with what was derived from its results."""
         return replace(self, results=results)
 
 
-def appearing(runs: Sequence[Run], scans: Sequence[Path] = ()) -> list[Shown]:
+def plotted_runs(runs: Sequence[Run], scans: Sequence[Path] = ()) -> list[PlottedRun]:
     """Give every run its label, its look and its scans: of these files, or of all when there are none.
 
     A variant has the look of its place in the experiment, whether its siblings are drawn or not; the runs of
@@ -81,14 +124,32 @@ def appearing(runs: Sequence[Run], scans: Sequence[Path] = ()) -> list[Shown]:
         places.append(next(free for free in count(place) if free not in places))
     chosen = [[path for path in scans if path.parent.resolve() == run.folder.resolve()] for run in unique]
     files = [tuple(own) if scans else tuple(run.surface_files) for own, run in zip(chosen, unique, strict=True)]
-    return [Shown(*each) for each in zip(unique, labels, map(look, places), files, strict=True)]
+    return [PlottedRun(*each) for each in zip(unique, labels, map(look, places), files, strict=True)]
+
+
+def training_note(results: TrainResults) -> str:
+    """What a reader must know of a training: that it diverged, or is not over."""
+    if results.diverged_at is not None:
+        return f"diverged at step {results.diverged_at}"
+    return f"partial: {results.recorded} of {results.planned} steps" if results.recorded < results.planned else ""
+
+
+def probe_note(results: ProbeResults, trained: TrainResults | None = None) -> str:
+    """What a reader must know of a probe: where the training diverged, and whether steps are still to be measured."""
+    diverged_at = None if trained is None else trained.diverged_at
+    notes = [f"diverged at step {diverged_at}"] if diverged_at is not None else []
+    if results.measured < results.planned:
+        notes.append(f"partial: {results.measured} of {results.planned} steps")
+    return ", ".join(notes)
+
+
+def scan_note(results: SurfaceResults) -> str:
+    """What a reader must know of a scan: whether points are still to be computed."""
+    missing = results.to_do
+    return f"partial: {missing.size - missing.sum():,} of {missing.size:,} points" if missing.any() else ""
 
 
 def _place(run: Run) -> int:
     # The folder of an official file has no configuration.
     siblings = run.config().siblings if run.config_file.is_file() else ()
     return siblings.index(run.variant) if run.variant in siblings else len(siblings)
-
-
-def _load(path: Path) -> xr.Dataset:
-    return read_official_surface(path) if path.suffix == SUFFIX else load_results(path)

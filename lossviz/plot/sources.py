@@ -1,4 +1,4 @@
-"""What `lossviz plot` was told to draw: folders of runs, or files of scans."""
+"""What `lossviz plot` was told to draw, folders of runs or files of scans, and where the figures of these go."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +6,13 @@ from pathlib import Path
 from lossviz.errors import RequestError
 from lossviz.files import shown
 from lossviz.official import SUFFIX
+from lossviz.plot.series import PlottedRun
 from lossviz.run import Run, find_runs
 
 # Files that a message names.
 _NAMED = 5
+# Characters of a folder's name, before the runs are counted instead.
+_LONG = 100
 
 
 def find_sources(sources: Sequence[str], only: Sequence[str] = ()) -> tuple[list[Run], tuple[Path, ...]]:
@@ -35,6 +38,24 @@ def find_sources(sources: Sequence[str], only: Sequence[str] = ()) -> tuple[list
         if path.suffix != SUFFIX:
             _refuse_stranger(path)
     return [Run(path.parent) for path in files], tuple(files)
+
+
+def figures_folder(runs: Sequence[PlottedRun]) -> Path:
+    """The folder of what is drawn of some runs, by default.
+
+    `figures` beside the runs when these are all of the first one's experiment that are on disk, whether more are drawn
+    or not; of a single run, `figures` in its own folder; of several, a folder of their names in `figures` beside them.
+    """
+    first = runs[0].run.folder
+    beside = {config.parent.resolve() for config in first.parent.glob("*/config.yaml")}
+    drawn = {each.run.folder.resolve() for each in runs}
+    if beside <= drawn:
+        return first.parent / "figures"
+    if len(drawn) == 1:
+        return first / "figures"
+    names = [each.label.replace("/", "-") for each in runs]
+    together = "+".join(names)
+    return first.parent / "figures" / (together if len(together) <= _LONG else f"{names[0]}+{len(names) - 1}")
 
 
 def _refuse_stranger(path: Path) -> None:

@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike
 
 from lossviz.config import read
 from lossviz.config.reading import dump
-from lossviz.plot import probed, scan, training
-from lossviz.plot.series import Series
-from lossviz.plot.style import look
-from lossviz.results import save_results, variable
+from lossviz.plot.kit.style import look
+from lossviz.plot.series import Series, probe_note, scan_note, training_note
+from lossviz.results import ProbeResults, SurfaceResults, TrainResults, save_results, variable
 from lossviz.run import Run
 
 VARIANTS = ("standard", "batchnorm", "noisy")
@@ -147,8 +146,8 @@ def _units(name: str) -> str:
 
 def _note(results: xr.Dataset) -> str:
     if "status" in results:
-        return scan.note(results)
-    return training.note(results) if "eval_step" in results.dims else probed.note(results, None)
+        return scan_note(SurfaceResults(results))
+    return training_note(TrainResults(results)) if "eval_step" in results.dims else probe_note(ProbeResults(results))
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from lossviz.plot import residual
-from lossviz.plot.networks import Network, networks
-from lossviz.plot.series import appearing
+from lossviz.plot.figures.residual import draw_residual
+from lossviz.plot.kit.networks import Network, families
+from lossviz.plot.series import plotted_runs
 from lossviz.results import variable
 from lossviz.run import Run
 from tests.plot.conftest import Build
@@ -62,12 +62,12 @@ def run(
 
 
 def members(*runs: Run, reference: bool = False) -> list[Network]:
-    (found,) = networks(appearing(runs), reference).values()
+    (found,) = families(plotted_runs(runs), reference).values()
     return found
 
 
 def drawn(*runs: Run, reference: bool = False) -> Figure:
-    return residual.figure(members(*runs, reference=reference))
+    return draw_residual(members(*runs, reference=reference))
 
 
 def row(markdown: str, network: str) -> list[str]:

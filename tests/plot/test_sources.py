@@ -6,14 +6,12 @@ import pytest
 
 from lossviz.errors import RequestError
 from lossviz.official import official_surface
-from lossviz.plot.draw import draw
-from lossviz.plot.drawings import FIGURES, default_figures
-from lossviz.plot.options import Options
-from lossviz.plot.series import appearing
-from lossviz.plot.sources import find_sources
-from lossviz.plot.surfaces import Drawings
+from lossviz.plot.draw import chosen_figures, draw
+from lossviz.plot.figure import Drawings
+from lossviz.plot.series import Options, plotted_runs
+from lossviz.plot.sources import figures_folder, find_sources
 from lossviz.run import Run
-from tests.plot.conftest import Build
+from tests.plot.conftest import VARIANTS, Build
 
 
 @pytest.fixture
@@ -25,10 +23,10 @@ def pair(build: Build) -> list[Run]:
 def drawings(paths: Sequence[Path], *figures: str) -> dict[str, list[str]]:
     """The figures that folders or files make, and the labels in each."""
     runs, scans = find_sources([str(path) for path in paths])
-    shown, options = appearing(runs, scans), Options(scans=scans)
+    shown, options = plotted_runs(runs, scans), Options(scans=scans)
     found: Drawings = {}
-    for name in figures or default_figures(shown, options):
-        found |= FIGURES[name](shown, options)
+    for kind in chosen_figures(figures, shown, options).values():
+        found |= kind.drawings(shown, options)
     return {stem: [each.label for each in make.args[0]] for stem, make in found.items() if isinstance(make, partial)}
 
 
@@ -150,3 +148,48 @@ def test_of_many_scans_a_message_names_a_few(build: Build) -> None:
     run = build.run("standard", "quickstart", (), **dict.fromkeys("abcdefgh", plane))
     with pytest.raises(RequestError, match=r"surface-d\.nc, surface-e\.nc and 3 more beside it$"):
         find_sources([str(run.surface_file("z"))])
+
+
+@pytest.fixture
+def runs(build: Build) -> list[Run]:
+    return [build.run(name, train=build.train()) for name in VARIANTS] + [build.run("noisy", "other")]
+
+
+@pytest.mark.parametrize(
+    ("which", "place"),
+    [
+        ([0, 1, 2], "quickstart/figures"),
+        ([2, 1, 0, 3], "quickstart/figures"),
+        ([1], "quickstart/batchnorm/figures"),
+        ([0, 2], "quickstart/figures/standard+noisy"),
+        ([0, 3], "quickstart/figures/quickstart-standard+other-noisy"),
+        ([3], "other/figures"),
+        ([3, 0], "other/figures"),
+    ],
+)
+def test_only_figures_of_a_whole_experiment_go_beside_its_runs(
+    build: Build, runs: list[Run], which: Sequence[int], place: str
+) -> None:
+    assert figures_folder(plotted_runs([runs[each] for each in which])) == build.out / place
+
+
+def test_a_run_named_from_its_own_folder(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs[1].folder)
+    assert figures_folder(plotted_runs([Run(Path())])).resolve() == runs[1].folder / "figures"
+
+
+def test_the_figure_of_one_run_leaves_that_of_the_experiment(runs: list[Run]) -> None:
+    (all_three,) = draw(runs[:3])
+    before = all_three.read_bytes()
+    (alone,) = draw([runs[0]])
+    assert alone == runs[0].folder / "figures" / "training.png"
+    assert all_three.read_bytes() == before != alone.read_bytes()
+
+
+def test_many_runs_are_counted(build: Build) -> None:
+    runs = [build.run("standard", "many", ()), *(Run(build.out / "many" / f"{'v' * 30}{place}") for place in range(4))]
+    for run in runs[1:]:
+        run.folder.mkdir()
+    Run(build.out / "many" / "rest").folder.mkdir()
+    (build.out / "many" / "rest" / "config.yaml").touch()
+    assert figures_folder(plotted_runs(runs)).name == "standard+4"

@@ -1,0 +1,1 @@
+"""Formats of scans that are not images."""

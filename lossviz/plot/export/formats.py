@@ -1,0 +1,116 @@
+"""Formats of scans that are not images: pages, grids for ParaView, files of the official tool."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors.numpy
+import xarray as xr
+
+from lossviz.errors import RequestError
+from lossviz.files import read_sealed, shown
+from lossviz.official import SUFFIX, official_directions, official_surface
+from lossviz.plot.kit.scale import common_scale
+from lossviz.plot.scans import lines, planes, scan_name
+from lossviz.plot.series import Options, PlottedRun
+from lossviz.results import SurfaceResults
+
+# Contents by the name of the file.
+Files = dict[str, bytes]
+
+
+def exported(runs: Sequence[PlottedRun], formats: Sequence[str], options: Options) -> Files:
+    """What the scans of some runs make in some formats; nothing where no scan has a point.
+
+    Args:
+        runs: with their scans.
+        formats: names among those of `EXPORTS`.
+        options: what is drawn; losses and errors in the files stay as they were measured.
+
+    Raises:
+        RequestError: a library is missing, or two scans would have one file.
+    """
+    contents: Files = {}
+    for each in formats:
+        for name, content in EXPORTS[each](runs, options):
+            if name in contents:
+                raise RequestError(f"{name}: would hold two scans\n  write them one by one, with --out")
+            contents[name] = content
+    return contents
+
+
+@contextmanager
+def library_of(extra: str) -> Iterator[None]:
+    """Around an import of what only an extra installs, which has the name of the format."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RequestError(
+            f"format {extra}: needs {error.name}, which is not installed\n  pip install 'lossviz[{extra}]'"
+        ) from error
+
+
+def _pages(runs: Sequence[PlottedRun], options: Options) -> Iterator[tuple[str, bytes]]:
+    # Here, as plotly takes a second to import, and images do not need it.
+    with library_of("html"):
+        from lossviz.plot.export.page import line_page
+        from lossviz.plot.export.plane_page import plane_page
+    # The folder of an official file is no experiment.
+    own = dict.fromkeys(each.run.experiment for each in runs if each.run.config_file.is_file())
+    experiments = f"{', '.join(own)}: " if own else ""
+    for stem, series in planes(runs, options.scans).items():
+        yield f"{stem}-3d.html", plane_page(f"{experiments}{stem}", series, options)
+    for stem, series in lines(runs, options.scans).items():
+        yield f"{stem}-line.html", line_page(f"{experiments}{stem}", series, options)
+
+
+def _grids(runs: Sequence[PlottedRun], options: Options) -> Iterator[tuple[str, bytes]]:
+    with library_of("vtk"):
+        from lossviz.plot.export.paraview import checkpoints_file, grid_file
+    found = list(_scans(runs))
+    for name, _, _, results in found:
+        # One scale for the scans that share a figure, so that they can be laid side by side.
+        alike = [other.loss for _, _, _, other in found if set(other.loss.dims) == set(results.loss.dims)]
+        scale = common_scale(alike, options.log, options.clip)
+        yield f"{name}.vts", grid_file(results, scale)
+        if "checkpoint_x" in results:
+            yield f"{name}-checkpoints.vtp", checkpoints_file(results, scale)
+
+
+def _official(runs: Sequence[PlottedRun], _: Options) -> Iterator[tuple[str, bytes]]:
+    for name, each, path, results in _scans(runs):
+        directions = _directions(each, path, results)
+        directions_name = f"{name.replace('surface-', 'directions-', 1)}.h5" if directions else ""
+        yield f"{name}.h5", official_surface(results, directions_name)
+        if directions:
+            yield directions_name, directions
+
+
+def _directions(each: PlottedRun, path: Path, results: xr.Dataset) -> bytes:
+    """Those of a scan in the order of the network's parameters; nothing where that, or they, are not known."""
+    file = each.run.directions_file(scan_name(path))
+    order = str(results.attrs.get("parameters", "")).split()
+    if not order or not file.exists():
+        return b""
+    tensors = safetensors.numpy.load(read_sealed(file, "restore it from a copy, or scan again with --fresh"))
+    axes = [axis for axis in ("x", "y") if any(name.startswith(f"{axis}/") for name in tensors)]
+    missing = [name for name in order if any(f"{axis}/{name}" not in tensors for axis in axes)]
+    if missing:
+        raise RequestError(f"{shown(file)}: has no direction of {missing[0]}\n  it belongs to another scan")
+    return official_directions({axis: [tensors[f"{axis}/{name}"] for name in order] for axis in axes})
+
+
+def _scans(runs: Sequence[PlottedRun]) -> Iterator[tuple[str, PlottedRun, Path, xr.Dataset]]:
+    """Every scan that has a point, under the name of its file without the ending."""
+    for each in runs:
+        for path, results in each.surfaces.items():
+            if not SurfaceResults(results).is_empty:
+                run = "" if path.suffix == SUFFIX else f"-{each.label.replace('/', '-')}"
+                yield f"surface-{scan_name(path)}{run}", each, path, results
+
+
+EXPORTS: dict[str, Callable[[Sequence[PlottedRun], Options], Iterator[tuple[str, bytes]]]] = {
+    "html": _pages,
+    "vtk": _grids,
+    "h5": _official,
+}

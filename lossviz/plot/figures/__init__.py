@@ -1,0 +1,1 @@
+"""One figure a file; each names what it needs and how it is drawn."""

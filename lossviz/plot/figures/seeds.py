@@ -1,0 +1,150 @@
+"""The figure `seeds`: mean and spread of lines along several random directions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import yaml
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from lossviz.plot.figure import FigureKind
+from lossviz.plot.kit.axes import (
+    Floats,
+    finite,
+    handle,
+    key_below,
+    legend_above,
+    mark_not_finite,
+    not_finite_key,
+    panel_titles,
+    scale_axis,
+)
+from lossviz.plot.kit.panels import axis_name, protocol
+from lossviz.plot.kit.scale import common_scale
+from lossviz.plot.kit.style import KEY, TEXT_WIDTH
+from lossviz.plot.needs import Scans
+from lossviz.plot.scans import scan_name
+from lossviz.plot.series import DEFAULT, Options, PlottedRun, Series, scan_note
+from lossviz.results import SurfaceResults
+
+# What two scans may differ in and still be draws of one.
+_FREE = ("name", "checkpoint", "batch_size", "compile")
+
+
+def seed_groups(runs: Sequence[PlottedRun]) -> dict[str, list[Series]]:
+    """The lines of each run that differ in surface.directions.seed only, two or more, as one dataset (seed, x).
+
+    Runs whose lines follow the same protocol share a figure, named after its first scan.
+    """
+    grouped: dict[str, list[Series]] = {}
+    stems: dict[str, str] = {}
+    for each in runs:
+        draws: dict[tuple[str, ...], dict[int, tuple[str, xr.Dataset]]] = {}
+        for path, results in each.surfaces.items():
+            found = _protocol(results)
+            if found is not None:
+                draws.setdefault(found[0], {}).setdefault(found[1], (scan_name(path), results))
+        for (drawn, *_), by_seed in draws.items():
+            if len(by_seed) > 1:
+                seeds = sorted(by_seed)
+                stem = stems.setdefault(drawn, f"surface-{by_seed[seeds[0]][0]}")
+                lines = [by_seed[seed][1][["loss", "error", "status"]] for seed in seeds]
+                together = xr.concat(lines, dim="seed").assign_coords(seed=seeds)
+                said = [f"{len(seeds)} directions", *protocol(together), scan_note(SurfaceResults(together))]
+                note = ", ".join(filter(None, said))
+                grouped.setdefault(stem, []).append(Series(each.label, each.look, together, note))
+    return grouped
+
+
+def _protocol(results: xr.Dataset) -> tuple[tuple[str, ...], int] | None:
+    """What draws of one scan have in common, the configuration first, and the seed; None for other scans."""
+    view = SurfaceResults(results)
+    if not view.config or "y" in results.dims or view.is_empty:
+        return None
+    surface, directions = view.config["surface"], dict(view.directions)
+    seed = directions.pop("seed", None)
+    if seed is None:
+        return None
+    kept = {key: value for key, value in surface.items() if key not in _FREE} | {"directions": directions}
+    same = (str(results.attrs.get(name)) for name in ("checkpoint_sha256", "data_sha256"))
+    return (yaml.safe_dump([kept, results.x.values.tolist()]), *same), int(str(seed))
+
+
+def draw_seeds(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
+    """Draw the mean over the directions, a band of one standard deviation (n - 1) on either side, and every line.
+
+    Args:
+        series: runs with lines of several directions, (seed, x).
+        options: log, whether losses are on a logarithmic scale (None: when they span more than a factor 20), and
+            clip, limits at which losses beyond are drawn.
+    """
+    scale = common_scale([each.results.loss for each in series], options.log, options.clip)
+    errors = finite([each.surface.values("error") for each in series])
+    drawn = Figure(figsize=(TEXT_WIDTH if errors.size else 0.6 * TEXT_WIDTH, 2.8), layout="constrained")
+    panels = drawn.subplots(1, 2 if errors.size else 1, squeeze=False)[0]
+    quantities = ("loss", "error")[: len(panels)]
+    scale_axis(panels[0], np.array([scale.low, scale.high]), scale.log)
+    for ax, quantity in zip(panels, quantities, strict=True):
+        for each in series:
+            _draw(ax, each, quantity, scale.clip if quantity == "loss" else None)
+        ax.axvline(0, color=KEY, linewidth=0.5, linestyle=":", zorder=0)
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        ax.set_xlabel(axis_name(series[0].results, "x"))
+    panels[0].set_ylabel(scale.label.replace(", clipped", "\nclipped"))
+    if errors.size:
+        scale_axis(panels[1], errors, log=False)
+        panels[1].set_ylabel("error (%)")
+    panel_titles(drawn, *quantities)
+    legend_above(drawn, series, [handle(each) for each in series])
+    key: dict[str, Artist] = {
+        "mean": Line2D([], [], color=KEY, linewidth=1.2),
+        "± standard deviation": Patch(facecolor=KEY, alpha=0.35),
+        "each direction": Line2D([], [], color=KEY, linewidth=0.4, alpha=0.6),
+        "checkpoint": Line2D([], [], color=KEY, linewidth=0.5, linestyle=":"),
+    }
+    key_below(drawn, key | not_finite_key(drawn))
+    return drawn
+
+
+def _draw(ax: Axes, each: Series, quantity: str, clip: tuple[float, float] | None) -> None:
+    x, missing = each.results.x.values, each.surface.to_do
+    found = np.where(np.isfinite(each.surface.values(quantity)), each.surface.values(quantity), np.nan)
+    colour: dict[str, Any] = {"color": each.look.colour}
+    for own, known in zip(found, ~missing, strict=True):
+        ax.plot(x[known], _clipped(own[known], clip), **colour, linewidth=0.4, alpha=0.6, label="direction")
+    # Where a line is not known yet, the mean of the others would be that of other directions.
+    whole = ~missing.any(axis=0)
+    mean, spread = found[:, whole].mean(axis=0), found[:, whole].std(axis=0, ddof=1)
+    low, high = _clipped(mean - spread, clip), _clipped(mean + spread, clip)
+    ax.fill_between(x[whole], low, high, facecolor=each.look.fill, linewidth=0, zorder=1, label="band")
+    ax.plot(x[whole], _clipped(mean, clip), **colour, linestyle=each.look.line, linewidth=1.4, label=each.label)
+    if quantity == "loss":
+        mark_not_finite(ax, x[(~missing & np.isnan(found)).any(axis=0)], each.look)
+
+
+def _clipped(heights: Floats, clip: tuple[float, float] | None) -> Floats:
+    return heights if clip is None else np.clip(heights, *clip)
+
+
+@dataclass(frozen=True)
+class Draws(Scans):
+    """Lines along several random directions."""
+
+    what: str = "lines that differ in surface.directions.seed only"
+    settings: str = (
+        "--set surface.name=seed1 --set surface.y=null --set 'surface.directions={kind: random, seed: 1}', and further "
+        "ones with another name and seed"
+    )
+
+    def find(self, name: str, runs: Sequence[PlottedRun], _: Options) -> Mapping[str, Sequence[Series]]:
+        return {f"{stem}-{name}": series for stem, series in seed_groups(runs).items()}
+
+
+FIGURE = FigureKind("seeds", Draws(), draw_seeds)

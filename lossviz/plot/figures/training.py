@@ -1,0 +1,147 @@
+"""The figure `training`: accuracy of the minibatches, error and loss of both splits, against the step."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lossviz.config import Config
+from lossviz.plot.figure import FigureKind
+from lossviz.plot.kit.axes import (
+    finite,
+    key_below,
+    legend_above,
+    loss_label,
+    mark_divergence,
+    mark_not_finite,
+    not_finite_key,
+    panel_titles,
+    scale_axis,
+)
+from lossviz.plot.kit.curves import running_mean, window_of
+from lossviz.plot.kit.style import BOLD, COLUMN_WIDTH, KEY, TEXT_WIDTH, THIN
+from lossviz.plot.needs import Trained
+from lossviz.plot.published.curves import Published
+from lossviz.plot.published.overlay import draw_published, published_key
+from lossviz.plot.series import DEFAULT, Options, Series
+from lossviz.results import TrainResults
+
+
+def remark(label: str, config: Config) -> str:
+    """What the evaluations of a network do not mean."""
+    if getattr(config.model, "norm", "") != "noisy-batch":
+        return ""
+    return (
+        f"{label}: evaluated without its noise, by running statistics that were averaged over noisy steps; error and "
+        "loss (b, c) are not those of the training."
+    )
+
+
+def draw_training(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
+    """Draw the training curves of all runs; where none has an accuracy or error, as in a regression, the loss only.
+
+    Args:
+        series: runs with the contents of their train.nc.
+        options: log, whether the axis of the loss is logarithmic; None: it is.
+    """
+    steps = max(TrainResults(each.results).planned for each in series)
+    if all(TrainResults(each.results).is_regression for each in series):
+        drawn = Figure(figsize=(COLUMN_WIDTH + 0.5, 2.5), layout="constrained")
+        _draw_loss(drawn.subplots(), series, steps, options.log)
+        legend_above(drawn, series, [_handle(each) for each in series])
+        key_below(drawn, _splits_key("") | not_finite_key(drawn))
+        return drawn
+    drawn = Figure(figsize=(TEXT_WIDTH, 2.5), layout="constrained")
+    accuracy, error, loss = drawn.subplots(1, 3)
+    window = window_of(steps)
+    for each in series:
+        _draw_minibatches(accuracy, each, window)
+        _draw_splits(error, each, "error")
+        draw_published(accuracy, each.look, _averaged(each.published.get("accuracy"), window))
+        draw_published(error, each.look, each.published.get("val_error"))
+    _draw_loss(loss, series, steps, options.log)
+    for ax, label in ((accuracy, "accuracy (%)"), (error, "error (%)")):
+        _name_axes(ax, label, steps)
+    accuracy.set_ylim(top=min(accuracy.get_ylim()[1], 102))
+    accuracy.set_ylim(bottom=0)
+    error.set_ylim(bottom=0)
+    panel_titles(drawn, "minibatch accuracy", "error", "loss")
+    legend_above(drawn, series, [_handle(each) for each in series])
+    key = _key(window) | published_key(drawn, " (b: test set)") | not_finite_key(drawn)
+    key_below(drawn, key, [each.remark for each in series if each.remark])
+    return drawn
+
+
+def _draw_loss(ax: Axes, series: Sequence[Series], steps: int, log: bool | None) -> None:
+    for each in series:
+        _draw_splits(ax, each, "loss")
+    losses = [each.results[name] for each in series for name in ("train_loss", "val_loss") if name in each.results]
+    scale_axis(ax, finite([each.values for each in losses]), log is not False)
+    _name_axes(ax, loss_label(losses), steps)
+
+
+def _name_axes(ax: Axes, label: str, steps: int) -> None:
+    ax.set(xlabel="step", ylabel=label, xlim=(-0.02 * steps, 1.02 * steps))
+
+
+def _averaged(curve: Published | None, window: int) -> Published | None:
+    """The mean of a published curve over as many steps as that of the runs."""
+    if curve is None:
+        return None
+    first, last = curve.step[0], curve.step[-1]
+    points = round((last - first) / np.median(np.diff(curve.step))) + 1
+    even = np.linspace(first, last, points)
+    per_window = max(1, round(window * (points - 1) / (last - first)))
+    edges = tuple(running_mean(np.interp(even, curve.step, edge), per_window) for edge in curve.edges)
+    return replace(curve, step=even, edges=edges)
+
+
+def _draw_minibatches(ax: Axes, each: Series, window: int) -> None:
+    step, values = each.results.step.values, each.results.accuracy.values
+    look = each.look
+    if window > 1:
+        ax.plot(step, values, color=look.colour, linewidth=0.5, alpha=0.3, label="raw")
+    curve = running_mean(values, window) if len(values) else values
+    ax.plot(step, curve, color=look.colour, linestyle=look.line, linewidth=1.2, label=each.label)
+    mark_not_finite(ax, step[~np.isfinite(values)], look)
+    mark_divergence(ax, each, step, curve)
+
+
+def _draw_splits(ax: Axes, each: Series, quantity: str) -> None:
+    step, look = each.results.eval_step.values, each.look
+    # With few evaluations the curve is a guess between points, which are then shown.
+    marker = look.marker if len(step) <= 30 else ""
+    for split, width, size in (("train", THIN, 1.5), ("val", BOLD, 3.0)):
+        if f"{split}_{quantity}" not in each.results:
+            continue  # eval_examples: none
+        values = each.results[f"{split}_{quantity}"].values
+        style: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "linewidth": width}
+        ax.plot(step, values, **style, marker=marker, markersize=size, label=f"{each.label} {split}")
+        mark_not_finite(ax, step[~np.isfinite(values)], look)
+        mark_divergence(ax, each, step, values)
+
+
+def _handle(each: Series) -> Artist:
+    marker = "X" if "diverged_at" in each.results.attrs else each.look.marker
+    return Line2D([], [], color=each.look.colour, linestyle=each.look.line, marker=marker, markersize=4)
+
+
+def _key(window: int) -> dict[str, Artist]:
+    key: dict[str, Artist] = {}
+    if window > 1:
+        key["(a) each minibatch"] = Line2D([], [], color=KEY, linewidth=0.5, alpha=0.5)
+        key[f"(a) mean over {window} steps"] = Line2D([], [], color=KEY, linewidth=1.2)
+    return key | _splits_key("(b, c) ")
+
+
+def _splits_key(panels: str) -> dict[str, Artist]:
+    widths = {"training set": THIN, "validation set": BOLD}
+    return {f"{panels}{split}": Line2D([], [], color=KEY, linewidth=width) for split, width in widths.items()}
+
+
+FIGURE = FigureKind("training", Trained(remark), draw_training)

@@ -1,0 +1,139 @@
+"""One panel for each run: their places, titles, ticks, colour bar and key."""
+
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
+from typing import Any, Literal
+
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from lossviz.plot.kit.axes import Floats, key_below, number
+from lossviz.plot.kit.cells import HATCH, HATCH_COLOUR, shows_to_do
+from lossviz.plot.kit.labels import circle
+from lossviz.plot.kit.scale import Scale
+from lossviz.plot.kit.style import COLUMN_WIDTH, NOT_DONE, NOT_FINITE, SMALL, TEXT_WIDTH
+from lossviz.plot.series import Series
+
+PER_ROW = 4
+
+
+def square_panels(series: Sequence[Series], quantity: str = "loss") -> tuple[Figure, list[Axes]]:
+    """A figure with a square panel for each run, at most four in a row, titled with a quantity at the centre."""
+    rows, columns = rows_and_columns(len(series), PER_ROW)
+    width = COLUMN_WIDTH if columns == 1 else TEXT_WIDTH
+    side = (width - 1.15) / columns
+    lines = max(title(each, quantity).count("\n") for each in series) + 1
+    drawn = Figure(figsize=(width, rows * (side + lines * 0.13 + 0.1) + 0.45), layout="compressed")
+    grid = drawn.add_gridspec(rows, columns)
+    axes = [drawn.add_subplot(grid[divmod(place, columns)]) for place in range(len(series))]
+    alike = len({_extent(each.results) for each in series}) == 1
+    for place, (ax, each) in enumerate(zip(axes, series, strict=True)):
+        bottom, left = place + columns >= len(series), place % columns == 0
+        ax.set_box_aspect(1)
+        ax.set_title(title(each, quantity), fontsize=SMALL)
+        ax.xaxis.set_major_locator(axis_ticks())
+        ax.yaxis.set_major_locator(axis_ticks())
+        ax.tick_params(labelbottom=bottom or not alike, labelleft=left or not alike)
+        # What was measured of an axis differs between runs that share its name and range.
+        ax.set(
+            xlabel=axis_name(each.results, "x", named=bottom),
+            ylabel=axis_name(each.results, "y", named=left),
+        )
+    return drawn, axes
+
+
+def rows_and_columns(panels: int, most: int) -> tuple[int, int]:
+    """As few rows as there can be with at most so many columns, and no more columns than these need."""
+    rows = -(-panels // most)
+    return rows, -(-panels // rows)
+
+
+def axis_ticks() -> MaxNLocator:
+    """Few round numbers, for a narrow panel."""
+    return MaxNLocator(4, steps=[1, 2, 5, 10])
+
+
+def axis_name(results: xr.Dataset, axis: Literal["x", "y"], named: bool = True) -> str:
+    """A direction in the words of the result file, with what was measured of it.
+
+    Args:
+        results: the contents of a surface-<name>.nc.
+        axis: which of its directions.
+        named: whether the name is wanted beside the measurements.
+    """
+    lines = [str(results[axis].attrs.get("long_name", axis))] if named else []
+    if f"{axis}_explained_variance" in results.attrs:
+        lines.append(f"{results.attrs[f'{axis}_explained_variance']:.1%} of the variance")
+    if f"{axis}_eigenvalue" in results.attrs:
+        lines.append(f"eigenvalue {results.attrs[f'{axis}_eigenvalue']:.4g}")
+    return "\n".join(lines)
+
+
+def title(each: Series, quantity: str = "loss") -> str:
+    """The run, a quantity at the checkpoint where the grid holds that, what is not usual of the protocol, the note."""
+    # A panel is narrow: two lines for "experiment/variant", and more for long names.
+    lines = [line for name in each.label.replace("/", "/\n").splitlines() for line in wrap(name, 26)]
+    centre = each.surface.centre
+    if centre is not None:
+        lines.append(f"{quantity} {number(float(centre[quantity]), 3)} at the centre")
+    lines += protocol(each.results)
+    return "\n".join([*lines, each.note] if each.note else lines)
+
+
+def protocol(results: xr.Dataset) -> list[str]:
+    """The split and the mode of BatchNorm, where they are not the usual ones."""
+    said = ["test set"] if results.attrs.get("split") == "test" else []
+    mode = results.attrs.get("batch_norm", "frozen")
+    return said if mode == "frozen" else [*said, f"BatchNorm: {mode}"]
+
+
+def colour_bar(
+    drawn: Figure, mappable: ScalarMappable, scale: Scale, place: Axes | list[Axes], ticks: Floats | None = None
+) -> Colorbar:
+    """The colour bar, in an axes of its own or beside the panels; arrows where values go on beyond the range.
+
+    Args:
+        drawn: the figure.
+        mappable: colours and their norm.
+        scale: what is drawn.
+        place: an empty axes, or the panels that lose a part of their place.
+        ticks: the scale's levels unless given.
+    """
+    where: dict[str, Any] = {"ax": place, "pad": 0.02, "fraction": 0.05, "aspect": 25}
+    if isinstance(place, Axes):
+        where = {"cax": place}
+    shown = scale.levels if ticks is None else ticks
+    bar = drawn.colorbar(mappable, **where, extend=scale.extend, ticks=list(shown), label=scale.label)
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    bar.outline.set_linewidth(0.5)
+    return bar
+
+
+def surface_key(drawn: Figure, series: Sequence[Series], further: Mapping[str, Artist] | None = None) -> None:
+    """What the marks mean, where there are any, and further entries."""
+    key: dict[str, Artist] = {"checkpoint": Line2D([], [], color="black", marker="+", linestyle="none", markersize=5)}
+    if any(line.get_label() == "other checkpoint" for ax in drawn.axes for line in ax.lines):
+        key["other checkpoint"] = Line2D([], [], **circle("white"), linestyle="none")
+    key_below(drawn, {**key, **unknown_key(series), **(further or {})})
+
+
+def unknown_key(series: Sequence[Series]) -> dict[str, Artist]:
+    """What the marks of cells without a finite loss mean, where there are any."""
+    key: dict[str, Artist] = {}
+    if any(each.surface.not_finite.any() for each in series):
+        key["not finite"] = Patch(facecolor=NOT_FINITE)
+    if any(shows_to_do(each.results) for each in series):
+        key["not computed yet"] = Patch(facecolor=NOT_DONE, edgecolor=HATCH_COLOUR, hatch=HATCH, linewidth=0)
+    return key
+
+
+def _extent(results: xr.Dataset) -> tuple[float, ...]:
+    return tuple(float(edge) for axis in (results.x, results.y) for edge in (axis.min(), axis.max()))

@@ -1,0 +1,143 @@
+"""What figures are made of, and which command makes what is missing of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lossviz.config import Config
+from lossviz.plot.published.curves import published
+from lossviz.plot.scans import lines, planes
+from lossviz.plot.series import Options, PlottedRun, Series, probe_note, training_note
+from lossviz.results import ProbeResults, TrainResults
+
+_NOTHING_YET = ", or nothing in it yet"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The contents of train.nc, with the published counterparts of a figure.
+
+    Attributes:
+        remark: what a reader must know of a run, from its label and configuration.
+    """
+
+    remark: Callable[[str, Config], str]
+    of_scans = False
+
+    def find(self, name: str, runs: Sequence[PlottedRun], options: Options) -> Mapping[str, Sequence[Series]]:
+        series = []
+        for each in runs:
+            if each.trained is None or each.config is None or TrainResults(each.trained).is_empty:
+                continue
+            note, remark = training_note(TrainResults(each.trained)), self.remark(each.label, each.config)
+            curves = published(name, each.config) if options.reference else {}
+            series.append(Series(each.label, each.look, each.trained, note, remark, published=curves))
+        return {name: series} if series else {}
+
+    def lack(self, runs: Sequence[PlottedRun]) -> str:
+        return lacking("train.nc", [each.run.command("train", each.run.config_file) for each in runs])
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The contents of probe.nc, where they have a quantity.
+
+    Attributes:
+        quantity: a variable.
+        measure: of `probe.measures`, which makes it.
+    """
+
+    quantity: str
+    measure: str
+    of_scans = False
+
+    def find(self, name: str, runs: Sequence[PlottedRun], options: Options) -> Mapping[str, Sequence[Series]]:
+        series = []
+        for each in runs:
+            if each.probed is None or not ProbeResults(each.probed).has(self.quantity):
+                continue
+            trained = None if each.trained is None else TrainResults(each.trained)
+            curves = published(name, each.config) if options.reference and each.config else {}
+            note = probe_note(ProbeResults(each.probed), trained)
+            series.append(Series(each.label, each.look, each.probed, note, trained=each.trained, published=curves))
+        return {name: series} if series else {}
+
+    def lack(self, runs: Sequence[PlottedRun]) -> str:
+        if not any(each.probed is not None and ProbeResults(each.probed).measured for each in runs):
+            return lacking("probe.nc", [f"probe {place}{self._settings(runs[0])}" for place in folders(runs)])
+        # At every step as before: a probe of the folder would measure at its checkpoints only.
+        commands = [f"{each.run.command('probe', each.run.config_file)}{self._settings(each)} --fresh" for each in runs]
+        return lacking(f"{self.measure} in probe.nc", commands)
+
+    def _settings(self, each: PlottedRun) -> str:
+        """Options that add the measure to those that a run has."""
+        config, text = each.run.config().probe, ""
+        if self.measure not in config.measures:
+            text = f" --set 'probe.measures=[{', '.join([*config.measures, self.measure])}]'"
+        if self.measure in ("shift", "activations") and not config.layers:
+            text += " --set 'probe.layers=[2, 9]'"
+        return text
+
+
+@dataclass(frozen=True)
+class Scans:
+    """Scans of any kind.
+
+    Attributes:
+        what: they are, in a message.
+        settings: of a scan that a run lacks.
+    """
+
+    what: str = ""
+    settings: str = ""
+    of_scans = True
+
+    def find(self, name: str, runs: Sequence[PlottedRun], options: Options) -> Mapping[str, Sequence[Series]]:
+        found = [*planes(runs, options.scans).items(), *lines(runs, options.scans).items()]
+        return {f"{stem}-{name}": series for stem, series in found}
+
+    def lack(self, runs: Sequence[PlottedRun]) -> str:
+        if not self.what or not any(each.run.surface_files for each in runs):
+            return lacking("surface-*.nc", [f"surface {place}" for place in folders(runs)])
+        return lacking(self.what, [f"surface {place} {self.settings}" for place in folders(runs)], doubt="")
+
+
+@dataclass(frozen=True)
+class Lines(Scans):
+    """Scans with x only."""
+
+    what: str = "line"
+    settings: str = "--set surface.name=line --set surface.y=null"
+
+    def find(self, name: str, runs: Sequence[PlottedRun], options: Options) -> Mapping[str, Sequence[Series]]:
+        return {f"{stem}-{name}": series for stem, series in lines(runs, options.scans).items()}
+
+
+@dataclass(frozen=True)
+class Planes(Scans):
+    """Scans with x and y.
+
+    Attributes:
+        fits: whether one has what the figure shows.
+    """
+
+    what: str = "plane"
+    settings: str = "--set surface.name=plane --set 'surface.x=[-1, 1, 21]' --set 'surface.y=[-1, 1, 21]'"
+    fits: Callable[[Series], bool] = lambda _: True
+
+    def find(self, name: str, runs: Sequence[PlottedRun], options: Options) -> Mapping[str, Sequence[Series]]:
+        found = planes(runs, options.scans)
+        kept = {f"{stem}-{name}": [each for each in series if self.fits(each)] for stem, series in found.items()}
+        return {stem: series for stem, series in kept.items() if series}
+
+
+def folders(runs: Sequence[PlottedRun]) -> list[str]:
+    """The experiments of some runs, or the folder of a single one: what `lossviz surface` and `probe` take."""
+    several = len(runs) > 1
+    return list(dict.fromkeys(str(each.run.folder.parent if several else each.run.folder) for each in runs))
+
+
+def lacking(what: str, commands: Sequence[str], doubt: str = _NOTHING_YET) -> str:
+    """Say what is missing and which commands make it."""
+    further = [command.split()[1] for command in commands[1:]]
+    likewise = f" (and the same for {', '.join(further)})" if further else ""
+    return f"no {what}{doubt}; made by: lossviz {commands[0]}{likewise}"
