@@ -166,7 +166,7 @@ def _tensors_apart(first: Series, second: Series) -> str:
     for axis in sorted({name.partition("/")[0] for name in one}):
         names = [name for name in one if name.startswith(f"{axis}/")]
         apart = _norm([one[name].astype(float) - two[name] for name in names])
-        length = _norm([one[name] for name in names])
+        length = _norm([one[name].astype(float) for name in names])
         if not apart <= _ROUNDING * length:
             return f"their stored directions {axis} differ by {apart / length:.2g} of their length"
     return ""

@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from lossviz.errors import RequestError
 from lossviz.plot.draw import draw
-from lossviz.plot.figures.residual import table
+from lossviz.plot.figures.residual_table import table
 from lossviz.run import Run
 from tests.plot.artists import labelled, legend, xs, ys
 from tests.plot.conftest import Build

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lossviz.cli import app
-from lossviz.plot.figures.residual import table
+from lossviz.plot.figures.residual_table import table
 from tests.plot.conftest import Build
 from tests.plot.networks import FIGURE_4, FIGURE_6, curves, falling, members, row, run
 
