@@ -40,7 +40,7 @@ def by_hand(model: nn.Module, config: Train, batch: Minibatch, number: int, earl
     stepper = Stepper(config, list(later.parameters()))
     gradients = []
     for each in (earlier, batch):  # a first step gives the optimiser something to remember
-        with seeded(torch.device("cpu"), each.noise):
+        with seeded(torch.device("cpu"), each.noise or 0):
             loss = functional.cross_entropy(later(each.inputs), each.targets)
         gradients = list(torch.autograd.grad(loss, list(later.parameters())))
         if each is earlier:
@@ -52,7 +52,7 @@ def by_hand(model: nn.Module, config: Train, batch: Minibatch, number: int, earl
         for name in layer.parameters:
             now.get_parameter(name).data.copy_(later.get_parameter(name))
     own = layers[number - 1].parameters
-    with seeded(torch.device("cpu"), batch.noise):
+    with seeded(torch.device("cpu"), batch.noise or 0):
         loss = functional.cross_entropy(now(batch.inputs), batch.targets)
     swapped = torch.autograd.grad(loss, [now.get_parameter(name) for name in own])
     before = [part for (name, _), part in zip(now.named_parameters(), gradients, strict=True) if name in own]
