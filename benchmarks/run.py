@@ -35,7 +35,8 @@ from lossviz.engine.share import Share
 from lossviz.engine.stepper import Stepper
 from lossviz.engine.training import update
 from lossviz.models.build import build
-from lossviz.probe.measures import Step, measure
+from lossviz.probe.measure import Step
+from lossviz.probe.step import measure_step
 from lossviz.provenance import machine, versions
 from lossviz.surface.pace import Pace
 
@@ -133,7 +134,7 @@ def probing(pairs: int) -> dict[str, Any]:
             loss = nn.functional.cross_entropy(ours(batch.inputs), batch.targets)
             torch.autograd.grad(loss, objective.parameters)
 
-    return paired(bare, lambda: measure(Step(objective, batch, Probe(lengths=LENGTHS))), pairs)
+    return paired(bare, lambda: measure_step(Step(objective, batch, Probe(lengths=LENGTHS))), pairs)
 
 
 def start_up(pairs: int) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from lossviz.engine.ranks import ranks
 from lossviz.engine.setup import Setup
 from lossviz.engine.share import share_of
 from lossviz.models.build import count_parameters
-from lossviz.probe.layers import probed_layers
-from lossviz.probe.measure import check_training, checkpoints_to_probe, probe_steps
+from lossviz.probe.command import check_training, checkpoints_to_probe, probe_steps
+from lossviz.probe.cost import cost_of_measurements
 from lossviz.progress import duration
 from lossviz.results import load_results
 from lossviz.surface.checkpoints import scanned_checkpoint
@@ -76,12 +76,12 @@ def probe_training(setup: Setup) -> list[str]:
     check_training(setup)
     lines = train(setup)
     measured = len(probe_steps(setup.config.probe.every, setup.train.steps))
-    return [*lines[:-1], _measurements(setup, measured), f"{lines[-1]}, and probe.nc"]
+    return [*lines[:-1], cost_of_measurements(setup, measured), f"{lines[-1]}, and probe.nc"]
 
 
 def probe_checkpoints(setup: Setup) -> list[str]:
     """Cost and files of probing the checkpoints of a run."""
-    return [_measurements(setup, len(checkpoints_to_probe(setup))), "writes probe.nc"]
+    return [cost_of_measurements(setup, len(checkpoints_to_probe(setup))), "writes probe.nc"]
 
 
 def surface(setup: Setup) -> list[str]:
@@ -114,15 +114,6 @@ def surface_time(setup: Setup, fresh: bool = False) -> list[str]:
 def _points(setup: Setup) -> int:
     config = setup.config.surface
     return config.x[2] * (config.y[2] if config.y else 1)
-
-
-def _measurements(setup: Setup, count: int) -> str:
-    config, size = setup.config.probe, setup.minibatches().batch_size
-    layers = probed_layers(setup)
-    passes = 1 + len(config.lengths) * ("landscape" in config.measures) + len(layers) * ("shift" in config.measures)
-    lanczos = ", and Hessian-vector products until Lanczos converges" if "sharpness" in config.measures else ""
-    cost = f"{count * passes * size:,} forward and backward{lanczos}"
-    return f"{count:,} measurements of {passes} passes over {size:,} examples: {cost}"
 
 
 def _bytes(model: nn.Module) -> int:

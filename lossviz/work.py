@@ -15,7 +15,7 @@ from lossviz.engine.ranks import Ranks, ranks
 from lossviz.engine.setup import Setup, prepare
 from lossviz.engine.train import train as train_variant
 from lossviz.errors import RequestError, WorkError
-from lossviz.probe.measure import probe_checkpoints, probe_training
+from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.run import Run
 from lossviz.signals import Stopped, StopRequest, deferred

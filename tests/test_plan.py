@@ -24,7 +24,7 @@ from lossviz.engine.train import train
 from lossviz.engine.views import over_views
 from lossviz.errors import RequestError
 from lossviz.models.build import count_parameters
-from lossviz.probe.measure import probe_checkpoints, probe_training
+from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.results import load_results
 from lossviz.signals import StopRequest
 from lossviz.surface import pace as surface_pace

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from lossviz.config.data import Data
 from lossviz.config.loss import Loss
+from lossviz.config.measures import MEASURES
 from lossviz.config.model import Model
 from lossviz.config.probe import Probe
 from lossviz.config.section import Name, Section, Seed
@@ -68,9 +69,9 @@ class Config(Section):
         if isinstance(examples, int) and size > examples:
             problem = f"is larger than data.examples = {examples}"
             yield Refusal("train.batch_size", problem, size, also=("data.examples",))
-        hooked = [measure for measure in ("activations", "sharpness") if measure in self.probe.measures]
-        if train.compile is True and hooked:
-            problem = f"hides the inside of the network, which {hooked[0]} of probe.measures needs; use auto"
+        eager = [measure for measure in self.probe.measures if MEASURES[measure].eager]
+        if train.compile is True and eager:
+            problem = f"hides the inside of the network, which {eager[0]} of probe.measures needs; use auto"
             yield Refusal("train.compile", problem, given=True, also=("probe.measures",))
         norm = getattr(self.model, "norm", "none")
         if size == 1 and norm not in ("none", "noise"):

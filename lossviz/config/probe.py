@@ -1,14 +1,18 @@
 """The `probe` section: what is measured along the gradient, and how often."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from lossviz.config.measures import MEASURES
 from lossviz.config.section import Count, Positive, Section
 from lossviz.errors import Refusal
 
-Measure = Literal["landscape", "shift", "activations", "sharpness"]
+if TYPE_CHECKING:
+    Measure = str
+else:
+    Measure = Literal[tuple(MEASURES)]
 
 
 class Sharpness(Section):
@@ -27,9 +31,7 @@ class Probe(Section):
     every: Count = Field(100, description="Measure before the first step, every so many steps, and after the last.")
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = Field(
         ("landscape",),
-        description="landscape: loss and gradient at theta - eta * g for every length eta. shift: how a layer's "
-        "gradient changes when the layers before it take their step. activations: distribution of a layer's output "
-        "before the non-linearity. sharpness: largest eigenvalues of the Hessian.",
+        description=" ".join(f"{name}: {entry.meaning}." for name, entry in MEASURES.items()),
     )
     lengths: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
         (0.05, 0.1, 0.2, 0.4), description="Step lengths eta along the negative gradient g."
@@ -49,7 +51,7 @@ class Probe(Section):
         for key, values in (("probe.lengths", self.lengths), ("probe.layers", self.layers)):
             if list(values) != sorted(set(values)):
                 yield Refusal(key, "must grow from one to the next", values)
-        for measure in ("shift", "activations"):
-            if measure in self.measures and not self.layers:
+        for measure in self.measures:
+            if MEASURES[measure].layers and not self.layers:
                 problem = f"{measure} needs probe.layers, such as layers: [2, 9]"
                 yield Refusal("probe.measures", problem, self.measures, also=("probe.layers",))

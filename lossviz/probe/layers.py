@@ -2,6 +2,7 @@
 
 import torch
 
+from lossviz.config.measures import MEASURES
 from lossviz.engine.setup import Setup
 from lossviz.errors import refuse
 from lossviz.models.layers import WeightLayer, pick, weight_layers
@@ -22,7 +23,7 @@ def probed_layers(setup: Setup) -> list[WeightLayer]:
         WorkError: a person's own network fails.
     """
     config = setup.config.probe
-    if not {"shift", "activations"} & set(config.measures):
+    if not any(MEASURES[measure].layers for measure in config.measures):
         return []
     objective = setup.objective(eager=True)
     inputs, _ = next(iter(setup.data.train.batches(EXAMPLES)))

@@ -1,114 +1,119 @@
-"""`lossviz probe`: on the way through a training, or at the checkpoints that it left."""
+"""What a measure is: the variables that it writes, and the function that computes them at a step of a training."""
 
-import time
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
 
-from lossviz.engine.checkpoint import fit, load_tensors
-from lossviz.engine.setup import Setup
-from lossviz.engine.share import pieces_each, processes
-from lossviz.engine.stepper import Stepper
-from lossviz.engine.train import history, train
-from lossviz.engine.training import SECONDS_BETWEEN_SAVES, Training
-from lossviz.errors import RequestError
-from lossviz.models.normalization import uses_batch_statistics
-from lossviz.probe.prober import Prober
-from lossviz.progress import Report
-from lossviz.signals import StopRequest
+import xarray as xr
+from torch import Tensor
+
+from lossviz.config.measures import MEASURES
+from lossviz.config.probe import Probe
+from lossviz.data.minibatches import Minibatch
+from lossviz.engine.objective import Objective
+from lossviz.engine.point import Vector
+from lossviz.models.layers import WeightLayer
+from lossviz.results import variable
 
 
-def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
-    """Measure every `probe.every` steps while training; steps that lie behind a training are replayed.
+@dataclass(frozen=True)
+class Step:
+    """What a measure may use: the point theta before a step of a training, and all that belongs to the step.
 
-    Raises:
-        RequestError: as `check_training`.
+    Attributes:
+        objective: in training mode, at theta.
+        batch: the minibatch of the step.
+        config: the `probe` section.
+        layers: those of `probe.layers`.
+        weight_decay: of the penalty.
+        rate: the learning rate of the step.
+        preview: from a gradient to the parameters after the optimiser's step.
+        later: from a number to the minibatch of so many steps later.
+        subset: the fixed examples of `probe.sharpness`; empty for the minibatch of the step.
+        seed: of the experiment.
+        theta: a copy of the trainable parameters; filled in by `measure_step`, as loss and gradient are.
+        loss: L(theta), the data loss of the minibatch.
+        gradient: g = grad L(theta).
     """
-    check_training(setup)
-    prober = Prober(setup, probe_steps(setup.config.probe.every, setup.train.steps))
-    with setup.run.stage("probe", **setup.facts(), measured_in=prober.precision) as outcome:
-        last = train(setup, report, stop, prober)
-        prober.wanted = {step for step in prober.wanted if step <= last}
-        if prober.missing:
-            Training(setup, prober, replay_until=prober.missing[-1]).go(report, stop)
-        prober.save()
-        outcome["steps"] = len(prober.rows)
-    report.say(f"{setup.run.probe_file}: {len(prober.rows):,} steps measured")
+
+    objective: Objective
+    batch: Minibatch
+    config: Probe
+    layers: Sequence[WeightLayer] = ()
+    weight_decay: float = 0.0
+    rate: float = 0.0
+    preview: Callable[[Vector], Vector] | None = None
+    later: Callable[[int], Minibatch] | None = None
+    subset: Sequence[Minibatch] = ()
+    seed: int = 0
+    theta: Vector = ()
+    loss: float = math.nan
+    gradient: Vector = ()
+
+    @cached_property
+    def updated(self) -> Vector:
+        """The parameters after the optimiser's step.
+
+        Raises:
+            ValueError: the optimiser is not known.
+        """
+        if self.preview is None:
+            raise ValueError("this measure needs a preview of the optimiser's step")
+        return self.preview(self.gradient)
+
+    def minibatches(self, count: int) -> Iterator[Minibatch]:
+        """The minibatch of the step and those of the steps after it, which a longer training would take.
+
+        Raises:
+            ValueError: there is only the one of the step.
+        """
+        yield self.batch
+        for i in range(1, count):
+            if self.later is None:
+                raise ValueError("this measure needs the minibatches of later steps")
+            yield self.later(i)
 
 
-def check_training(setup: Setup) -> None:
-    """See that a probe that goes along a training, or replays it, computes what the training computes.
+@dataclass(frozen=True)
+class Variable:
+    """An array that a measure writes at every step: its dimensions, meaning and units.
 
-    Raises:
-        RequestError: several processes trained, or BatchNorm sees pieces of a minibatch.
+    Units are "nat" for what has the unit of the loss, such as gradients and Hessians (parameters have none).
     """
-    run = setup.run
-    for first, number in history(run):
-        if number != 1:
-            since = f" from step {first:,} on" if first else ""
-            raise RequestError(
-                f"{run.folder}: was trained by {processes(number)}{since}, and a probe goes along in one\n"
-                f"  measure at its checkpoints: lossviz probe {run.folder}"
-            )
-    _refuse_pieces(setup)
+
+    dims: tuple[str, ...]
+    long_name: str
+    units: str
 
 
-def _refuse_pieces(setup: Setup) -> None:
-    train = setup.train
-    if pieces_each(train, world=1) > 1 and uses_batch_statistics(setup.model()):
-        raise RequestError(
-            f"train.micro_batch = {train.micro_batch}, below train.batch_size = {train.batch_size}: BatchNorm sees "
-            "pieces in training, and a probe takes a minibatch whole\n"
-            "  accepted: all, which is another training: --out DIR, or lossviz train ... --fresh"
-        )
+@dataclass(frozen=True)
+class Measure:
+    """A measure: `MEASURE` in a file of lossviz/probe/measures/.
 
-
-def checkpoints_to_probe(setup: Setup) -> list[int]:
-    """Steps of the checkpoints that a run has.
-
-    Raises:
-        RequestError: there is none, or BatchNorm saw pieces of a minibatch.
+    Attributes:
+        variables: what it writes, by name.
+        compute: from a step to float64 tensors of these names and dimensions. It may move the parameters and
+            everything else that `undisturbed` puts back.
+        coordinates: of the dimensions of its variables.
+        passes: how many forward and backward passes over a minibatch it takes, for --dry-run.
+        further: what else it computes, in words.
     """
-    run = setup.run
-    if not run.checkpoint_steps:
-        advice = run.command("train", run.config_file, setup.allowed)
-        raise RequestError(f"{run.folder}: has no checkpoint to measure at\n  make one: lossviz {advice}")
-    _refuse_pieces(setup)
-    return run.checkpoint_steps
+
+    variables: Mapping[str, Variable]
+    compute: Callable[[Step], dict[str, Tensor]]
+    coordinates: Callable[[Probe], Mapping[str, xr.Variable]] = lambda _: {}
+    passes: Callable[[Probe], int] = lambda _: 0
+    further: str = ""
 
 
-def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
-    """Measure at every checkpoint of a run, on the minibatch that its step had.
-
-    Raises:
-        RequestError: as `checkpoints_to_probe`, or a measure needs more than checkpoints hold.
-    """
-    run, steps = setup.run, checkpoints_to_probe(setup)
-    prober, minibatches = Prober(setup, steps), setup.minibatches()
-    objective = setup.objective()
-    stepper = Stepper(setup.train, objective.parameters)
-    if "shift" in setup.config.probe.measures and stepper.remembers:
-        raise RequestError(
-            f"{run.folder}: probe.measures: shift needs the optimiser's momentum or moments, or "
-            "the evaluations before a plateau, which checkpoints do not hold\n"
-            f"  measure along the training instead: lossviz {run.command('probe', run.config_file, setup.allowed)}"
-        )
-    with run.stage("probe", **setup.facts(), measured_in=prober.precision) as outcome:
-        saved_at = time.monotonic()
-        with report.track(
-            f"probing {run.variant}", len(steps), "checkpoints", len(steps) - len(prober.missing)
-        ) as track:
-            for step in prober.missing:
-                file = run.checkpoint_file(step)
-                fit(objective.model, load_tensors(file), file)
-                prober.observe(step, objective, minibatches(step), stepper)
-                track.advance()
-                if stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
-                    prober.save()
-                    saved_at = time.monotonic()
-                stop.obey()
-        prober.save()
-        outcome["steps"] = len(prober.rows)
-    report.say(f"{run.probe_file}: {len(prober.rows):,} steps measured")
+def load_measures(config: Probe) -> list[Measure]:
+    """The measures that a configuration names, in the order of the table."""
+    names = [name.replace("-", "_") for name in MEASURES if name in config.measures]
+    return [import_module(f"lossviz.probe.measures.{name}").MEASURE for name in names]
 
 
-def probe_steps(every: int, last: int) -> set[int]:
-    """Before the first step, every so many steps, and after the last."""
-    return {*range(0, last + 1, every), last}
+def layer_coordinate(config: Probe) -> dict[str, xr.Variable]:
+    """The dimension `layer`: the numbers of the layers."""
+    return {"layer": variable("layer", config.layers, "weight layer, counted from 1", "1")}

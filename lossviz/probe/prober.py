@@ -1,12 +1,11 @@
 """Which steps of a run are measured, and what is on disk of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
 import xarray as xr
 import yaml
-from torch import Tensor
 
 from lossviz.config.reading import dump
 from lossviz.data.minibatches import Minibatch
@@ -16,30 +15,11 @@ from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
 from lossviz.engine.stepper import Stepper
 from lossviz.errors import RequestError
-from lossviz.probe.activations import BINS
 from lossviz.probe.layers import probed_layers
-from lossviz.probe.measures import Step, measure
+from lossviz.probe.measure import Step, load_measures
+from lossviz.probe.step import BASE, measure_step
 from lossviz.results import in_units, load_results, protocol, save_results, variable
 from lossviz.run import differences
-
-# Dimensions after step, long_name, units.
-_VARIABLES = {
-    "loss": ((), "L(theta), mean loss of the minibatch", "nat"),
-    "grad_norm": ((), "norm of the gradient g of the data loss", "nat"),
-    "penalty": ((), "weight_decay / 2 * |theta|^2", "nat"),
-    "path_loss": (("length",), "L(theta - eta * g)", "nat"),
-    "path_penalty": (("length",), "weight_decay / 2 * |theta - eta * g|^2", "nat"),
-    "grad_distance": (("length",), "|grad L(theta) - grad L(theta - eta * g)|", "nat"),
-    "grad_cosine": (("length",), "cosine between grad L(theta) and grad L(theta - eta * g)", "1"),
-    "smoothness": (("length",), "effective beta-smoothness, grad_distance / (eta * |g|)", "nat"),
-    "shift_l2": (("layer",), "internal covariate shift |G - G'|", "nat"),
-    "shift_cosine": (("layer",), "cosine between G and G'", "1"),
-    "activation_mean": (("layer",), "mean before the non-linearity", "1"),
-    "activation_variance": (("layer",), "variance before the non-linearity", "1"),
-    "activation_histogram": (("layer", "bin"), "number of activations in a bin", "1"),
-    "activation_edge": (("layer", "edge"), "edges of the bins", "1"),
-    "hessian_eigenvalue": (("rank",), "largest eigenvalues of the Hessian of the data loss", "nat"),
-}
 
 
 class Prober:
@@ -56,11 +36,17 @@ class Prober:
     def __init__(self, setup: Setup, steps: Iterable[int]) -> None:
         self.setup = setup
         self.config = setup.config.probe
+        self.measures = load_measures(self.config)
+        self.variables = {
+            **BASE,
+            **{name: each for measure in self.measures for name, each in measure.variables.items()},
+        }
         self.rows: dict[int, dict[str, np.ndarray]] = {}
         self._restore()
         self.wanted = set(steps)
         self.subset = self._subset()
         self.layers = probed_layers(setup)
+        self.minibatches = setup.minibatches()
 
     @property
     def precision(self) -> str:
@@ -81,20 +67,21 @@ class Prober:
 
         In full precision, whatever that of the training: differences of gradients are small numbers.
         """
+        at = Step(
+            objective.in_full_precision(),
+            batch,
+            self.config,
+            layers=self.layers,
+            weight_decay=penalty_decay(stepper.config),
+            rate=stepper.rate(step),
+            preview=partial(stepper.preview, step=step),
+            later=lambda count: self.minibatches(step + count),
+            subset=self.subset,
+            seed=self.setup.config.seed,
+        )
         with full_precision():
-            found = measure(
-                Step(
-                    objective.in_full_precision(),
-                    batch,
-                    self.config,
-                    layers=self.layers,
-                    weight_decay=penalty_decay(stepper.config),
-                    preview=partial(stepper.preview, step=step),
-                    subset=self.subset,
-                    seed=self.setup.config.seed,
-                )
-            )
-        self.rows[step] = _at_home(found)
+            found = measure_step(at)
+        self.rows[step] = {name: value.cpu().numpy() for name, value in found.items()}
 
     def save(self) -> None:
         """Write probe.nc."""
@@ -104,23 +91,19 @@ class Prober:
     def dataset(self) -> xr.Dataset:
         """As in docs/results.md."""
         steps = sorted(self.rows)
-        variables = {
-            name: variable(("step", *dims), np.stack([self.rows[step][name] for step in steps]), long_name, units)
-            for name, (dims, long_name, units) in _VARIABLES.items()
-            if name in self.rows[steps[0]]
-        }
-        coordinates = {
-            "length": variable("length", self.config.lengths, "step length eta along -g", "1/nat"),
-            "layer": variable("layer", self.config.layers, "weight layer, counted from 1", "1"),
-            "bin": variable("bin", np.arange(BINS), "bin of a histogram", "1"),
-            "edge": variable("edge", np.arange(BINS + 1), "edge of a bin", "1"),
-            "rank": variable("rank", np.arange(1, self.config.sharpness.eigenvalues + 1), "rank, 1 the largest", "1"),
-        }
-        used = {dim for each in variables.values() for dim in each.dims}
         step = variable("step", np.array(steps, dtype=np.int64), "updates before this measurement", "1")
+        coordinates = {
+            name: each for measure in self.measures for name, each in measure.coordinates(self.config).items()
+        }
+        arrays = {
+            name: variable(
+                ("step", *each.dims), np.stack([self.rows[step][name] for step in steps]), each.long_name, each.units
+            )
+            for name, each in self.variables.items()
+        }
         results = xr.Dataset(
-            variables,
-            coords={"step": step, **{name: values for name, values in coordinates.items() if name in used}},
+            arrays,
+            coords={"step": step, **coordinates},
             attrs={
                 **protocol(self.setup.config, self.setup.loss_name, "measurements along the gradient"),
                 "planned": len(self.wanted | set(self.rows)),
@@ -161,8 +144,4 @@ class Prober:
                 "  measure anew with --fresh"
             )
         for i, step in enumerate(saved["step"].values.tolist()):
-            self.rows[step] = {name: saved[name].values[i] for name in _VARIABLES if name in saved}
-
-
-def _at_home(found: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    return {name: value.cpu().numpy() for name, value in found.items()}
+            self.rows[step] = {name: saved[name].values[i] for name in self.variables}

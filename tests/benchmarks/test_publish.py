@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.publish import publish, without_places
-from lossviz.probe.measure import probe_training
+from lossviz.probe.command import probe_training
 from lossviz.results import load_results
 from lossviz.run import find_runs
 from lossviz.signals import StopRequest

@@ -18,7 +18,7 @@ from lossviz.engine.setup import Setup, prepare
 from lossviz.engine.stepper import Stepper
 from lossviz.engine.train import train
 from lossviz.errors import RequestError
-from lossviz.probe.measure import probe_checkpoints, probe_training
+from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run, run_of

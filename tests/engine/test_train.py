@@ -13,7 +13,7 @@ from lossviz.engine.setup import Setup, prepare
 from lossviz.engine.train import train
 from lossviz.errors import RequestError, WorkError
 from lossviz.files import atomic_write
-from lossviz.probe.measure import probe_checkpoints, probe_training
+from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import run_of

@@ -13,7 +13,7 @@ from lossviz.engine.setup import Setup
 from lossviz.engine.train import train
 from lossviz.engine.training import Training
 from lossviz.errors import RequestError, WorkError
-from lossviz.probe.measure import probe_checkpoints, probe_training
+from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.probe.prober import Prober
 from lossviz.progress import Report
 from lossviz.results import load_results

@@ -7,7 +7,7 @@ import pytest
 
 from lossviz.engine.setup import Setup
 from lossviz.engine.train import train
-from lossviz.probe.measure import probe_training
+from lossviz.probe.command import probe_training
 from lossviz.signals import StopRequest
 from lossviz.surface.measure import surface
 from tests.faults import tiny

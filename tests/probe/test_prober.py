@@ -11,7 +11,7 @@ from torch.nn import functional
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.checkpoint import load_tensors
 from lossviz.errors import RequestError
-from lossviz.probe.measure import probe_training
+from lossviz.probe.command import probe_training
 from lossviz.results import load_results, save_results
 from lossviz.signals import StopRequest
 from tests.faults import tiny

@@ -13,8 +13,10 @@ from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.models.build import build
 from lossviz.models.layers import pick, weight_layers
-from lossviz.probe.activations import BINS, channel, describe
-from lossviz.probe.measures import Step, measure
+from lossviz.probe.measure import Step
+from lossviz.probe.measures.activations import BINS, describe
+from lossviz.probe.outputs import channel
+from lossviz.probe.step import measure_step
 from lossviz.seeding import seeded
 
 PROBE = Probe(measures=("activations",), layers=(1, 4, 8, 9), channel="all")
@@ -28,7 +30,7 @@ def test_what_the_next_layer_sees_before_the_non_linearity(norm: Norm, config: P
     model = build(Vgg(name="vgg", depth=9, width=0.0625, norm=norm), 1, 10).double().train()
     batch = Minibatch(torch.rand(6, 1, 32, 32, dtype=torch.float64), torch.arange(6), 3)
     layers = pick(weight_layers(copy.deepcopy(model), batch.inputs), config.layers)
-    found = measure(Step(Objective(model), batch, config, layers, seed=7))
+    found = measure_step(Step(Objective(model), batch, config, layers, seed=7))
     seen: list[Tensor] = []
     for module in model.modules():
         if isinstance(module, nn.ReLU):
@@ -60,7 +62,7 @@ def test_histogram_of_odd_values() -> None:
 def test_listening_leaves_no_hooks() -> None:
     model = build(Vgg(name="vgg", depth=9, width=0.0625), 1, 10)
     batch = Minibatch(torch.rand(2, 1, 32, 32), torch.arange(2), 0)
-    measure(Step(Objective(model), batch, PROBE, pick(weight_layers(model, batch.inputs), PROBE.layers)))
+    measure_step(Step(Objective(model), batch, PROBE, pick(weight_layers(model, batch.inputs), PROBE.layers)))
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -76,6 +78,6 @@ def test_a_layer_that_is_called_again_is_described_at_its_first_call() -> None:
     model = nn.Sequential(shared, nn.ReLU(), shared)
     batch = Minibatch(torch.randn(6, 4), torch.arange(6) % 4, 0)
     config = Probe(measures=("activations",), layers=(1,), channel="all")
-    found = measure(Step(Objective(model), batch, config, weight_layers(model, batch.inputs)))
+    found = measure_step(Step(Objective(model), batch, config, weight_layers(model, batch.inputs)))
     with torch.no_grad():
         np.testing.assert_allclose(found["activation_mean"][0], shared(batch.inputs).mean(), rtol=1e-5)

@@ -1,10 +1,20 @@
 """The largest eigenvalues of the Hessian; see tests/engine/test_curvature.py and test_lanczos.py for how."""
 
 import numpy as np
+from torch import Tensor
 
+from lossviz.config.probe import Probe, Sharpness
 from lossviz.data.minibatches import Minibatch
-from lossviz.probe.sharpness import sharpness
+from lossviz.engine.objective import Objective
+from lossviz.probe.measure import Step
+from lossviz.probe.measures import sharpness as measure
 from tests.closed_forms import Quadratic, TwoLayers
+
+
+def sharpness(objective: Objective, batches: list[Minibatch], count: int) -> Tensor:
+    config = Probe(sharpness=Sharpness(eigenvalues=count))
+    step = Step(objective, batches[0], config, subset=batches[1:] and batches)
+    return measure.sharpness(step)["hessian_eigenvalue"]
 
 
 def test_quadratic() -> None:

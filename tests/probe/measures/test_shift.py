@@ -18,7 +18,8 @@ from lossviz.engine.stepper import Stepper
 from lossviz.errors import RequestError
 from lossviz.models.build import build
 from lossviz.models.layers import pick, weight_layers
-from lossviz.probe.measures import Step, measure
+from lossviz.probe.measure import Step
+from lossviz.probe.step import measure_step
 from lossviz.seeding import seeded
 from tests.closed_forms import TwoLayers
 
@@ -71,7 +72,7 @@ def test_against_a_real_swap(config: Train, norm: Norm) -> None:
     before = copy.deepcopy(stepper.optimizer.state_dict())
     probe = Probe(measures=("shift",), layers=(1, 2, 5, 9))
     layers = pick(weight_layers(copy.deepcopy(model), batch.inputs), probe.layers)
-    found = measure(Step(objective, batch, probe, layers, preview=partial(stepper.preview, step=1)))
+    found = measure_step(Step(objective, batch, probe, layers, preview=partial(stepper.preview, step=1)))
     for i, number in enumerate(probe.layers):
         distance, cosine = by_hand(model, config, batch, number, earlier)
         np.testing.assert_allclose(found["shift_l2"][i], distance, rtol=1e-8, atol=1e-12)
@@ -87,7 +88,7 @@ def shift_of(layers: TwoLayers, *numbers: int) -> dict[str, Tensor]:
     preview = partial(Stepper(Train(steps=1, lr=0.3), layers.objective.parameters).preview, step=0)
     picked = pick(weight_layers(layers.model, layers.batch.inputs), numbers)
     probe = Probe(measures=("shift",), layers=numbers)
-    return measure(Step(layers.objective, layers.batch, probe, picked, preview=preview))
+    return measure_step(Step(layers.objective, layers.batch, probe, picked, preview=preview))
 
 
 def test_nothing_lies_before_the_first_layer() -> None:
@@ -108,8 +109,8 @@ def test_two_linear_layers() -> None:
 
 def test_no_shift_without_the_step_of_the_optimiser() -> None:
     layers = TwoLayers()
-    with pytest.raises(ValueError, match="shift needs a preview"):
-        measure(Step(layers.objective, layers.batch, Probe(measures=("shift",), layers=(2,))))
+    with pytest.raises(ValueError, match="needs a preview of the optimiser"):
+        measure_step(Step(layers.objective, layers.batch, Probe(measures=("shift",), layers=(2,))))
 
 
 def test_layers_are_counted_as_the_papers_count() -> None:

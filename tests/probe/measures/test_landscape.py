@@ -10,7 +10,8 @@ from lossviz.config.probe import Probe
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.models.build import build
-from lossviz.probe.measures import Step, measure
+from lossviz.probe.measure import Step
+from lossviz.probe.step import measure_step
 from tests.closed_forms import Quadratic, TwoLayers
 
 LENGTHS = (0.01, 0.05, 0.3)
@@ -19,7 +20,7 @@ LENGTHS = (0.01, 0.05, 0.3)
 def landscape(
     objective: Objective, batch: Minibatch, lengths: tuple[float, ...], weight_decay: float = 0.0
 ) -> dict[str, torch.Tensor]:
-    return measure(Step(objective, batch, Probe(lengths=lengths), weight_decay=weight_decay))
+    return measure_step(Step(objective, batch, Probe(lengths=lengths), weight_decay=weight_decay))
 
 
 def test_quadratic() -> None:

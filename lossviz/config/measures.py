@@ -1,0 +1,33 @@
+"""The table of measures that `probe.measures` may name; known without torch.
+
+What a measure computes and writes is in the file of its name in lossviz/probe/measures/, as its `MEASURE`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A measure as the configuration knows it.
+
+    Attributes:
+        meaning: what it measures, for the documentation of `probe.measures`.
+        layers: whether it measures weight layers, which `probe.layers` names.
+        optimizer: whether it needs the optimiser's step, and so momentum and moments, which checkpoints do not hold.
+        eager: whether it needs what compiled networks hide: their layers' outputs, or second derivatives.
+    """
+
+    meaning: str
+    layers: bool = False
+    optimizer: bool = False
+    eager: bool = False
+
+
+MEASURES = {
+    "landscape": Entry("loss and gradient at theta - eta * g for every length eta"),
+    "shift": Entry(
+        "how a layer's gradient changes when the layers before it take their step", layers=True, optimizer=True
+    ),
+    "activations": Entry("distribution of a layer's output before the non-linearity", layers=True, eager=True),
+    "sharpness": Entry("largest eigenvalues of the Hessian", eager=True),
+}

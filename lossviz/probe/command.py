@@ -1,0 +1,116 @@
+"""`lossviz probe`: on the way through a training, or at the checkpoints that it left."""
+
+import time
+
+from lossviz.config.measures import MEASURES
+from lossviz.engine.checkpoint import fit, load_tensors
+from lossviz.engine.setup import Setup
+from lossviz.engine.share import pieces_each, processes
+from lossviz.engine.stepper import Stepper
+from lossviz.engine.train import history, train
+from lossviz.engine.training import SECONDS_BETWEEN_SAVES, Training
+from lossviz.errors import RequestError
+from lossviz.models.normalization import uses_batch_statistics
+from lossviz.probe.prober import Prober
+from lossviz.progress import Report
+from lossviz.signals import StopRequest
+
+
+def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
+    """Measure every `probe.every` steps while training; steps that lie behind a training are replayed.
+
+    Raises:
+        RequestError: as `check_training`.
+    """
+    check_training(setup)
+    prober = Prober(setup, probe_steps(setup.config.probe.every, setup.train.steps))
+    with setup.run.stage("probe", **setup.facts(), measured_in=prober.precision) as outcome:
+        last = train(setup, report, stop, prober)
+        prober.wanted = {step for step in prober.wanted if step <= last}
+        if prober.missing:
+            Training(setup, prober, replay_until=prober.missing[-1]).go(report, stop)
+        prober.save()
+        outcome["steps"] = len(prober.rows)
+    report.say(f"{setup.run.probe_file}: {len(prober.rows):,} steps measured")
+
+
+def check_training(setup: Setup) -> None:
+    """See that a probe that goes along a training, or replays it, computes what the training computes.
+
+    Raises:
+        RequestError: several processes trained, or BatchNorm sees pieces of a minibatch.
+    """
+    run = setup.run
+    for first, number in history(run):
+        if number != 1:
+            since = f" from step {first:,} on" if first else ""
+            raise RequestError(
+                f"{run.folder}: was trained by {processes(number)}{since}, and a probe goes along in one\n"
+                f"  measure at its checkpoints: lossviz probe {run.folder}"
+            )
+    _refuse_pieces(setup)
+
+
+def _refuse_pieces(setup: Setup) -> None:
+    train = setup.train
+    if pieces_each(train, world=1) > 1 and uses_batch_statistics(setup.model()):
+        raise RequestError(
+            f"train.micro_batch = {train.micro_batch}, below train.batch_size = {train.batch_size}: BatchNorm sees "
+            "pieces in training, and a probe takes a minibatch whole\n"
+            "  accepted: all, which is another training: --out DIR, or lossviz train ... --fresh"
+        )
+
+
+def checkpoints_to_probe(setup: Setup) -> list[int]:
+    """Steps of the checkpoints that a run has.
+
+    Raises:
+        RequestError: there is none, or BatchNorm saw pieces of a minibatch.
+    """
+    run = setup.run
+    if not run.checkpoint_steps:
+        advice = run.command("train", run.config_file, setup.allowed)
+        raise RequestError(f"{run.folder}: has no checkpoint to measure at\n  make one: lossviz {advice}")
+    _refuse_pieces(setup)
+    return run.checkpoint_steps
+
+
+def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
+    """Measure at every checkpoint of a run, on the minibatch that its step had.
+
+    Raises:
+        RequestError: as `checkpoints_to_probe`, or a measure needs more than checkpoints hold.
+    """
+    run, steps = setup.run, checkpoints_to_probe(setup)
+    prober, minibatches = Prober(setup, steps), setup.minibatches()
+    objective = setup.objective()
+    stepper = Stepper(setup.train, objective.parameters)
+    needy = [measure for measure in setup.config.probe.measures if MEASURES[measure].optimizer]
+    if needy and stepper.remembers:
+        raise RequestError(
+            f"{run.folder}: probe.measures: {needy[0]} needs the optimiser's momentum or moments, or "
+            "the evaluations before a plateau, which checkpoints do not hold\n"
+            f"  measure along the training instead: lossviz {run.command('probe', run.config_file, setup.allowed)}"
+        )
+    with run.stage("probe", **setup.facts(), measured_in=prober.precision) as outcome:
+        saved_at = time.monotonic()
+        with report.track(
+            f"probing {run.variant}", len(steps), "checkpoints", len(steps) - len(prober.missing)
+        ) as track:
+            for step in prober.missing:
+                file = run.checkpoint_file(step)
+                fit(objective.model, load_tensors(file), file)
+                prober.observe(step, objective, minibatches(step), stepper)
+                track.advance()
+                if stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
+                    prober.save()
+                    saved_at = time.monotonic()
+                stop.obey()
+        prober.save()
+        outcome["steps"] = len(prober.rows)
+    report.say(f"{run.probe_file}: {len(prober.rows):,} steps measured")
+
+
+def probe_steps(every: int, last: int) -> set[int]:
+    """Before the first step, every so many steps, and after the last."""
+    return {*range(0, last + 1, every), last}
