@@ -30,4 +30,9 @@ MEASURES = {
     ),
     "activations": Entry("distribution of a layer's output before the non-linearity", layers=True, eager=True),
     "sharpness": Entry("largest eigenvalues of the Hessian", eager=True),
+    "critical-sharpness": Entry(
+        "2 / eta_c, with eta_c the length at which the loss rises along the step", optimizer=True
+    ),
+    "batch-sharpness": Entry("curvature of minibatches' losses along their gradients", eager=True),
+    "gradient-noise-scale": Entry("batch size at which noise is as large as the gradient"),
 }

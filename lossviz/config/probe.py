@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 else:
     Measure = Literal[tuple(MEASURES)]
 
+_OF_LAYERS = " and ".join(name for name, entry in MEASURES.items() if entry.layers)
+
 
 class Sharpness(Section):
     """The Hessian whose largest eigenvalues are measured."""
@@ -37,7 +39,7 @@ class Probe(Section):
         (0.05, 0.1, 0.2, 0.4), description="Step lengths eta along the negative gradient g."
     )
     layers: tuple[Count, ...] = Field(
-        (), description="Weight layers of shift and activations, counted from 1 in the order of their calls."
+        (), description=f"Weight layers of {_OF_LAYERS}, counted from 1 in the order of their calls."
     )
     channel: Literal["drawn", "all"] = Field(
         "drawn",

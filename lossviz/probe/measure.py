@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from typing import NamedTuple
 
-import xarray as xr
 from torch import Tensor
 
 from lossviz.config.measures import MEASURES
@@ -15,7 +15,6 @@ from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector
 from lossviz.models.layers import WeightLayer
-from lossviz.results import variable
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,14 @@ class Variable:
     units: str
 
 
+class Coordinate(NamedTuple):
+    """The values of a dimension that a measure adds, with their meaning and units."""
+
+    values: Sequence[float]
+    long_name: str
+    units: str = "1"
+
+
 @dataclass(frozen=True)
 class Measure:
     """A measure: `MEASURE` in a file of lossviz/probe/measures/.
@@ -96,14 +103,14 @@ class Measure:
         variables: what it writes, by name.
         compute: from a step to float64 tensors of these names and dimensions. It may move the parameters and
             everything else that `undisturbed` puts back.
-        coordinates: of the dimensions of its variables.
+        coordinates: of the dimensions that are its own: not step, and not layer.
         passes: how many forward and backward passes over a minibatch it takes, for --dry-run.
         further: what else it computes, in words.
     """
 
     variables: Mapping[str, Variable]
     compute: Callable[[Step], dict[str, Tensor]]
-    coordinates: Callable[[Probe], Mapping[str, xr.Variable]] = lambda _: {}
+    coordinates: Callable[[Probe], Mapping[str, Coordinate]] = lambda _: {}
     passes: Callable[[Probe], int] = lambda _: 0
     further: str = ""
 
@@ -112,8 +119,3 @@ def load_measures(config: Probe) -> list[Measure]:
     """The measures that a configuration names, in the order of the table."""
     names = [name.replace("-", "_") for name in MEASURES if name in config.measures]
     return [import_module(f"lossviz.probe.measures.{name}").MEASURE for name in names]
-
-
-def layer_coordinate(config: Probe) -> dict[str, xr.Variable]:
-    """The dimension `layer`: the numbers of the layers."""
-    return {"layer": variable("layer", config.layers, "weight layer, counted from 1", "1")}

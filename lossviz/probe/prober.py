@@ -16,7 +16,7 @@ from lossviz.engine.setup import Setup
 from lossviz.engine.stepper import Stepper
 from lossviz.errors import RequestError
 from lossviz.probe.layers import probed_layers
-from lossviz.probe.measure import Step, load_measures
+from lossviz.probe.measure import Coordinate, Step, load_measures
 from lossviz.probe.step import BASE, measure_step
 from lossviz.results import in_units, load_results, protocol, save_results, variable
 from lossviz.run import differences
@@ -92,9 +92,10 @@ class Prober:
         """As in docs/results.md."""
         steps = sorted(self.rows)
         step = variable("step", np.array(steps, dtype=np.int64), "updates before this measurement", "1")
-        coordinates = {
-            name: each for measure in self.measures for name, each in measure.coordinates(self.config).items()
-        }
+        known = {"layer": Coordinate(self.config.layers, "weight layer, counted from 1")}
+        for measure in self.measures:
+            known |= measure.coordinates(self.config)
+        dims = dict.fromkeys(dim for each in self.variables.values() for dim in each.dims)
         arrays = {
             name: variable(
                 ("step", *each.dims), np.stack([self.rows[step][name] for step in steps]), each.long_name, each.units
@@ -103,7 +104,7 @@ class Prober:
         }
         results = xr.Dataset(
             arrays,
-            coords={"step": step, **coordinates},
+            coords={"step": step, **{dim: variable(dim, *known[dim]) for dim in dims}},
             attrs={
                 **protocol(self.setup.config, self.setup.loss_name, "measurements along the gradient"),
                 "planned": len(self.wanted | set(self.rows)),

@@ -62,7 +62,7 @@ def in_units(results: xr.Dataset) -> xr.Dataset:
         return results
     found = results.copy()
     for each in found.variables.values():
-        if each.attrs.get("units") in ("nat", "1/nat"):
+        if "nat" in str(each.attrs.get("units")):  # also 1/nat and nat^2
             each.attrs["units"] = "1"
     return found
 

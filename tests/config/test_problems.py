@@ -226,7 +226,8 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "probe",
             "{measures: [sharp]}",
-            "5: probe.measures[0] = sharp\n  accepted: landscape, shift, activations or sharpness",
+            "5: probe.measures[0] = sharp\n  accepted: landscape, shift, activations, sharpness, critical-sharpness, "
+            "batch-sharpness or gradient-noise-scale",
         ),
         ("data", "{name: digits, std: [0]}", "2: data.std[0] = 0\n  accepted: a number above 0"),
         (

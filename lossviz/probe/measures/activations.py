@@ -2,15 +2,11 @@
 
 import math
 
-import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 
-from lossviz.config.probe import Probe
-from lossviz.probe.measure import Measure, Step, Variable, layer_coordinate
+from lossviz.probe.measure import Coordinate, Measure, Step, Variable
 from lossviz.probe.outputs import layer_outputs
-from lossviz.results import variable
 
 BINS = 64
 
@@ -38,16 +34,6 @@ def describe(values: Tensor) -> dict[str, Tensor]:
     return dict(zip(MEASURE.variables, (flat.mean(), flat.var(unbiased=False), counts, edges), strict=True))
 
 
-def coordinates(config: Probe) -> dict[str, xr.Variable]:
-    """Layers, bins and their edges."""
-    bins = variable("bin", np.arange(BINS), "bin of a histogram", "1")
-    return {
-        **layer_coordinate(config),
-        "bin": bins,
-        "edge": variable("edge", np.arange(BINS + 1), "edge of a bin", "1"),
-    }
-
-
 MEASURE = Measure(
     {
         "activation_mean": Variable(("layer",), "mean before the non-linearity", "1"),
@@ -56,6 +42,9 @@ MEASURE = Measure(
         "activation_edge": Variable(("layer", "edge"), "edges of the bins", "1"),
     },
     activations,
-    coordinates,
+    lambda _: {
+        "bin": Coordinate(range(BINS), "bin of a histogram"),
+        "edge": Coordinate(range(BINS + 1), "edge of a bin"),
+    },
     further="a forward pass",
 )

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from lossviz.engine.point import dot, move, penalty, squared_norm
-from lossviz.probe.measure import Measure, Step, Variable
-from lossviz.results import variable
+from lossviz.probe.measure import Coordinate, Measure, Step, Variable
 
 
 def landscape(step: Step) -> dict[str, Tensor]:
@@ -50,6 +49,6 @@ MEASURE = Measure(
         "smoothness": Variable(("length",), "effective beta-smoothness, grad_distance / (eta * |g|)", "nat"),
     },
     landscape,
-    lambda config: {"length": variable("length", config.lengths, "step length eta along -g", "1/nat")},
+    lambda config: {"length": Coordinate(config.lengths, "step length eta along -g", "1/nat")},
     passes=lambda config: len(config.lengths),
 )

@@ -2,14 +2,12 @@
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lossviz.engine.curvature import Hessian
 from lossviz.engine.lanczos import largest
-from lossviz.probe.measure import Measure, Step, Variable
-from lossviz.results import variable
+from lossviz.probe.measure import Coordinate, Measure, Step, Variable
 
 
 def sharpness(step: Step) -> dict[str, Tensor]:
@@ -35,8 +33,6 @@ def sharpness(step: Step) -> dict[str, Tensor]:
 MEASURE = Measure(
     {"hessian_eigenvalue": Variable(("rank",), "largest eigenvalues of the Hessian of the data loss", "nat")},
     sharpness,
-    lambda config: {
-        "rank": variable("rank", np.arange(1, config.sharpness.eigenvalues + 1), "rank, 1 the largest", "1")
-    },
+    lambda config: {"rank": Coordinate(range(1, config.sharpness.eigenvalues + 1), "rank, 1 the largest")},
     further="Hessian-vector products until Lanczos converges",
 )

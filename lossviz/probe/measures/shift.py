@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lossviz.engine.point import dot, move, squared_norm
-from lossviz.probe.measure import Measure, Step, Variable, layer_coordinate
+from lossviz.probe.measure import Measure, Step, Variable
 
 
 def shift(step: Step) -> dict[str, Tensor]:
@@ -45,6 +45,5 @@ MEASURE = Measure(
         "shift_cosine": Variable(("layer",), "cosine between G and G'", "1"),
     },
     shift,
-    layer_coordinate,
     passes=lambda config: len(config.layers),
 )

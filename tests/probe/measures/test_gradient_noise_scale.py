@@ -1,0 +1,48 @@
+"""The gradient noise scale on Gaussian data, where mean and covariance of the gradient are known."""
+
+import numpy as np
+import torch
+
+from lossviz.config.probe import Probe
+from lossviz.data.minibatches import Minibatch
+from lossviz.engine.objective import Objective
+from lossviz.probe.measure import Step
+from lossviz.probe.measures.gradient_noise_scale import MINIBATCHES
+from lossviz.probe.step import measure_step
+from tests.closed_forms import Offset
+
+SIZE, DIMENSIONS = 5, 4
+COVARIANCE = np.diag([0.5, 1.0, 2.0, 4.0])
+THETA = np.array([1.0, -1.0, 0.5, 2.0])
+
+
+def noise_scale(data: np.ndarray) -> dict[str, float]:
+    """Of |theta - x|^2 / 2, with gradient theta - x, and x in minibatches (MINIBATCHES, SIZE, DIMENSIONS)."""
+    objective = Objective(Offset(torch.from_numpy(THETA)), lambda outputs, _: outputs.square().sum(dim=1) / 2)
+    batches = [Minibatch(torch.from_numpy(inputs), torch.zeros(SIZE), i) for i, inputs in enumerate(data)]
+    step = Step(objective, batches[0], Probe(measures=("gradient-noise-scale",)), later=batches.__getitem__)
+    return {name: float(value) for name, value in measure_step(step).items()}
+
+
+def test_analysis_of_variance() -> None:
+    """tr(S) is the variance between the minibatches' means, times their size; with it |m|^2 loses its bias."""
+    data = np.random.default_rng(0).normal(size=(MINIBATCHES, SIZE, DIMENSIONS))
+    means = THETA - data.mean(axis=1)
+    variance = SIZE * means.var(axis=0, ddof=1).sum()
+    signal = (means.mean(axis=0) ** 2).sum() - variance / (MINIBATCHES * SIZE)
+    found = noise_scale(data)
+    np.testing.assert_allclose(found["gradient_variance"], variance, rtol=1e-10)
+    np.testing.assert_allclose(found["gradient_signal"], signal, rtol=1e-10)
+    np.testing.assert_allclose(found["gradient_noise_scale"], variance / signal, rtol=1e-10)
+
+
+def test_gaussian_data() -> None:
+    """x ~ N(0, C): tr(S) = tr(C) and G = theta. Means of 400 estimates lie within four of their standard errors."""
+    draws = np.random.default_rng(1)
+    shape = (400, MINIBATCHES, SIZE, DIMENSIONS)
+    found = [noise_scale(data) for data in draws.normal(size=shape) @ np.sqrt(COVARIANCE)]
+    for name, true in (("gradient_variance", np.trace(COVARIANCE)), ("gradient_signal", THETA @ THETA)):
+        values = np.array([each[name] for each in found])
+        error = values.std(ddof=1) / np.sqrt(len(values))
+        assert abs(values.mean() - true) < 4 * error
+        assert error < 0.05 * true
