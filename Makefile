@@ -2,9 +2,10 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+OLDEST ?= .venv-oldest
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: demo test test-oldest lint ruff types format docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lossviz train quickstart
@@ -15,9 +16,17 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.installed-lint
+# The same tests with the oldest versions that setup.cfg promises.
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest
+
+lint: ruff types
+
+ruff: $(VENV)/.installed-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: $(VENV)/.installed-lint
 	$(BIN)/mypy
 
 format: $(VENV)/.installed-lint
@@ -31,7 +40,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.run
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OLDEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -45,4 +54,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-lint: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	touch $@
+
+# Every `name >= version` of setup.cfg becomes `name==version`, so the bounds stand in one place.
+$(OLDEST)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	sed -nE 's/^    ([A-Za-z0-9-]+) >= ([0-9.]+).*/\1==\2/p' setup.cfg > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[test]'
 	touch $@

@@ -3,11 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lossviz._version import __version__
+
 if TYPE_CHECKING:
     from lossviz.notebook import loss_surface
 
 __all__ = ["__version__", "loss_surface"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

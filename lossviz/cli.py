@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lossviz import __version__
+from lossviz._version import __version__
 from lossviz.config import Config, read
 from lossviz.errors import LossvizError
 from lossviz.launcher import end_with_launcher

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from lossviz import __version__
+from lossviz._version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "xarray", "h5py", "safetensors")
 

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from lossviz import __version__
+from lossviz._version import __version__
 from lossviz.config import Config
 from lossviz.config.reading import dump
 from lossviz.files import atomic_write, read_sealed, seal
