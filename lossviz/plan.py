@@ -7,7 +7,7 @@ from torch import nn
 from lossviz.config.train import Train
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
-from lossviz.engine.estimate import seconds_of_training
+from lossviz.engine.estimate import time_of_training
 from lossviz.engine.group import Group
 from lossviz.engine.ranks import ranks
 from lossviz.engine.setup import Setup
@@ -39,7 +39,7 @@ def train(setup: Setup) -> list[str]:
 
 
 def train_time(setup: Setup, fresh: bool = False) -> list[str]:
-    """How long a training will take, from a few steps that are computed for it; not of one that is over or shared.
+    """How long a training will take, from a few examples that are computed; nothing for one that is over or shared.
 
     Args:
         setup: the variant.
@@ -48,8 +48,8 @@ def train_time(setup: Setup, fresh: bool = False) -> list[str]:
     left = setup.train.steps - (0 if fresh else _steps_there(setup))
     if left <= 0 or not ranks().alone:
         return []
-    time = duration(seconds_of_training(setup, left))
-    return [f"about {time} on this device for {left:,} steps and their evaluations, by a few that were computed"]
+    seconds, measured = time_of_training(setup, left)
+    return [f"about {duration(seconds)} on this device for {left:,} steps and their evaluations, {measured}"]
 
 
 def _steps_there(setup: Setup) -> int:

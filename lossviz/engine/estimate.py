@@ -1,58 +1,96 @@
-"""How long a training will take, from a few steps that are really computed."""
+"""How long a training will take, from a few examples that are really computed."""
 
 import math
-import time
 from collections.abc import Callable
-from functools import partial
-from statistics import median
+from itertools import count
+from typing import NamedTuple
 
 import torch
 
+from lossviz.data.minibatches import Minibatch
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
-from lossviz.engine.group import Group
 from lossviz.engine.objective import Objective
+from lossviz.engine.point import penalty
+from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
-from lossviz.engine.share import share_of
+from lossviz.engine.share import pieces_each
 from lossviz.engine.stepper import Stepper
-from lossviz.engine.training import evaluated_splits, update
-
-STEPS = 3
-BATCHES = 4
+from lossviz.engine.timing import Timing, seconds_of, timed
+from lossviz.engine.training import evaluated_splits
 
 
-def seconds_of_training(setup: Setup, steps: int) -> float:
-    """Seconds that so many steps of a training and the evaluations among them will take on this device, in one process.
+class TrainingTime(NamedTuple):
+    """How long a training will take.
 
-    A few of both are computed, with a freshly initialised network. Nothing is written.
+    Attributes:
+        seconds: for all of it.
+        measured: by which examples, in words.
     """
-    objective = setup.objective()
-    stepper, share = Stepper(setup.train, objective.parameters), share_of(setup, Group(), objective.model)
 
-    def take(step: int) -> None:
-        loss, *_ = update(objective, stepper, share, step)
-        loss.item()  # waits for the device
-
-    of_step = [_seconds(partial(take, step)) for step in range(STEPS + 1)][1:]  # the first is warming up
-    of_evaluation = sum(_seconds_of_evaluation(setup, objective, split) for split in evaluated_splits(setup).values())
-    return steps * median(of_step) + math.ceil(steps / setup.train.eval_every) * of_evaluation
+    seconds: float
+    measured: str
 
 
-def _seconds_of_evaluation(setup: Setup, objective: Objective, split: Split | StreamedSplit) -> float:
-    if not len(split):
-        return 0.0
-    size = setup.backend.evaluation_batch
-    # A whole batch: a single file may be a damaged one that is left out.
-    first, few = (_first(split, batches * size) for batches in (1, BATCHES))
-    objective.evaluate(first.batches(size))  # what is done once
-    return _seconds(lambda: objective.evaluate(few.batches(size))) * len(split) / len(few)
+def time_of_training(setup: Setup, steps: int) -> TrainingTime:
+    """How long so many steps of a training and the evaluations among them will take on this device, in one process.
+
+    A part of a step and of an evaluation is computed, with a freshly initialised network that is not compiled: for a
+    few seconds, in small batches, whatever the configured sizes. Nothing is written.
+    """
+    objective = setup.objective(eager=True)
+    stepper = Stepper(setup.train, objective.parameters)
+    size = setup.train.batch_size
+    piece = math.ceil(size / pieces_each(setup.train, world=1))
+    of_piece = timed(_differentiation(setup, objective), piece)
+    of_step = of_piece.seconds * size / piece + _seconds_of_update(objective, stepper)
+    of_splits = {
+        name: _time_of_evaluation(setup, objective, split)
+        for name, split in evaluated_splits(setup).items()
+        if len(split)
+    }
+    evaluations = math.ceil(steps / setup.train.eval_every)
+    seconds = steps * of_step + evaluations * sum(each.seconds for each in of_splits.values())
+    examined = sum(each.examples for each in of_splits.values())
+    evaluated = sum(len(split) for split in evaluated_splits(setup).values())
+    if of_piece.examples == size and examined == evaluated:
+        return TrainingTime(seconds, "by a few that were computed")
+    return TrainingTime(
+        seconds,
+        f"extrapolated from {of_piece.examples:,} of the {size:,} examples of a step and {examined:,} of the "
+        f"{evaluated:,} of an evaluation",
+    )
 
 
-def _first(split: Split | StreamedSplit, count: int) -> Split | StreamedSplit:
-    return split.take(torch.arange(min(count, len(split)), device=split.targets.device))
+def _differentiation(setup: Setup, objective: Objective) -> Callable[[int], None]:
+    """Loss and gradient over so many examples of a minibatch, of another step every time."""
+    minibatches, steps = setup.minibatches(), count()
+
+    def differentiate(examples: int) -> None:
+        batch: Minibatch = minibatches(next(steps), (0, math.ceil(setup.train.batch_size / examples)))
+        objective.model.train()
+        objective.differentiate(batch).loss.item()  # waits for the device
+
+    return differentiate
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+def _seconds_of_update(objective: Objective, stepper: Stepper) -> float:
+    """What a step costs whatever its examples: the optimiser and the penalty."""
+    gradient = [torch.zeros_like(parameter) for parameter in objective.parameters]
+
+    def update(_: int) -> None:
+        penalty(objective.parameters, penalty_decay(stepper.config)).item()
+        stepper.take(gradient, 0)
+        penalty(objective.parameters[:1], 1.0).item()  # waits for the device
+
+    update(1)
+    return seconds_of(lambda: update(1))
+
+
+def _time_of_evaluation(setup: Setup, objective: Objective, split: Split | StreamedSplit) -> Timing:
+    def evaluate(examples: int) -> None:
+        few = split.take(torch.arange(examples, device=split.targets.device))
+        objective.evaluate(few.batches(setup.backend.evaluation_batch))
+
+    # Ten crops of an image cost ten passes; of one image alone, the file may be a damaged one that is left out.
+    return timed(evaluate, len(split), least=2 if isinstance(split, StreamedSplit) else 4)

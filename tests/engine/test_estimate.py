@@ -3,60 +3,114 @@
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from lossviz import plan
-from lossviz.engine import estimate
+from lossviz.data.minibatches import Minibatch
+from lossviz.engine import timing
+from lossviz.engine.estimate import time_of_training
 from lossviz.engine.evaluation import Evaluation
-from lossviz.engine.objective import Objective
-from lossviz.engine.share import Share
+from lossviz.engine.objective import Differential, Objective
 from lossviz.engine.stepper import Stepper
 from lossviz.engine.train import train
 from lossviz.progress import duration
 from lossviz.signals import StopRequest
+from tests.data.photographs import write_tree
 from tests.faults import tiny
 
-A_STEP_S, WARMING_UP_S, AN_EXAMPLE_S, FOLDING_S = 3.0, 100.0, 0.5, 40.0
+FORWARD_BACKWARD_S, UPDATE_S, FORWARD_S, ONCE_S = 0.02, 0.25, 0.001, 0.1
+A_STEP_S = 8 * FORWARD_BACKWARD_S + UPDATE_S
 
 
-@pytest.fixture(autouse=True)
-def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, warm, folded = [0.0], set[int](), set[int]()
+class Clock:
+    """Goes by the examples; the first call of each kind takes longer.
 
-    def update(objective: Objective, _: Stepper, __: Share, ___: int) -> tuple[Tensor, ...]:
-        now[0] += A_STEP_S if id(objective) in warm else WARMING_UP_S
-        warm.add(id(objective))
-        return (torch.zeros(()),)
+    Attributes:
+        examples: of the largest minibatch and of the largest evaluation so far.
+    """
 
-    def evaluate(objective: Objective, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.examples = 0.0, [0, 0]
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(Objective, "differentiate", self.differentiate)
+        monkeypatch.setattr(Objective, "evaluate", self.evaluate)
+        monkeypatch.setattr(Stepper, "take", self.take)
+
+    def pass_by(self, kind: int, examples: int, seconds: float) -> None:
+        self.now += examples * seconds + (0 if self.examples[kind] else ONCE_S)
+        self.examples[kind] = max(self.examples[kind], examples)
+
+    def differentiate(self, batch: Minibatch) -> Differential:
+        self.pass_by(0, len(batch.targets), FORWARD_BACKWARD_S)
+        return Differential(torch.zeros(()), [], torch.zeros(()))
+
+    def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
         examples = sum(len(targets) for _, targets in batches)
-        now[0] += AN_EXAMPLE_S * examples + (0 if id(objective) in folded else FOLDING_S)
-        folded.add(id(objective))
+        self.pass_by(1, examples, FORWARD_S)
         return Evaluation(0.0, 0.0, 0.0, examples)
 
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(estimate, "update", update)
-    monkeypatch.setattr(Objective, "evaluate", evaluate)
+    def take(self, *_: Any) -> None:
+        self.now += UPDATE_S
+
+
+@pytest.fixture(name="clock")
+def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
 
 
 @pytest.mark.parametrize(("sample", "sampled"), [(20, 20), ("none", 0)])
-def test_every_step_and_every_example_of_an_evaluation_counts(tmp_path: Path, sample: int | str, sampled: int) -> None:
+@pytest.mark.parametrize("micro", ["all", 4])
+def test_every_step_and_every_example_of_an_evaluation_counts(
+    tmp_path: Path, clock: Clock, sample: int | str, sampled: int, micro: int | str
+) -> None:
     """What happens once, at the first step or evaluation, does not."""
-    setup = tiny.setup(tmp_path, train={"eval_examples": sample})
+    setup = tiny.setup(tmp_path, train={"eval_examples": sample, "micro_batch": micro})
     evaluations = 3  # of 15 steps, one every 6
-    expected = 15 * A_STEP_S + evaluations * (sampled + len(setup.data.test)) * AN_EXAMPLE_S
-    assert estimate.seconds_of_training(setup, 15) == pytest.approx(expected)
+    expected = 15 * A_STEP_S + evaluations * (sampled + len(setup.data.test)) * FORWARD_S
+    found = time_of_training(setup, 15)
+    assert found.seconds == pytest.approx(expected)
+    assert clock.examples == [4 if micro == 4 else 8, len(setup.data.test)]
+    if micro == "all":
+        assert found.measured == "by a few that were computed"
     assert not setup.run.folder.exists()
 
 
-def test_only_what_is_left_takes_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_would_take_too_long_is_extrapolated_and_said_to_be(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "SECONDS", 0.3)
+    setup = tiny.setup(tmp_path, train={"batch_size": 32, "eval_examples": "none"})
+    found, test = time_of_training(setup, 600), len(setup.data.test)
+    assert found.seconds == pytest.approx(600 * (32 * FORWARD_BACKWARD_S + UPDATE_S) + 100 * test * FORWARD_S)
+    steps, evaluated = clock.examples
+    assert steps < 32
+    assert evaluated < test
+    assert found.measured == (
+        f"extrapolated from {steps} of the 32 examples of a step and {evaluated} of the {test} of an evaluation"
+    )
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_few_images_of_a_folder_are_enough(tmp_path: Path) -> None:
+    """Each in ten crops; nothing is written beside them."""
+    folder = write_tree(tmp_path / "pictures")
+    data = {"name": "imagefolder", "root": str(folder), "image_size": 32, "evaluation": "ten-crop", "examples": "all"}
+    setup = tiny.setup(tmp_path, data=data)
+    before = tiny.tree(tmp_path)
+    assert time_of_training(setup, 6).seconds > 0
+    assert tiny.tree(tmp_path) == before
+
+
+def test_only_what_is_left_takes_time(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     setup = tiny.setup(tmp_path)
     (line,) = plan.train_time(setup)
-    seconds = round(12 * A_STEP_S + 2 * (20 + len(setup.data.test)) * AN_EXAMPLE_S)
+    seconds = round(12 * A_STEP_S + 2 * (20 + len(setup.data.test)) * FORWARD_S)
     assert line.startswith(f"about {duration(seconds)} on this device for 12 steps")
+    assert clock.now > 0
     monkeypatch.undo()
     train(setup, tiny.QUIET, StopRequest())
     assert plan.train_time(setup) == []
