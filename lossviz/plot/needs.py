@@ -53,13 +53,17 @@ class Probed:
     def find(self, name: str, runs: Sequence[PlottedRun], options: Options) -> Mapping[str, Sequence[Series]]:
         series = []
         for each in runs:
-            if each.probed is None or not ProbeResults(each.probed).has(self.quantity):
+            if each.probed is None or not self.fits(ProbeResults(each.probed)):
                 continue
             trained = None if each.trained is None else TrainResults(each.trained)
             curves = published(name, each.config) if options.reference and each.config else {}
             note = probe_note(ProbeResults(each.probed), trained)
             series.append(Series(each.label, each.look, each.probed, note, trained=each.trained, published=curves))
         return {name: series} if series else {}
+
+    def fits(self, results: ProbeResults) -> bool:
+        """Whether there is something to draw."""
+        return results.has(self.quantity)
 
     def lack(self, runs: Sequence[PlottedRun]) -> str:
         if not any(each.probed is not None and ProbeResults(each.probed).measured for each in runs):

@@ -35,6 +35,7 @@ FIGURES = {
     "moments": Entry("moments"),
     "shift": Entry("shift"),
     "sharpness": Entry("sharpness"),
+    "scalars": Entry("scalars", "measures that are one number a step, such as critical-sharpness"),
     "surface": Entry("surface", "the next four"),
     "contour": Entry("contour"),
     "heatmap": Entry("heatmap"),

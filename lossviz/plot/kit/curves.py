@@ -90,17 +90,18 @@ def draw_averaged(axes: Sequence[Axes], series: Sequence[Series], quantity: str,
     for ax, layer in zip(axes, layers, strict=True):
         for each in series:
             if layer in each.results.layer.values:
-                _draw_averaged(ax, each, each.results[quantity].sel(layer=layer))
+                draw_average(ax, each, each.results[quantity].sel(layer=layer))
 
 
-def _draw_averaged(ax: Axes, each: Series, values: xr.DataArray) -> None:
+def draw_average(ax: Axes, each: Series, values: xr.DataArray, mean: Floats | None = None) -> None:
+    """Draw values against the step: many as a running mean, which may be given, over the thin curve of all of them."""
     step, numbers, look = values.step.values, values.values.astype(float), each.look
     window = window_of(len(step))
     if window == 1:
         draw_curve(ax, each, values)
         return
     ax.plot(step, _known(numbers), color=look.colour, linewidth=0.4, alpha=0.35, label="raw")
-    mean = running_mean(numbers, window)
+    mean = running_mean(numbers, window) if mean is None else mean
     ax.plot(step, mean, color=look.colour, linestyle=look.line, linewidth=1.2, label=each.label)
     mark_not_finite(ax, step[~np.isfinite(numbers)], look)
 
@@ -129,9 +130,15 @@ def finish_curves(drawn: Figure, grid: Sequence[Sequence[Axes]], series: Sequenc
             ax.tick_params(labelbottom=False)
     layer_titles(drawn, layers, grid[0])
     legend_above(drawn, series, [handle(each) for each in series])
+    key_below(drawn, window_key(series) | not_finite_key(drawn))
+
+
+def window_key(series: Sequence[Series]) -> dict[str, Artist]:
+    """What thin and bold curves are, where some are averaged."""
     windows = sorted({window_of(each.results.sizes["step"]) for each in series} - {1})
-    key: dict[str, Artist] = {}
-    if windows:
-        key["each measured step"] = Line2D([], [], color=KEY, linewidth=0.4, alpha=0.6)
-        key[f"mean of {' or '.join(map(str, windows))} measured steps"] = Line2D([], [], color=KEY, linewidth=1.2)
-    key_below(drawn, key | not_finite_key(drawn))
+    if not windows:
+        return {}
+    return {
+        "each measured step": Line2D([], [], color=KEY, linewidth=0.4, alpha=0.6),
+        f"mean of {' or '.join(map(str, windows))} measured steps": Line2D([], [], color=KEY, linewidth=1.2),
+    }

@@ -1,6 +1,6 @@
 """The edge of stability: the curvature above which the steps of an optimiser no longer shrink."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from lossviz.plot.series import Series
 from lossviz.results import ProbeResults
 
 _SUBSCRIPT = "ₜ"
+Rule = Callable[[Train], tuple[str, float] | None]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,16 @@ def edge_formula(train: Train) -> tuple[str, float] | None:
     return ("2(1+β)/(η(1+2β))", 2 * (1 + beta) / (1 + 2 * beta)) if train.nesterov else ("2(1+β)/η", 2 * (1 + beta))
 
 
+def step_edge(_: Train) -> tuple[str, float]:
+    """The edge of the curvature along the optimiser's own step, divided by the learning rate: 2/η for all of them."""
+    return "2/η", 2.0
+
+
+def plain_edge(train: Train) -> tuple[str, float] | None:
+    """2/η for SGD without momentum; None for others."""
+    return ("2/η", 2.0) if train.optimizer == "sgd" and not train.momentum else None
+
+
 def learning_rates(train: Train, steps: Floats, trained: xr.Dataset | None) -> Floats:
     """The learning rate of the update that follows each step: as train.nc recorded it, else as scheduled.
 
@@ -88,10 +99,15 @@ def learning_rates(train: Train, steps: Floats, trained: xr.Dataset | None) -> F
     return np.array(rates, dtype=float)
 
 
-def edge_of(each: Series) -> Edge | None:
-    """The edge of a probed run; None where its optimiser has none that was measured."""
+def edge_of(each: Series, rule: Rule = edge_formula) -> Edge | None:
+    """The edge of a probed run; None where its optimiser has none.
+
+    Args:
+        each: the run.
+        rule: how the edge follows from the learning rate; that of the Hessian's largest eigenvalue unless given.
+    """
     train = ProbeResults(each.results).training
-    found = edge_formula(train)
+    found = rule(train)
     if found is None:
         return None
     formula, factor = found
