@@ -14,7 +14,7 @@ from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.ranks import Ranks, ranks
 from lossviz.engine.setup import Setup, prepare
 from lossviz.engine.train import train as train_variant
-from lossviz.errors import RequestError, WorkError
+from lossviz.errors import Refusal, RequestError, WorkError, first_line, refuse
 from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.run import Run
@@ -104,7 +104,7 @@ def _all_files(run: Run, _: Config) -> list[Path]:
 def _each(jobs: Jobs, options: Options, command: Command) -> None:
     group = ranks()
     if not (group.alone or command.shared):
-        raise RequestError(f"this command works in one process, and torchrun started {group.world}\n  start it without")
+        refuse(f"this command works in one process, and torchrun started {group.world}", advice="start it without")
     report = Report(options.quiet, group.rank)
     if options.dry_run:
         _say_plans(jobs, options, command, report)
@@ -153,7 +153,8 @@ def _refuse_any(jobs: Jobs, options: Options, command: Command) -> None:
 
 def _named(error: RequestError, run: Run) -> RequestError:
     """A refusal that says of which variant."""
-    return RequestError(f"{run.folder}: {str(error).removeprefix(f'{run.folder}: ')}")
+    folder = str(run.folder)
+    return RequestError(*(each if str(each).startswith(folder) else each.at(folder) for each in error.refusals))
 
 
 def _say_plans(jobs: Jobs, options: Options, command: Command, report: Report) -> None:
@@ -175,7 +176,7 @@ def _say_plans(jobs: Jobs, options: Options, command: Command, report: Report) -
             if len(jobs) == 1:
                 raise
             refusals.append(_named(error, run))
-            lines = [f"refused: {str(error).splitlines()[0]}"]
+            lines = [f"refused: {first_line(error)}"]
         if first:
             Report().say("\n  ".join([f"{run.folder}:", *lines]))
     if refusals:
@@ -215,9 +216,6 @@ def _memory(run: Run) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise WorkError(
-                f"{run.folder}: out of memory: {reason}\n"
-                "  lower train.micro_batch, surface.batch_size or model.width, or use another --device"
-            ) from error
+            advice = "lower train.micro_batch, surface.batch_size or model.width, or use another --device"
+            raise WorkError(Refusal(str(run.folder), f"out of memory: {first_line(error)}", advice=advice)) from error
         raise

@@ -12,7 +12,7 @@ from torch import nn
 from lossviz.config.train import Precision, Train
 from lossviz.engine.allocation import keep_freed_memory
 from lossviz.engine.ranks import ranks
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.provenance import processor
 
 
@@ -113,10 +113,8 @@ def choose_backend(request: str, train: Train | None, precision: Precision = "au
     device, why = _device(request)
     section, wanted = ("train", train.precision) if precision == "auto" else ("surface", precision)
     if wanted == "tf32" and device.type != "cuda":
-        raise RequestError(
-            f"{section}.precision = tf32: needs a CUDA device, and this is {device}\n"
-            "  accepted: auto, float32, float64, bfloat16"
-        )
+        problem = f"needs a CUDA device, and this is {device}"
+        refuse(f"{section}.precision", problem, given=wanted, accepted="auto, float32, float64, bfloat16")
     _make_repeatable(device, tf32=wanted == "tf32")
     if device.type == "cpu":
         keep_freed_memory()
@@ -144,13 +142,12 @@ def _device(request: str) -> tuple[torch.device, str]:
     except RuntimeError:
         device = None
     if device is None or (device.type != "cuda" and request != "cpu"):
-        raise RequestError(f"--device {request}\n  accepted: auto, cpu, cuda, cuda:N")
+        refuse(f"--device {request}", accepted="auto, cpu, cuda, cuda:N")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise RequestError(
-                f"--device {request}: there is no such device\n  usable CUDA devices: {count}; or --device cpu"
-            )
+            advice = f"usable CUDA devices: {count}; or --device cpu"
+            refuse(f"--device {request}", "there is no such device", advice=advice)
         device = torch.device("cuda", here % count if device.index is None else device.index)
     return device, "as asked"
 

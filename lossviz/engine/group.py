@@ -12,7 +12,7 @@ from torch import Tensor, distributed
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.ranks import Ranks, waiting_for_others
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 
 
 class Group:
@@ -96,9 +96,10 @@ class Group:
         highest, lowest = self.largest(*numbers), self.largest(*(-number for number in numbers))
         differing = [name for name, high, low in zip(facts, highest, lowest, strict=True) if high != -low]
         if differing:
-            raise RequestError(
-                f"the processes do not fit together: they have different {', '.join(differing)}\n"
-                "  start the same command with the same files on all machines, in a folder that all of them share"
+            refuse(
+                "the processes do not fit together",
+                f"they have different {', '.join(differing)}",
+                advice="start the same command with the same files on all machines, in a folder that all of them share",
             )
 
     def refuse_one_device_for_two(self, device: torch.device) -> None:
@@ -110,9 +111,9 @@ class Group:
         own = _number([socket.gethostname(), str(device)])
         devices = self.largest(*(own if rank == self.ranks.rank else 0 for rank in range(self.ranks.world)))
         if len(set(devices)) < len(devices):
-            raise RequestError(
-                f"several processes have one device; {socket.gethostname()} has {torch.cuda.device_count()} for CUDA\n"
-                "  give torchrun as many --nproc-per-node, and lossviz --device auto or cuda"
+            refuse(
+                f"several processes have one device; {socket.gethostname()} has {torch.cuda.device_count()} for CUDA",
+                advice="give torchrun as many --nproc-per-node, and lossviz --device auto or cuda",
             )
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from lossviz.errors import RequestError, WorkError
+from lossviz.errors import Refusal, WorkError, first_line, refuse
 
 # Somebody may be measuring batch sizes, compiling or computing eigenvectors meanwhile.
 PATIENCE = timedelta(hours=12)
@@ -42,10 +42,9 @@ class SharedStore:
         end = time.monotonic() + PATIENCE.total_seconds()
         while not self.check([key]):
             if time.monotonic() > end:
-                raise WorkError(
-                    f"another of the processes did not come this far in {PATIENCE.total_seconds() / 3600:g} hours\n"
-                    "  end them all; the same command goes on from what was saved"
-                )
+                problem = f"another of the processes did not come this far in {PATIENCE.total_seconds() / 3600:g} hours"
+                advice = "end them all; the same command goes on from what was saved"
+                raise WorkError(Refusal(problem, advice=advice))
             time.sleep(SECONDS_BETWEEN_LOOKS)
         with waiting_for_others():
             value: bytes = self.store.get(key)
@@ -72,11 +71,10 @@ def waiting_for_others() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).split(". ")[0].split("\n")[0]
-        raise WorkError(
-            f"another of the processes has ended, or cannot be reached: {reason}\n"
-            "  its own error says why; the same command goes on from what was saved, with any number of processes"
-        ) from error
+        reason = first_line(error).split(". ")[0]
+        problem = f"another of the processes has ended, or cannot be reached: {reason}"
+        advice = "its own error says why; the same command goes on from what was saved, with any number of processes"
+        raise WorkError(Refusal(problem, advice=advice)) from error
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def ranks() -> Ranks:
         return Ranks()
     if not all(value is not None and value.isdecimal() for value in values):
         given = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
-        raise RequestError(f"the environment of several processes is incomplete: {given}\n  start them with torchrun")
+        refuse(f"the environment of several processes is incomplete: {given}", advice="start them with torchrun")
     return Ranks(*(int(value or 0) for value in (values[0], values[1], values[2])))
 
 
