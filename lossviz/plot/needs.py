@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lossviz.config import Config
+from lossviz.config.measures import MEASURES
 from lossviz.plot.published.curves import published
 from lossviz.plot.scans import lines, planes
 from lossviz.plot.series import Options, PlottedRun, Series, probe_note, training_note
@@ -77,7 +78,7 @@ class Probed:
         config, text = each.run.config().probe, ""
         if self.measure not in config.measures:
             text = f" --set 'probe.measures=[{', '.join([*config.measures, self.measure])}]'"
-        if self.measure in ("shift", "activations") and not config.layers:
+        if MEASURES[self.measure].layers and not config.layers:
             text += " --set 'probe.layers=[2, 9]'"
         return text
 

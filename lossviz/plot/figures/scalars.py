@@ -97,7 +97,7 @@ def _averaged(each: Series, name: str) -> Floats:
     window = window_of(each.results.sizes["step"])
     if name in _QUOTIENTS and window > 1:
         above, below = (running_mean(each.results[part].values, window) for part in _QUOTIENTS[name])
-        return np.divide(above, below, out=np.full(len(above), np.nan), where=below != 0)
+        return np.asarray(np.divide(above, below, out=np.full(len(above), np.nan), where=below != 0))
     return running_mean(each.results[name].values.astype(float), window)
 
 
