@@ -55,10 +55,11 @@ def seal(content: bytes) -> bytes:
     safetensors, keeps the place in its own metadata.
     """
     head, blank, tail = content.rpartition(BLANK_SEAL)
-    if not blank:
-        head, tail = content + b"\n", b""
-    digest = hashlib.sha256(head + BLANK_SEAL + tail).hexdigest()
-    return head + MARK + digest.encode() + tail
+    before, after = (head, tail) if blank else (content + b"\n", b"")
+    digest = hashlib.sha256(before)
+    digest.update(BLANK_SEAL)
+    digest.update(after)
+    return b"".join((before, MARK, digest.hexdigest().encode(), after))
 
 
 def read_sealed(path: Path, advice: str) -> bytes:
