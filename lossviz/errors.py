@@ -27,6 +27,11 @@ class Refusal:
         advice: what to try.
         also: other keys of the configuration that have a part in it.
         place: where it was written, such as a file and its line.
+
+    Example:
+        >>> print(Refusal("train.lr", given=-1, accepted="a number above 0", place="mine.yaml, line 4"))
+        mine.yaml, line 4: train.lr = -1
+          accepted: a number above 0
     """
 
     subject: str | Keys
@@ -99,7 +104,12 @@ def show(value: object) -> str:
 
 
 def spell(keys: Keys) -> str:
-    """A path of keys as people write it: `probe.lengths[2]`."""
+    """A path of keys as people write it: `probe.lengths[2]`.
+
+    Example:
+        >>> spell(("probe", "lengths", 2))
+        'probe.lengths[2]'
+    """
     text = ""
     for key in keys:
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
@@ -107,7 +117,12 @@ def spell(keys: Keys) -> str:
 
 
 def either(words: Sequence[str]) -> str:
-    """`a, b or c`."""
+    """`a, b or c`.
+
+    Example:
+        >>> either(["digits", "cifar10", "gaussian"])
+        'digits, cifar10 or gaussian'
+    """
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 

@@ -16,7 +16,14 @@ CALLED = ("target", "network")
 
 
 def merge(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree with changes merged into it deeply, the last of them on top; lists are replaced as a whole."""
+    """A tree with changes merged into it deeply, the last of them on top; lists are replaced as a whole.
+
+    Example:
+        >>> merge({"model": {"name": "vgg", "depth": 11}}, {"model": {"norm": "batch"}})
+        {'model': {'name': 'vgg', 'depth': 11, 'norm': 'batch'}}
+        >>> merge({"model": {"name": "vgg", "depth": 11}}, {"model": {"name": "resnet"}})
+        {'model': {'name': 'resnet'}}
+    """
     for each in changes:
         base = _merge_at((), base, each)
     return dict(base)

@@ -69,6 +69,12 @@ def read(
     Raises:
         RequestError: names every wrong key, and every target that is not allowed: file, line, value given, values
             accepted.
+
+    Example:
+        >>> [config.variant for config in read("quickstart")]
+        ['standard', 'batchnorm', 'noisy']
+        >>> read("quickstart", ["train.lr=0.05"], only=["batchnorm"])[0].train.lr
+        0.05
     """
     document = open_document(find(source))
     settings = [parse_setting(text) for text in overrides]

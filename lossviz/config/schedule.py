@@ -31,6 +31,10 @@ def plateaus(schedule: Plateau, errors: Sequence[float]) -> int:
     """How often `patience` evaluations in a row brought no new best: from the history.
 
     torch's ReduceLROnPlateau waits one evaluation longer: its patience of 1 is 2 here.
+
+    Example:
+        >>> plateaus(Plateau(kind="plateau", patience=2), errors=[9, 8, 8, 8, 7, 7, 7])
+        2
     """
     best, waited, count = math.inf, 0, 0
     for error in errors:

@@ -47,6 +47,12 @@ class Order:
 
     The examples are a stream of epochs, each a fresh permutation of the split; step t takes the positions
     t * batch_size to (t + 1) * batch_size - 1, so a minibatch may span two epochs and none is ragged.
+
+    Example:
+        >>> order = Order(examples=5, batch_size=3, seed=0)
+        >>> three_epochs = torch.cat([order.indices(step) for step in range(5)])
+        >>> torch.bincount(three_epochs)
+        tensor([3, 3, 3, 3, 3])
     """
 
     def __init__(self, examples: int, batch_size: int, seed: int) -> None:
@@ -68,7 +74,12 @@ class Order:
         return torch.cat(pieces)
 
     def rows(self, part: Part) -> slice:
-        """The rows of a minibatch that a rank computes: contiguous, and together all of them once."""
+        """The rows of a minibatch that a rank computes: contiguous, and together all of them once.
+
+        Example:
+            >>> [Order(examples=5, batch_size=4, seed=0).rows((rank, 3)) for rank in range(3)]
+            [slice(0, 1, None), slice(1, 2, None), slice(2, 4, None)]
+        """
         rank, world = part
         return slice(rank * self.batch_size // world, (rank + 1) * self.batch_size // world)
 

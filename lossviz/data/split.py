@@ -99,7 +99,13 @@ def arranged(inputs: Tensor) -> Tensor:
 
 
 def stratified(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Indices of `count` examples, ascending, each class with its share (largest remainders get the rest)."""
+    """Indices of `count` examples, ascending, each class with its share (largest remainders get the rest).
+
+    Example:
+        >>> labels = torch.tensor([0] * 6 + [1] * 2)
+        >>> torch.bincount(labels[stratified(labels, count=4, seed=0)])
+        tensor([3, 1])
+    """
     sizes = torch.bincount(labels)
     quota = sizes.double() * count / len(labels)
     take = quota.floor().long()

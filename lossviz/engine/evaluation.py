@@ -110,6 +110,10 @@ def ignored_label(loss: PerExample) -> int:
 
     It is the loss's `ignore_index`: an attribute, as torch.nn.CrossEntropyLoss has, or the value of an argument, given
     by functools.partial or by default; -100 where the loss has none.
+
+    Example:
+        >>> ignored_label(torch.nn.CrossEntropyLoss(ignore_index=255)), ignored_label(torch.nn.functional.mse_loss)
+        (255, -100)
     """
     try:
         argument = inspect.signature(loss).parameters.get("ignore_index")

@@ -39,6 +39,12 @@ def largest(product: Product, start: Tensor, count: int) -> list[Eigenpair]:
         Eigenpairs; fewer than asked for where one has not converged, or n is smaller. |A v_k - lambda_k v_k| is at
         most 1e-4 of the 2-norm of (lambda_1, ..., lambda_k), as those before are known no better; after 100
         products 1e-4 of the largest in size counts as converged, too.
+
+    Example:
+        >>> matrix = torch.diag(torch.tensor([-5.0, 1.0, 3.0, 3.0], dtype=torch.float64))
+        >>> start = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
+        >>> [round(value, 6) for value, _ in largest(matrix.mv, start, count=3)]
+        [3.0, 3.0, 1.0]
     """
     found: list[Eigenpair] = []
     while len(found) < min(count, len(start)):
@@ -64,6 +70,12 @@ def extremes(product: Product, start: Tensor) -> tuple[float, float]:
         Each with a residual of at most 3e-3 of itself; or, after 100 products or when all that the start has a part in
         has been found to rounding (1e-6 of the larger in size), with what residual there is, at most 3e-3 of the
         larger. NaN where they have not converged so far, or a product is not finite.
+
+    Example:
+        >>> matrix = torch.diag(torch.tensor([-2.0, 0.0, 1.0, 4.0], dtype=torch.float64))
+        >>> smallest, highest = extremes(matrix.mv, torch.ones(4, dtype=torch.float64))
+        >>> round(smallest, 6), round(highest, 6)
+        (-2.0, 4.0)
     """
     pairs = _converged(product, start, (), (0, -1), TOLERANCE_OF_EXTREMES)
     if not pairs:

@@ -21,7 +21,12 @@ from lossviz.seeding import seeded
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """-log softmax(outputs)[target] of each example, in nats."""
+    """-log softmax(outputs)[target] of each example, in nats.
+
+    Example:
+        >>> cross_entropy(torch.zeros(1, 10), torch.tensor([3])).item()  # log 10
+        2.302585...
+    """
     return functional.cross_entropy(outputs, targets, reduction="none")
 
 

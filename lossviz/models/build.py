@@ -93,5 +93,10 @@ def initialise(model: nn.Module, init: Init, draws: torch.Generator) -> None:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
+    """Number of trainable parameters.
+
+    Example:
+        >>> count_parameters(nn.Linear(3, 2))
+        8
+    """
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

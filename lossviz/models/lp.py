@@ -19,6 +19,10 @@ class LpNorm(nn.Module):
     Source:
         Santurkar et al. 2018, section 3.3: fix the first moment as BatchNorm does, and normalise by the
         average of the l_p norm before shifting the mean. The form for p = infinity is our reading.
+
+    Example:
+        >>> LpNorm(channels=1, p=1, eps=0)(torch.tensor([[1.0], [3.0]])).flatten().tolist()  # mean 2, s_1 2
+        [-0.5, 0.5]
     """
 
     running_mean: Tensor

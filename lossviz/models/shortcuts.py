@@ -10,7 +10,13 @@ from lossviz.models.normalization import centres, norm2d
 
 
 class PadShortcut(nn.Module):
-    """Option A: every `stride`-th pixel, and zeros for the channels that are new; no parameters."""
+    """Option A: every `stride`-th pixel, and zeros for the channels that are new; no parameters.
+
+    Example:
+        >>> import torch
+        >>> PadShortcut(new_channels=16, stride=2)(torch.zeros(1, 16, 32, 32)).shape
+        torch.Size([1, 32, 16, 16])
+    """
 
     def __init__(self, new_channels: int, stride: int) -> None:
         super().__init__()

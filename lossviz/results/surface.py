@@ -82,7 +82,12 @@ def load_directions(path: Path) -> dict[str, NDArray[np.generic]]:
 
 
 def matching_points(one: NDArray[np.floating], two: NDArray[np.floating]) -> NDArray[np.intp]:
-    """The index in `two`, an axis of evenly spaced points, of every point of `one`; -1 where it is not among them."""
+    """The index in `two`, an axis of evenly spaced points, of every point of `one`; -1 where it is not among them.
+
+    Example:
+        >>> matching_points(np.linspace(-1, 1, 3), np.linspace(-1, 1, 5))
+        array([0, 2, 4])
+    """
     nearest = np.abs(one[:, None] - two).argmin(axis=1)
     close = np.abs(two[nearest] - one) <= _ROUNDING * (two[-1] - two[0]) / (len(two) - 1)
     return np.where(close, nearest, -1)

@@ -67,6 +67,11 @@ def parse_target(text: str) -> Target:
 
     Raises:
         ValueError: it has another form.
+
+    Example:
+        >>> target = parse_target("my_nets.py:Net")
+        >>> target.in_file
+        True
     """
     source, _, name = text.rpartition(":")
     if not name.isidentifier() or not _is_source(source):
