@@ -3,11 +3,11 @@
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from matplotlib.figure import Figure
 
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.files import atomic_write
 from lossviz.plot.export.formats import EXPORTS, exported
 from lossviz.plot.figure import FigureGroup, FigureKind
@@ -51,7 +51,7 @@ def draw(
     _refuse_unknown("format", formats, FORMATS)
     clip = options.clip
     if clip is not None and not clip[0] < clip[1]:
-        raise RequestError(f"clip = [{clip[0]:g}, {clip[1]:g}]: the first must be below the second")
+        refuse("clip", "the first must be below the second", given=clip)
     plotted = plotted_runs(runs, options.scans)
     folder = folder or figures_folder(plotted)
     images, exports = ([each for each in dict.fromkeys(formats) if each in kind] for kind in (IMAGES, EXPORTS))
@@ -83,11 +83,11 @@ def _images(
     there = {name: kind.drawings(runs, options) for name, kind in kinds.items()}
     missing = [name for name, drawings in there.items() if not drawings]
     if missing and (figures or len(missing) == len(there)):
-        raise RequestError(_missing_results({name: kinds[name] for name in missing}, runs))
+        _refuse_missing({name: kinds[name] for name in missing}, runs)
     with style.applied():
         drawn = {stem: make() for drawings in there.values() for stem, make in drawings.items()}
         if options.reference and not any(map(shows_published, drawn.values())):
-            raise RequestError(f"no published curve is the counterpart of what is drawn; there are\n  {needed()}")
+            refuse("no published curve is the counterpart of what is drawn; there are", advice=needed())
         images = {f"{stem}.{each}": _rendered(figure, each) for stem, figure in drawn.items() for each in formats}
     tables = {stem: text for kind in kinds.values() for stem, text in kind.tables(runs, options).items()}
     return images | {f"{stem}.md": text.encode() for stem, text in tables.items()}
@@ -97,27 +97,25 @@ def _exports(
     runs: Sequence[PlottedRun], figures: Sequence[str], formats: Sequence[str], options: Options
 ) -> dict[str, bytes]:
     if figures and not any(FIGURES[name].load().needs.of_scans for name in figures):
-        raise RequestError(
-            f"format {', '.join(formats)}: holds scans, not the figure {', '.join(figures)}\n"
-            "  leave --figure out, or add --figure surface"
-        )
+        problem = f"holds scans, not the figure {', '.join(figures)}"
+        refuse(f"format {', '.join(formats)}", problem, advice="leave --figure out, or add --figure surface")
     contents = exported(runs, formats, options)
     if not contents:
-        raise RequestError(_nothing_to_draw(runs, {Scans().lack(runs): ["surface"]}))
+        _refuse_to_draw(runs, {Scans().lack(runs): ["surface"]})
     return contents
 
 
-def _missing_results(kinds: Kinds, runs: Sequence[PlottedRun]) -> str:
-    """What the runs lack for some figures, and the commands that make it."""
+def _refuse_missing(kinds: Kinds, runs: Sequence[PlottedRun]) -> NoReturn:
+    """Say what the runs lack for some figures, and the commands that make it."""
     found: dict[str, list[str]] = {}
     for name, kind in kinds.items():
         found.setdefault(kind.needs.lack(runs), []).append(name)
-    return _nothing_to_draw(runs, found)
+    _refuse_to_draw(runs, found)
 
 
-def _nothing_to_draw(runs: Sequence[PlottedRun], lacks: Mapping[str, Sequence[str]]) -> str:
-    lines = [f"  {', '.join(names)}: {lack}" for lack, names in lacks.items()]
-    return "\n".join([f"{', '.join(folders(runs))}: nothing to draw", *lines])
+def _refuse_to_draw(runs: Sequence[PlottedRun], lacks: Mapping[str, Sequence[str]]) -> NoReturn:
+    lines = [f"{', '.join(names)}: {lack}" for lack, names in lacks.items()]
+    refuse(", ".join(folders(runs)), "nothing to draw", advice="\n".join(lines))
 
 
 def _rendered(figure: Figure, kind: str) -> bytes:
@@ -129,4 +127,4 @@ def _rendered(figure: Figure, kind: str) -> bytes:
 def _refuse_unknown(what: str, names: Sequence[str], known: Iterable[str]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise RequestError(f"there is no {what} {', '.join(unknown)}\n  {what}s: {', '.join(known)}")
+        refuse(f"there is no {what} {', '.join(unknown)}", advice=f"{what}s: {', '.join(known)}")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.files import shown
 from lossviz.official import SUFFIX
 from lossviz.plot.series import PlottedRun
@@ -33,7 +33,7 @@ def find_sources(sources: Sequence[str], only: Sequence[str] = ()) -> tuple[list
         return [run for path in folders for run in find_runs(path, only)], ()
     if folders or only:
         mixed = f"folder {shown(folders[0])}" if folders else f"--variant {only[0]}"
-        raise RequestError(f"{shown(files[0])} and {mixed}: name files, or folders and their variants, not both")
+        refuse(f"{shown(files[0])} and {mixed}", "name files, or folders and their variants, not both")
     for path in files:
         if path.suffix != SUFFIX:
             _refuse_stranger(path)
@@ -65,6 +65,4 @@ def _refuse_stranger(path: Path) -> None:
         return
     accepted = ", ".join(each.name for each in there[:_NAMED]) or "runs/EXPERIMENT/VARIANT/surface-NAME.nc"
     further = f" and {len(there) - _NAMED} more beside it" if len(there) > _NAMED else ""
-    raise RequestError(
-        f"{shown(path)}: there is no such scan of a run\n  accepted: folders of runs, or {accepted}{further}"
-    )
+    refuse(shown(path), "there is no such scan of a run", accepted=f"folders of runs, or {accepted}{further}")

@@ -9,7 +9,7 @@ from lossviz.engine.share import pieces_each, processes
 from lossviz.engine.stepper import Stepper
 from lossviz.engine.train import history, train
 from lossviz.engine.training import SECONDS_BETWEEN_SAVES, Training
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.models.normalization import uses_batch_statistics
 from lossviz.probe.prober import Prober
 from lossviz.progress import Report
@@ -44,20 +44,20 @@ def check_training(setup: Setup) -> None:
     for first, number in history(run):
         if number != 1:
             since = f" from step {first:,} on" if first else ""
-            raise RequestError(
-                f"{run.folder}: was trained by {processes(number)}{since}, and a probe goes along in one\n"
-                f"  measure at its checkpoints: lossviz probe {run.folder}"
-            )
+            problem = f"was trained by {processes(number)}{since}, and a probe goes along in one"
+            refuse(str(run.folder), problem, advice=f"measure at its checkpoints: lossviz probe {run.folder}")
     _refuse_pieces(setup)
 
 
 def _refuse_pieces(setup: Setup) -> None:
     train = setup.train
     if pieces_each(train, world=1) > 1 and uses_batch_statistics(setup.model()):
-        raise RequestError(
-            f"train.micro_batch = {train.micro_batch}, below train.batch_size = {train.batch_size}: BatchNorm sees "
-            "pieces in training, and a probe takes a minibatch whole\n"
-            "  accepted: all, which is another training: --out DIR, or lossviz train ... --fresh"
+        refuse(
+            "train.micro_batch",
+            f"is below train.batch_size = {train.batch_size}: BatchNorm sees pieces in training, and a probe takes a "
+            "minibatch whole",
+            given=train.micro_batch,
+            accepted="all, which is another training: --out DIR, or lossviz train ... --fresh",
         )
 
 
@@ -70,7 +70,7 @@ def checkpoints_to_probe(setup: Setup) -> list[int]:
     run = setup.run
     if not run.checkpoint_steps:
         advice = run.command("train", run.config_file, setup.allowed)
-        raise RequestError(f"{run.folder}: has no checkpoint to measure at\n  make one: lossviz {advice}")
+        refuse(str(run.folder), "has no checkpoint to measure at", advice=f"make one: lossviz {advice}")
     _refuse_pieces(setup)
     return run.checkpoint_steps
 
@@ -87,10 +87,12 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
     stepper = Stepper(setup.train, objective.parameters)
     needy = [measure for measure in setup.config.probe.measures if MEASURES[measure].optimizer]
     if needy and stepper.remembers:
-        raise RequestError(
-            f"{run.folder}: probe.measures: {needy[0]} needs the optimiser's momentum or moments, or "
-            "the evaluations before a plateau, which checkpoints do not hold\n"
-            f"  measure along the training instead: lossviz {run.command('probe', run.config_file, setup.allowed)}"
+        command = run.command("probe", run.config_file, setup.allowed)
+        refuse(
+            str(run.folder),
+            f"probe.measures: {needy[0]} needs the optimiser's momentum or moments, or the evaluations before a "
+            "plateau, which checkpoints do not hold",
+            advice=f"measure along the training instead: lossviz {command}",
         )
     with run.stage("probe", **setup.facts(), measured_in=prober.precision) as outcome:
         saved_at = time.monotonic()

@@ -14,7 +14,7 @@ from lossviz.engine.objective import Objective
 from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
 from lossviz.engine.stepper import Stepper
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.probe.layers import probed_layers
 from lossviz.probe.measure import Coordinate, Step, load_measures
 from lossviz.probe.step import BASE, measure_step
@@ -133,16 +133,12 @@ class Prober:
             for text in (str(saved.attrs["configuration"]), dump(self.setup.config))
         )
         for name, before, now in differences(there, here, "probe"):
-            raise RequestError(
-                f"{file}: was measured with {name} = {before}, and now it is {now}\n"
-                "  measure anew with --fresh, or keep what it was"
-            )
+            problem = f"was measured with {name} = {before}, and now it is {now}"
+            refuse(str(file), problem, advice="measure it again with --fresh, or keep what it was")
         # Files without the attribute were measured in the training's own precision.
         before = saved.attrs.get("precision", self.setup.backend.precision)
         if before != self.precision:
-            raise RequestError(
-                f"{file}: was measured in {before}, and now it would be in {self.precision}\n"
-                "  measure anew with --fresh"
-            )
+            problem = f"was measured in {before}, and now it would be in {self.precision}"
+            refuse(str(file), problem, advice="measure it again with --fresh")
         for i, step in enumerate(saved["step"].values.tolist()):
             self.rows[step] = {name: saved[name].values[i] for name in self.variables}

@@ -7,7 +7,7 @@ from pathlib import Path
 import safetensors.numpy
 import xarray as xr
 
-from lossviz.errors import RequestError
+from lossviz.errors import Refusal, RequestError, refuse
 from lossviz.files import read_sealed, shown
 from lossviz.official import SUFFIX, official_directions, official_surface
 from lossviz.plot.kit.scale import common_scale
@@ -34,7 +34,7 @@ def exported(runs: Sequence[PlottedRun], formats: Sequence[str], options: Option
     for each in formats:
         for name, content in EXPORTS[each](runs, options):
             if name in contents:
-                raise RequestError(f"{name}: would hold two scans\n  write them one by one, with --out")
+                refuse(name, "would hold two scans", advice="write them one by one, with --out")
             contents[name] = content
     return contents
 
@@ -45,9 +45,8 @@ def library_of(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise RequestError(
-            f"format {extra}: needs {error.name}, which is not installed\n  pip install 'lossviz[{extra}]'"
-        ) from error
+        problem = f"needs {error.name}, which is not installed"
+        raise RequestError(Refusal(f"format {extra}", problem, advice=f"pip install 'lossviz[{extra}]'")) from error
 
 
 def _pages(runs: Sequence[PlottedRun], options: Options) -> Iterator[tuple[str, bytes]]:
@@ -96,7 +95,7 @@ def _directions(each: PlottedRun, path: Path, results: xr.Dataset) -> bytes:
     axes = [axis for axis in ("x", "y") if any(name.startswith(f"{axis}/") for name in tensors)]
     missing = [name for name in order if any(f"{axis}/{name}" not in tensors for axis in axes)]
     if missing:
-        raise RequestError(f"{shown(file)}: has no direction of {missing[0]}\n  it belongs to another scan")
+        refuse(shown(file), f"has no direction of {missing[0]}", advice="it belongs to another scan")
     return official_directions({axis: [tensors[f"{axis}/{name}"] for name in order] for axis in axes})
 
 

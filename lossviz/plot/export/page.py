@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.offline import get_plotlyjs
 
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.plot.kit.panels import axis_name, protocol
 from lossviz.plot.kit.scale import Scale, common_scale
 from lossviz.plot.kit.style import KEY
@@ -74,7 +74,7 @@ def page(
         RequestError: there are more panels than a browser can draw.
     """
     if len(panels) > MOST:
-        raise RequestError(f"html: {len(panels)} runs are more than the {MOST} that one page can show\n  try --variant")
+        refuse("html", f"{len(panels)} runs are more than the {MOST} that one page can show", advice="try --variant")
     scales = panels[0].figures
     figures = {f"panel-{place}": panel.figures for place, panel in enumerate(panels)}
     figures |= {"bar": bar.figures} if bar else {}

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.files import shown
 from lossviz.plot.figure import FigureKind, on_request
 from lossviz.plot.kit.axes import STEEP, Floats, finite, loss_label
@@ -112,22 +112,20 @@ def _common(first: Series, second: Series, axis: str) -> tuple[Places, Places]:
     agrees = places >= 0
     if agrees.sum() < 2:
         lines = [
-            f"  {each.label}: {axis} = [{values[0]:g}, {values[-1]:g}, {len(values)}]"
+            f"{each.label}: {axis} = [{values[0]:g}, {values[-1]:g}, {len(values)}]"
             for each, values in ((first, one), (second, two))
         ]
-        raise RequestError(
-            "\n".join([f"a difference needs points that both planes have, and along {axis} they differ", *lines])
-            + f"\n  scan one again with the surface.{axis} of the other, or with a grid that holds it"
-        )
+        lines += [f"scan one again with the surface.{axis} of the other, or with a grid that holds it"]
+        subject = f"a difference needs points that both planes have, and along {axis} they differ"
+        refuse(subject, advice="\n".join(lines))
     return np.flatnonzero(agrees), places[agrees]
 
 
 def _refuse_other_directions(first: Series, second: Series) -> None:
     problem = _planes_apart(first, second)
     if problem:
-        raise RequestError(
-            f"a difference needs the same plane, and {problem}\n  scan one again with the directions of the other"
-        )
+        advice = "scan one again with the directions of the other"
+        refuse(f"a difference needs the same plane, and {problem}", advice=advice)
 
 
 def _planes_apart(first: Series, second: Series) -> str:
@@ -213,10 +211,11 @@ class Pair(Planes):
     def find(self, name: str, runs: Sequence[PlottedRun], options: Options) -> Mapping[str, Sequence[Series]]:
         given = [str(path) for path in options.scans] or [str(each.run.folder) for each in runs]
         if len(given) != 2:
-            raise RequestError(
-                f"figure difference: is of two planes, and there are {len(given)}: {', '.join(given)}\n"
-                "  name two runs that have a scan of the same name, or two files surface-NAME.nc; "
-                "the first is subtracted"
+            refuse(
+                "figure difference",
+                f"is of two planes, and there are {len(given)}: {', '.join(given)}",
+                advice="name two runs that have a scan of the same name, or two files surface-NAME.nc; the first is "
+                "subtracted",
             )
         return {stem: series for stem, series in super().find(name, runs, options).items() if len(series) == 2}
 

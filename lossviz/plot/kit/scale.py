@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.plot.kit.axes import Floats, finite, is_steep, loss_label
 
 # Levels per decade, coarse to fine; all of them have short labels.
@@ -88,7 +88,7 @@ def common_scale(losses: Sequence[xr.DataArray], log: bool | None, clip: tuple[f
         return Scale(0.1, 1.0, bool(log), clip, quantity=quantity)
     low, high = float(values.min()), float(values.max())
     if log and low <= 0:
-        raise RequestError(f"a logarithmic scale cannot show the loss {low:g}\n  draw it linear, or clip it above zero")
+        refuse(f"a logarithmic scale cannot show the loss {low:g}", advice="draw it linear, or clip it above zero")
     log = is_steep(values) if log is None else log
     below, above = (bool(raw.min() < clip[0]), bool(raw.max() > clip[1])) if clip else (False, False)
     extend = extension(below, above)
