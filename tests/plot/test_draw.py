@@ -106,7 +106,7 @@ def test_the_style_does_not_leak_nor_give_way(complete: list[Run], tmp_path: Pat
             "surface, contour, heatmap, 3d, line, difference, seeds, convexity, trajectory",
         ),
         ({"formats": ["jpg"]}, "no format jpg\n  formats: png, pdf, svg"),
-        ({"options": Options(clip=(2.0, 1.0))}, r"clip = \[2.0, 1.0\]"),
+        ({"options": Options(clip=(2.0, 1.0))}, r"clip = \[2\.0, 1\.0\]"),
     ],
 )
 def test_wrong_requests_are_refused_by_name(complete: list[Run], options: dict[str, Any], said: str) -> None:
