@@ -12,8 +12,8 @@ import typer
 
 from lossviz._version import __version__
 from lossviz.config import Config, read
-from lossviz.errors import LossvizError
-from lossviz.launcher import end_with_launcher
+from lossviz.errors import LossvizError, RequestError
+from lossviz.launcher import end_with_launcher, let_first_speak
 from lossviz.plot.registry import figures_help
 from lossviz.run import Run, find_runs, run_of
 from lossviz.signals import Stopped, raise_on_signals
@@ -279,5 +279,7 @@ def _errors(debug: bool) -> Iterator[None]:
             traceback.print_exc()
         place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         text = f"{place}{error.strerror or error}" if isinstance(error, OSError) else str(error)
+        if isinstance(error, RequestError):
+            let_first_speak()
         typer.echo(f"lossviz: {text}", err=True)
         raise typer.Exit(getattr(error, "exit_status", 1)) from None

@@ -1,4 +1,4 @@
-"""A process that torchrun started ends when torchrun does, however torchrun ends."""
+"""Manners of a process that torchrun started: it ends when torchrun does, and says no error that another one says."""
 
 import os
 import signal
@@ -8,10 +8,14 @@ import threading
 import time
 from contextlib import suppress
 
+from lossviz.signals import Stopped
+
 SECONDS_BETWEEN_LOOKS = 1.0
 # From SIGTERM, which saves at the next safe point, to the hard end: a wait inside of a library hears no signal.
 SECONDS_TO_SAVE = 15.0
 SECONDS_TO_CONNECT = 10.0
+# By then torchrun has ended the others, if the first process had the same error.
+SECONDS_FOR_FIRST = 10.0
 
 
 def end_with_launcher() -> None:
@@ -24,6 +28,19 @@ def end_with_launcher() -> None:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # Asked here, and not in the thread: torchrun may die before that begins.
         threading.Thread(target=_watch, args=(os.getppid(),), name="launcher", daemon=True).start()
+
+
+def let_first_speak() -> None:
+    """Before an error that all processes of a machine are likely to have: torchrun ends all when the first one ends.
+
+    Without it the same wrong request would be told as often as there are processes. An error of this process alone is
+    told a little later.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
+        try:
+            time.sleep(SECONDS_FOR_FIRST)
+        except Stopped as stopped:
+            sys.exit(stopped.exit_status)
 
 
 def _watch(launcher: int) -> None:

@@ -142,13 +142,18 @@ def _ready(run: Run, config: Config, options: Options, command: Command) -> Setu
 
 def _refuse_any(jobs: Jobs, options: Options, command: Command) -> None:
     """Refuse what cannot be done of any variant before the first of several begins: its turn may be days later."""
+    possible, refusals = [], []
     for run, config in jobs if len(jobs) > 1 else ():
         with explained(), _memory(run):
             setup = _ready(run, config, options, command)
             try:
                 command.planned(setup)
+                possible.append(run.variant)
             except RequestError as error:
-                raise _named(error, run) from error
+                refusals.append(_named(error, run))
+    if refusals:
+        others = " ".join(f"--variant {variant}" for variant in possible)
+        raise RequestError(*map(str, refusals), *([f"the other variants alone: {others}"] if others else []))
 
 
 def _named(error: RequestError, run: Run) -> RequestError:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lossviz import launcher as launcher_module
 from lossviz.lock import exclusive
 from lossviz.results import load_results
 from lossviz.run import Run
@@ -143,3 +144,27 @@ def test_a_killed_torchrun_leaves_no_processes_and_a_free_folder(tmp_path: Path)
     with exclusive(run.folder):  # nobody writes there
         assert run.record()["train"]["status"] == "interrupted", said
     assert load_results(run.train_file).sizes["step"] > 0
+
+
+def test_a_wrong_request_is_told_once(tmp_path: Path) -> None:
+    """By the first of two processes, which have the same error."""
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "lossviz", "surface"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, str(tiny.write(tmp_path)), "--out", str(tmp_path / "runs")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("has no checkpoint to scan") == 1, done.stderr
+    assert "stopped by" not in done.stderr
+
+
+def test_an_error_of_another_process_alone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher_module, "SECONDS_FOR_FIRST", 0.01)
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    answer = tiny.lossviz("train", "nowhere.yaml")
+    assert answer.status == 2
+    assert "nowhere.yaml" in answer.err

@@ -201,11 +201,24 @@ def test_no_variant_begins_where_another_is_refused(tmp_path: Path, variants: di
     """Its turn may come days later."""
     made = jobs(tmp_path, variants=variants)
     before = tiny.tree(tmp_path)
+    others = " ".join(f"--variant {name}" for name in variants if name != "two")
     for command in (work.train, partial(work.probe, at_checkpoints=False)):
-        with pytest.raises(RequestError, match=r"^\S*/tiny/two: train\.micro_batch = 1\b"):
+        with pytest.raises(RequestError, match=r"^\S*/tiny/two: train\.micro_batch = 1\b") as refusal:
             command(made, QUIET)
+        assert str(refusal.value).endswith(f"\nthe other variants alone: {others}")
     assert tiny.tree(tmp_path) == before
     assert not (tmp_path / "runs").exists()
+
+
+def test_all_variants_that_are_refused_are_named(tmp_path: Path) -> None:
+    made = jobs(tmp_path, variants={"one": REFUSED, "two": REFUSED})
+    with pytest.raises(RequestError) as refusal:
+        work.train(made, QUIET)
+    assert [line.split(": ")[0].split("/")[-1] for line in str(refusal.value).splitlines() if "/tiny/" in line] == [
+        "one",
+        "two",
+    ]
+    assert "the other variants" not in str(refusal.value)
 
 
 def test_a_dry_run_lists_all_variants_and_says_which_is_refused(
