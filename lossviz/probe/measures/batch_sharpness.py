@@ -12,9 +12,9 @@ MINIBATCHES = 8
 def batch_sharpness(step: Step) -> dict[str, Tensor]:
     """E[g_B' H_B g_B / |g_B|^2] over minibatches B: the Rayleigh quotient of their Hessians at their gradients.
 
-    The mean over the minibatch of the step and the seven after it, all at theta. Minibatch SGD trains where it is about
-    2 / lr, while the largest eigenvalue of the full Hessian may stay below. A gradient and a Hessian-vector product
-    for each minibatch.
+    The mean over the minibatch of the step and the seven after it, all at theta; average over steps where that is too
+    noisy. Minibatch SGD without momentum trains where it is about 2 / lr, while the largest eigenvalue of the Hessian
+    of the whole loss stays below. A gradient and a Hessian-vector product for each minibatch.
 
     Returns:
         batch_sharpness, float64 (): NaN where a gradient is zero or not finite.

@@ -20,16 +20,16 @@ def critical_sharpness(step: Step) -> dict[str, Tensor]:
     Source:
         Kalra et al. 2026, arXiv 2601.16979.
     """
-    critical = math.nan
-    if step.rate > 0:
-        direction = torch._foreach_div(torch._foreach_sub(list(step.theta), list(step.updated)), step.rate)
+    direction = torch._foreach_div(torch._foreach_sub(list(step.theta), list(step.updated)), step.rate)
 
-        def rise(eta: float) -> tuple[float, float]:
-            move(step.objective.parameters, step.theta, (-eta, direction))
-            return eta, (float(step.objective.apply(step.batch)[1].detach()) - step.loss) / eta
+    def rise(eta: float) -> tuple[float, float]:
+        move(step.objective.parameters, step.theta, (-eta, direction))
+        return eta, (float(step.objective.apply(step.batch)[1].detach()) - step.loss) / eta
 
-        critical = crossing(rise, step.rate) if dot(step.gradient, direction) > 0 else 0.0
-    value = 2 / critical if critical else math.inf
+    slope = float(dot(step.gradient, direction))
+    value = math.inf if slope <= 0 else math.nan
+    if slope > 0:
+        value = 2 / crossing(rise, step.rate)
     return {"critical_sharpness": torch.tensor(value, dtype=torch.float64)}
 
 
@@ -45,7 +45,7 @@ def crossing(rise: Callable[[float], tuple[float, float]], start: float) -> floa
         if (far[1] <= 0) != (near[1] <= 0):
             break
     else:
-        return math.inf if factor > 1 else 0.0
+        return math.inf if factor > 1 else near[0]
     low, high = sorted((near, far))
     for _ in range(6):
         middle = rise((low[0] + high[0]) / 2)

@@ -85,6 +85,7 @@ def test_no_crossing() -> None:
     assert at_one(lambda theta: theta) == 0
     assert at_one(lambda theta: theta**2, slope=-1) == math.inf
     assert math.isnan(at_one(lambda theta: theta**2, rate=0))
+    assert math.isnan(at_one(lambda theta: theta * math.nan))
 
 
 @pytest.mark.parametrize("start", [0.4, 1.0, 3.0])
