@@ -15,6 +15,6 @@ def cost_of_measurements(setup: Setup, count: int) -> str:
     config, size = setup.config.probe, setup.minibatches().batch_size
     measures = load_measures(config)
     passes = 1 + sum(measure.passes(config) for measure in measures)
-    further = "".join(f", and {measure.further}" for measure in measures if measure.further)
-    cost = f"{count * passes * size:,} forward and backward{further}"
+    further = ", ".join(measure.further for measure in measures if measure.further)
+    cost = f"{count * passes * size:,} forward and backward{f', and {further}' if further else ''}"
     return f"{count:,} measurements of {passes} passes over {size:,} examples: {cost}"
