@@ -15,10 +15,10 @@ from lossviz.engine.evaluation import PerExample
 from lossviz.engine.loss import loss_name
 from lossviz.engine.objective import Objective, cross_entropy
 from lossviz.engine.point import undisturbed
-from lossviz.errors import RequestError, either
+from lossviz.errors import RequestError, either, refuse
 from lossviz.results import in_units
 from lossviz.surface import record
-from lossviz.surface.batch_norm import by_batch, frozen, recalibrate
+from lossviz.surface.batch_norm import by_batch, frozen, recalibrate, unknown
 from lossviz.surface.directions import random_direction
 from lossviz.surface.grid import Grid, Range
 from lossviz.surface.moving import Coordinate, moving, selected
@@ -27,6 +27,7 @@ from lossviz.surface.slice import Measured, Slice, quantities
 
 # Filter-normalised; biases and normalisation layers stay.
 RANDOM = Random()
+BY_BATCH = "the outputs for an example depend on its batch in eval mode too: another batch size gives another loss"
 BATCH_NORMS = ("frozen", "batch", "recalibrate")
 
 
@@ -88,13 +89,23 @@ def loss_surface(
     # A DataLoader draws a number whenever it starts, even where it does not shuffle.
     with undisturbed(model) as theta, torch.random.fork_rng(devices=[]), full_precision():
         model.eval()
+        first, _ = next(iter(placed()))
+        if batch_norm != "frozen" and (modules := unknown(objective, first)):
+            refuse(
+                "batch_norm",
+                "would leave modules as they are which normalise over the batch in a way of their own: "
+                + ", ".join(modules[:3]),
+                given=batch_norm,
+                accepted="frozen; or BatchNorm of torch.nn in the network",
+            )
         if batch_norm == "batch":
             mode = by_batch(objective)
         elif batch_norm == "recalibrate":
             mode = recalibrate(objective, [inputs for inputs, _ in placed()])
         else:
-            mode = frozen(objective, next(iter(placed()))[0])
-        for doubt in objective.doubts:
+            mode = frozen(objective, first)
+        alone = [] if batch_norm == "batch" or not mode.by_batch else [BY_BATCH]
+        for doubt in [*objective.doubts, *alone]:
             warnings.warn(doubt, stacklevel=2)
         part = Slice(objective, coordinates, theta, vectors, mode, Forward(objective, Pace(1)), Measured({"": placed}))
         for index in grid.todo():

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.folding import duplicate
 from lossviz.engine.objective import Objective
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import NoisyBatchNorm1d, NoisyBatchNorm2d
+from lossviz.surface.batch_dependence import evaluation_depends_on_batch, unknown_norms
 
-Normalisation = _BatchNorm | LpNorm
+# InstanceNorm has a base in common with BatchNorm, and may have running statistics too.
+Normalisation = _NormBase | LpNorm
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,15 @@ class Mode:
 def frozen(objective: Objective, inputs: Tensor) -> Mode:
     """With the running statistics that the network holds: the checkpoint's, or those that moved with the directions.
 
-    BatchNorm is folded into the weights, if that gives the same.
+    BatchNorm is folded into the weights, if that gives the same. BatchNorm without running statistics is as in
+    `by_batch`.
 
     Args:
-        objective: its network is in eval mode, at the point where the scan begins.
-        inputs: of the scan, to compare on.
+        objective: its network is at the point where the scan begins.
+        inputs: some of the scan, to look at what the network does with them.
     """
-    return Mode(objective.follow(inputs), objective.model)
+    network = objective.follow(inputs)
+    return Mode(network, objective.model, evaluation_depends_on_batch(objective.precisely(network()), inputs))
 
 
 def by_batch(objective: Objective) -> Mode:
@@ -77,12 +81,24 @@ def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> Mode:
 
     estimate()
     follow = objective.with_model(twin).follow(minibatches[0])
+    depends = evaluation_depends_on_batch(objective.precisely(follow()), minibatches[0])
 
     def network() -> nn.Module:
         estimate()
         return follow()
 
-    return Mode(network, twin)
+    return Mode(network, twin, depends)
+
+
+def unknown(objective: Objective, inputs: Tensor) -> list[str]:
+    """Modules of the network that normalise over the batch and are none that `by_batch` and `recalibrate` know.
+
+    Args:
+        objective: of the network, which is left as it was.
+        inputs: real ones, (N, ...).
+    """
+    known = [module for module in objective.model.modules() if isinstance(module, Normalisation)]
+    return unknown_norms(objective.model, known, objective.precisely, inputs)
 
 
 def _twin(model: nn.Module) -> tuple[nn.Module, list[Normalisation]]:

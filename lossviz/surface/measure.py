@@ -116,6 +116,7 @@ def _begun(subject: Subject, attributes: record.Attributes) -> Scan:
     facts: record.Attributes = {**plane.facts, **({"trajectory": 1} if plane.is_path else {})}
     facts |= record.of_directions(subject.coordinates, plane.directions)
     facts |= record.of_file(setup.run.directions_file(config.name), plane.moved)
+    facts["by_batch"] = int(subject.mode.by_batch)
     return Scan(
         plane.directions,
         Grid.empty(x, y, subject.quantities),

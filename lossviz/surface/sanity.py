@@ -56,10 +56,19 @@ def findings(results: xr.Dataset) -> list[str]:
         results: the contents of a surface-<name>.nc, complete or not.
     """
     judges = (
-        *(_data, _classes, _centre, _minimum, _directions, _left_behind),
+        *(_batches, _data, _classes, _centre, _minimum, _directions, _left_behind),
         *(_points, _noise, _curvature, _own_statistics, _path),
     )
     return [finding for judge in judges for finding in judge(results)]
+
+
+def _batches(results: xr.Dataset) -> Iterator[str]:
+    if results.attrs.get("by_batch") == 1 and results.attrs.get("batch_norm") != "batch":
+        yield (
+            "in eval mode too, the outputs for an example depend on the examples beside it (BatchNorm without running "
+            f"statistics?): the loss is that of batches of {int(results.attrs['batch_size'])} in random order, and "
+            "another size gives another; surface.statistics.batch_size chooses it"
+        )
 
 
 def _data(results: xr.Dataset) -> Iterator[str]:

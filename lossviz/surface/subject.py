@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,10 +13,11 @@ from lossviz.engine.checkpoint import fit
 from lossviz.engine.point import Vector, undisturbed
 from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
+from lossviz.engine.state import steady
 from lossviz.engine.trust import EXAMPLES
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.seeding import generator
-from lossviz.surface.batch_norm import Mode, by_batch, frozen, recalibrate
+from lossviz.surface.batch_norm import Mode, by_batch, frozen, recalibrate, unknown
 from lossviz.surface.checkpoints import scanned_checkpoint
 from lossviz.surface.moving import moving
 from lossviz.surface.pace import Forward, Pace, choose_pace
@@ -54,8 +55,11 @@ class Subject:
         fit(self.model, self.checkpoint.load(self.model), self.checkpoint.path)
         self.model.eval()
         self.coordinates = moving(self.model, statistics=self.config.batch_norm == "interpolate")
-        self.splits = {prefix: self._shuffled(split) for prefix, split in scanned_splits(setup).items()}
-        for split in self.splits.values() if self.config.batch_norm == "batch" else ():
+        splits = scanned_splits(setup)
+        with steady(self.model):
+            self.mode = self._mode(next(iter(splits[""].batches(EXAMPLES)))[0])
+        self.splits = {prefix: self._shuffled(split) for prefix, split in splits.items()}
+        for split in self.splits.values() if self.mode.by_batch else ():
             self._refuse_one_left(len(split))
 
     @property
@@ -68,21 +72,28 @@ class Subject:
         """What the grid holds, in the order of result files."""
         return quantities(self.splits, self.config.metrics)
 
-    @cached_property
-    def mode(self) -> Mode:
+    def _mode(self, inputs: Tensor) -> Mode:
         """BatchNorm at a moved point."""
+        if self.config.batch_norm in ("batch", "recalibrate") and (modules := unknown(self.objective, inputs)):
+            refuse(
+                "surface.batch_norm",
+                f"would leave modules as they are which normalise over the batch in a way of their own: "
+                f"{', '.join(modules[:3])}",
+                given=self.config.batch_norm,
+                accepted="frozen; or BatchNorm of torch.nn in the network",
+            )
         if self.config.batch_norm == "batch":
             return by_batch(self.objective)
         if self.config.batch_norm == "recalibrate":
             wanted = self.config.statistics
             minibatches = self.setup.data.minibatches(wanted.batch_size, self.setup.config.seed)
             return recalibrate(self.objective, [minibatches(step).inputs for step in range(wanted.batches)])
-        return frozen(self.objective, self._few())
+        return frozen(self.objective, inputs)
 
     def pace(self, points: int) -> Pace:
         """Batch size and compilation for a scan of so many points."""
-        if self.config.batch_norm == "batch":
-            return Pace(self.config.statistics.batch_size, compiled=False, why="the batches that give the statistics")
+        if self.mode.by_batch:
+            return Pace(self._statistics_size, compiled=False, why="the batches that give the statistics")
         wanted = self.config.batch_size, self.config.compile
         network, first = self.mode.network(), self.splits[""]
         return choose_pace(self.objective, network, first.batches, points * self.examples, wanted)
@@ -119,21 +130,25 @@ class Subject:
             penalty_decay(train) if train else 0.0,
         )
 
-    def _few(self) -> Tensor:
-        inputs, _ = next(iter(self.splits[""].batches(EXAMPLES)))
-        return inputs
+    @property
+    def _statistics_size(self) -> int:
+        """Examples in a batch that gives the statistics."""
+        asked = self.config.batch_size
+        return self.config.statistics.batch_size if asked == "auto" else asked
 
     def _refuse_one_left(self, examples: int) -> None:
-        size = self.config.statistics.batch_size
+        size = self._statistics_size
         if examples % size == 1:
-            raise RequestError(
-                f"surface.statistics.batch_size = {size}: the last of {examples:,} examples would be alone in its "
-                "batch, and have no statistics\n  take another size, or another number of surface.data.examples"
+            refuse(
+                "surface.statistics.batch_size" if self.config.batch_size == "auto" else "surface.batch_size",
+                f"the last of {examples:,} examples would be alone in its batch, and have no statistics",
+                given=size,
+                advice="take another size, or another number of surface.data.examples",
             )
 
     def _shuffled(self, split: Split | StreamedSplit) -> Split | StreamedSplit:
         """The examples, where minibatches give the statistics, in random order: files are often sorted by class."""
-        if self.config.batch_norm != "batch":
+        if not self.mode.by_batch:
             return split
         order = torch.randperm(len(split), generator=generator(self.setup.config.seed, "surface order"))
         return split.take(order.to(split.targets.device))

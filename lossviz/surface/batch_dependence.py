@@ -1,0 +1,75 @@
+"""Whether the examples beside an example change what a network says of it, and which modules do it."""
+
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor, nn
+
+from lossviz.engine.evaluation import without_gradients
+from lossviz.engine.state import steady
+from lossviz.engine.trust import relative_difference
+from lossviz.seeding import seeded
+
+# Batches of one shape are computed alike; a norm over the batch moves the outputs by far more.
+ROUNDINGS = 100
+
+
+def depends_on_batch(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
+    """Whether outputs for the first half of a batch change where other examples stand in the second half.
+
+    Both times with the same random numbers, so dropout is no dependence.
+
+    Args:
+        forward: from inputs to outputs.
+        inputs: (N, ...), of examples that are not all the same.
+    """
+    half = (len(inputs) + 1) // 2
+    others = torch.cat([inputs[:half], inputs[: len(inputs) - half]])
+    with seeded(inputs.device, 0):
+        expected = forward(inputs)[:half].detach()
+    with seeded(inputs.device, 0):
+        found = forward(others)[:half].detach()
+    return relative_difference(found, expected) > ROUNDINGS * torch.finfo(expected.dtype).eps
+
+
+def unknown_norms(
+    model: nn.Module,
+    known: Collection[nn.Module],
+    precisely: Callable[[nn.Module], Callable[[Tensor], Tensor]],
+    inputs: Tensor,
+) -> list[str]:
+    """Names of modules that in training normalise over the batch, beside those that are known to.
+
+    Found by what they do: in training mode the outputs for an example depend on its batch. With gradients on, for
+    some look at that and not at their mode. The network is left as it was.
+
+    Args:
+        model: the network.
+        known: modules of it that are left in eval mode.
+        precisely: from a network to its forward pass.
+        inputs: real examples (N, ...).
+    """
+    forward = precisely(model)
+
+    def depends() -> bool:
+        with torch.enable_grad():
+            return depends_on_batch(forward, inputs)
+
+    with steady(model):
+        model.train()
+        for module in known:
+            module.eval()
+        if not depends():
+            return []
+        found = []
+        for name, module in model.named_modules():
+            model.eval()
+            module.training = module not in known
+            if module.training and depends():
+                found.append(f"{name or 'the network'} ({type(module).__name__})")
+    return found or [type(model).__name__]
+
+
+def evaluation_depends_on_batch(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
+    """Whether the outputs for an example depend on its batch in an evaluation."""
+    return without_gradients(lambda: depends_on_batch(forward, inputs))
