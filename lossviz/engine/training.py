@@ -23,8 +23,10 @@ from lossviz.engine.point import penalty
 from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
 from lossviz.engine.share import Share, share_of
+from lossviz.engine.state import steady
 from lossviz.engine.step_graph import StepGraph, capturable
 from lossviz.engine.stepper import Stepper
+from lossviz.engine.trust import EXAMPLES, disagreement
 from lossviz.errors import Refusal, WorkError
 from lossviz.models.build import count_parameters
 from lossviz.progress import Report
@@ -116,6 +118,9 @@ class Training:
                     break
                 self._update()
                 track.advance()
+        if not self.replay and self.group.first and isinstance(self.setup.config.model, OwnModel):
+            self._compare_with_checkpoint()
+            self._say_doubts(report)
         stop.obey()
         if self.replay:
             self.run.replay_file.unlink(missing_ok=True)
@@ -202,6 +207,21 @@ class Training:
                         "or train again with --fresh"
                     )
                     raise WorkError(Refusal(str(path), problem, advice=advice))
+
+    def _compare_with_checkpoint(self) -> None:
+        """A network that is made anew must be this one, once it has the tensors that a checkpoint holds."""
+        objective, (inputs, _) = self.objective, next(iter(self.setup.data.train.batches(EXAMPLES)))
+        anew = self.setup.objective(eager=True).model.eval()
+        anew.load_state_dict(objective.model.state_dict())
+        with steady(objective.model):
+            objective.model.eval()
+            here, there = objective.precisely(objective.model), objective.precisely(anew)
+            reason = disagreement(there, here, inputs, objective.tolerance)
+        if reason:
+            objective.doubts.append(
+                f"a network that is made anew from a checkpoint of this one departs from it: {reason}. What a network "
+                "keeps in plain attributes is in no checkpoint, and neither in scans and resumed trainings: use buffers"
+            )
 
     def _write_results(self) -> None:
         if not self.group.first:

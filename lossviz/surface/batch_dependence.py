@@ -33,41 +33,53 @@ def depends_on_batch(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> boo
 
 
 def unknown_norms(
-    model: nn.Module,
-    known: Collection[nn.Module],
-    precisely: Callable[[nn.Module], Callable[[Tensor], Tensor]],
-    inputs: Tensor,
+    model: nn.Module, known: Collection[nn.Module], forward: Callable[[Tensor], Tensor], inputs: Tensor
 ) -> list[str]:
     """Names of modules that in training normalise over the batch, beside those that are known to.
 
-    Found by what they do: in training mode the outputs for an example depend on its batch. With gradients on, for
-    some look at that and not at their mode. The network is left as it was.
+    Found by what they do: in training mode, without the known ones, the outputs for an example depend on its batch.
+    With gradients on, for some look at that and not at their mode. The network is left as it was.
 
     Args:
         model: the network.
-        known: modules of it that are left in eval mode.
-        precisely: from a network to its forward pass.
+        known: modules of it that are left out.
+        forward: its forward pass.
         inputs: real examples (N, ...).
     """
-    forward = precisely(model)
 
     def depends() -> bool:
         with torch.enable_grad():
             return depends_on_batch(forward, inputs)
 
     with steady(model):
-        model.train()
         for module in known:
-            module.eval()
+            vars(module)["forward"] = _same
+        model.train()
         if not depends():
             return []
-        found = []
-        for name, module in model.named_modules():
+        model.eval()
+        found = _of_own_classes(model) if depends() else []
+        for name, module in model.named_modules() if not found else ():
             model.eval()
-            module.training = module not in known
-            if module.training and depends():
-                found.append(f"{name or 'the network'} ({type(module).__name__})")
-    return found or [type(model).__name__]
+            module.training = True
+            if depends():
+                found.append(_spelled(name, module))
+    return found or [_spelled("", model)]
+
+
+def _same(*positional: Tensor, **named: Tensor) -> Tensor:
+    (inputs,) = (*positional, *named.values())
+    return inputs
+
+
+def _of_own_classes(model: nn.Module) -> list[str]:
+    """Modules that are none of torch's; their mode does not tell which of them it is."""
+    own = [pair for pair in model.named_modules() if pair[0] and not type(pair[1]).__module__.startswith("torch.")]
+    return [_spelled(*pair) for pair in own]
+
+
+def _spelled(name: str, module: nn.Module) -> str:
+    return f"{name or 'the network'} ({type(module).__name__})"
 
 
 def evaluation_depends_on_batch(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:

@@ -98,7 +98,7 @@ def unknown(objective: Objective, inputs: Tensor) -> list[str]:
         inputs: real ones, (N, ...).
     """
     known = [module for module in objective.model.modules() if isinstance(module, Normalisation)]
-    return unknown_norms(objective.model, known, objective.precisely, inputs)
+    return unknown_norms(objective.model, known, objective.precisely(objective.model), inputs)
 
 
 def _twin(model: nn.Module) -> tuple[nn.Module, list[Normalisation]]:

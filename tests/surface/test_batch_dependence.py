@@ -1,0 +1,71 @@
+"""Which networks depend on the batch, found by what they do."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lossviz.engine.objective import Objective
+from lossviz.surface.batch_dependence import depends_on_batch, evaluation_depends_on_batch
+from lossviz.surface.batch_norm import unknown
+from tests.zoo.networks import Net, PlainTensors, Reassigned, StateInDict
+
+INPUTS = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("forward", "depends"),
+    [
+        (lambda rows: rows.relu(), False),
+        (lambda rows: functional.dropout(rows, 0.5), False),
+        (lambda rows: rows - rows.mean(0), True),
+        (lambda rows: rows - rows.mean((1, 2, 3), keepdim=True), False),
+        (lambda rows: rows / 0, False),
+    ],
+)
+def test_dependence(forward: Callable[[Tensor], Tensor], depends: bool) -> None:
+    state = torch.get_rng_state()
+    assert depends_on_batch(forward, INPUTS) == depends
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not depends_on_batch(forward, INPUTS[:1])
+
+
+NORMS: dict[str, tuple[Callable[[int], nn.Module], list[str], bool]] = {
+    "BatchNorm": (nn.BatchNorm2d, [], False),
+    "BatchNorm without statistics": (lambda n: nn.BatchNorm2d(n, track_running_stats=False), [], True),
+    "InstanceNorm": (lambda n: nn.InstanceNorm2d(n, track_running_stats=True), [], False),
+    "GroupNorm": (lambda n: nn.GroupNorm(1, n), [], False),
+    "Dropout": (lambda _: nn.Dropout(0.5), [], False),
+    "SyncBatchNorm": (nn.SyncBatchNorm, [], False),
+    "re-assigned": (Reassigned, ["norm1 (Reassigned)", "norm2 (Reassigned)"], False),
+    "of d2l": (PlainTensors, ["norm1 (PlainTensors)", "norm2 (PlainTensors)"], False),
+    "state in a dict": (StateInDict, ["norm1 (StateInDict)", "norm2 (StateInDict)"], False),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_norms_that_are_not_known_are_named(norm: str) -> None:
+    """And the network is as it was."""
+    make, names, in_eval_mode = NORMS[norm]
+    torch.manual_seed(0)
+    model = Net(make)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert unknown(Objective(model), INPUTS) == names
+    assert all(module.training for module in model.modules())
+    model.eval()
+    assert evaluation_depends_on_batch(Objective(model).precisely(model), INPUTS) == in_eval_mode
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+class OwnCode(Net):
+    """Normalises in the network's own forward pass."""
+
+    def features(self, inputs: Tensor) -> Tensor:
+        inputs = functional.batch_norm(inputs, torch.zeros(3), torch.ones(3), training=self.training)
+        return super().features(inputs)
+
+
+def test_a_network_that_normalises_itself() -> None:
+    assert unknown(Objective(OwnCode()), INPUTS) == ["the network (OwnCode)"]
