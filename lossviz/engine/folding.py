@@ -1,14 +1,13 @@
 """BatchNorm in eval mode folded into the layers before it: one pass over the activations less."""
 
-import copy
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
 
-from lossviz.engine.state import held
+from lossviz.models.duplicate import duplicate
 from lossviz.models.normalization import NORMALISATIONS, NoisyBatchNorm1d, NoisyBatchNorm2d
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -99,18 +98,6 @@ class _Identity(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs
-
-
-def duplicate(model: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
-    """A copy of a network, but for tensors that both have.
-
-    Also of one that computes a weight from others (weight norm): copy.deepcopy alone refuses such a tensor.
-    """
-    memo: dict[int, Tensor] = {id(tensor): tensor for tensor in shared}
-    for value in held(model):
-        if isinstance(value, Tensor) and not value.is_leaf:
-            memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(model, memo)
 
 
 def foldable(model: nn.Module) -> list[tuple[str, str]]:

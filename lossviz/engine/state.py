@@ -8,6 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from lossviz.models.duplicate import held
+
 
 @contextmanager
 def steady(model: nn.Module) -> Iterator[None]:
@@ -25,24 +27,6 @@ def steady(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for restore in restores:
                 restore()
-
-
-def held(model: nn.Module) -> Iterator[object]:
-    """All that is in the attributes of a network, once each: its modules, and what lies in dicts, lists and tuples."""
-    seen: dict[int, object] = {}  # the values too: while one is here, no other has its id
-    waiting: list[object] = [model]
-    while waiting:
-        value = waiting.pop()
-        if id(value) in seen:
-            continue
-        seen[id(value)] = value
-        yield value
-        if isinstance(value, nn.Module):
-            waiting.append(vars(value))
-        elif isinstance(value, dict):
-            waiting.extend(value.values())
-        elif isinstance(value, list | deque | tuple):
-            waiting.extend(value)
 
 
 def _restore(value: object) -> Callable[[], object] | None:

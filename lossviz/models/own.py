@@ -1,6 +1,5 @@
 """A person's own network."""
 
-import copy
 from typing import NoReturn
 
 from torch import nn
@@ -8,6 +7,7 @@ from torch.nn.parameter import is_lazy
 
 from lossviz.config.model import OwnModel
 from lossviz.errors import refuse
+from lossviz.models.duplicate import duplicate
 from lossviz.user_code.loader import explained
 from lossviz.user_code.permissions import Allowed
 from lossviz.user_code.targets import load_target
@@ -22,10 +22,12 @@ def own_network(config: OwnModel, channels: int, classes: int, allowed: Allowed)
     """
     make = load_target(config, allowed, channels=channels, classes=classes)
     with explained(f"while {config.target} makes the network"):
-        # A copy: a function that returns the same network twice would hand on a trained one.
-        model = copy.deepcopy(make())
-    if not isinstance(model, nn.Module):
-        _refuse(config, f"returned {type(model).__name__}", "a torch.nn.Module")
+        made = make()
+    if not isinstance(made, nn.Module):
+        _refuse(config, f"returned {type(made).__name__}", "a torch.nn.Module")
+    # A copy: a function that returns the same network twice would hand on a trained one.
+    with explained("while the network is copied"):
+        model = duplicate(made)
     parameters = list(model.parameters())
     if any(is_lazy(each) for each in parameters):
         _refuse(config, "returned a network with lazy layers, which have no weights yet", "layers with all their sizes")

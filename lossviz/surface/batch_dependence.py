@@ -14,20 +14,22 @@ from lossviz.seeding import seeded
 ROUNDINGS = 100
 
 
-def depends_on_batch(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
+def depends_on_batch(model: nn.Module, forward: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
     """Whether outputs for the first half of a batch change where other examples stand in the second half.
 
-    Both times with the same random numbers, so dropout is no dependence.
+    Both times with the same random numbers and from the same state, so neither dropout is a dependence, nor a spectral
+    norm that gets better at every pass. The network is left as it was.
 
     Args:
-        forward: from inputs to outputs.
+        model: the network.
+        forward: its forward pass.
         inputs: (N, ...), of examples that are not all the same.
     """
     half = (len(inputs) + 1) // 2
     others = torch.cat([inputs[:half], inputs[: len(inputs) - half]])
-    with seeded(inputs.device, 0):
+    with steady(model), seeded(inputs.device, 0):
         expected = forward(inputs)[:half].detach()
-    with seeded(inputs.device, 0):
+    with steady(model), seeded(inputs.device, 0):
         found = forward(others)[:half].detach()
     return relative_difference(found, expected) > ROUNDINGS * torch.finfo(expected.dtype).eps
 
@@ -49,7 +51,7 @@ def unknown_norms(
 
     def depends() -> bool:
         with torch.enable_grad():
-            return depends_on_batch(forward, inputs)
+            return depends_on_batch(model, forward, inputs)
 
     with steady(model):
         for module in known:
@@ -82,6 +84,6 @@ def _spelled(name: str, module: nn.Module) -> str:
     return f"{name or 'the network'} ({type(module).__name__})"
 
 
-def evaluation_depends_on_batch(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
+def evaluation_depends_on_batch(model: nn.Module, forward: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
     """Whether the outputs for an example depend on its batch in an evaluation."""
-    return without_gradients(lambda: depends_on_batch(forward, inputs))
+    return without_gradients(lambda: depends_on_batch(model, forward, inputs))

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from lossviz.engine.evaluation import without_gradients
-from lossviz.engine.folding import duplicate
 from lossviz.engine.objective import Objective
+from lossviz.models.duplicate import duplicate
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import NoisyBatchNorm1d, NoisyBatchNorm2d
 from lossviz.surface.batch_dependence import evaluation_depends_on_batch, unknown_norms
@@ -44,8 +44,8 @@ def frozen(objective: Objective, inputs: Tensor) -> Mode:
         objective: its network is at the point where the scan begins.
         inputs: some of the scan, to look at what the network does with them.
     """
-    network = objective.follow(inputs)
-    return Mode(network, objective.model, evaluation_depends_on_batch(objective.precisely(network()), inputs))
+    follow = objective.follow(inputs)
+    return Mode(follow, objective.model, _depends(objective, follow(), inputs))
 
 
 def by_batch(objective: Objective) -> Mode:
@@ -81,13 +81,17 @@ def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> Mode:
 
     estimate()
     follow = objective.with_model(twin).follow(minibatches[0])
-    depends = evaluation_depends_on_batch(objective.precisely(follow()), minibatches[0])
+    depends = _depends(objective, follow(), minibatches[0])
 
     def network() -> nn.Module:
         estimate()
         return follow()
 
     return Mode(network, twin, depends)
+
+
+def _depends(objective: Objective, network: nn.Module, inputs: Tensor) -> bool:
+    return evaluation_depends_on_batch(network, objective.precisely(network), inputs)
 
 
 def unknown(objective: Objective, inputs: Tensor) -> list[str]:

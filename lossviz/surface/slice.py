@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lossviz.config.surface import Metric
 from lossviz.engine.evaluation import Batches, Evaluation, evaluate
-from lossviz.engine.folding import duplicate
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, dot, move, squared_norm
+from lossviz.models.duplicate import duplicate
 from lossviz.surface.batch_norm import Mode
 from lossviz.surface.metrics import point_metrics
 from lossviz.surface.moving import Coordinate, parameters_of
@@ -142,7 +142,7 @@ class Slice:
 
         def watched(inputs: Tensor) -> Tensor:
             outputs = forward(inputs)
-            largest.append(outputs.abs().reshape(len(outputs), -1).amax(dim=1).double())
+            largest.append(outputs.detach().abs().reshape(len(outputs), -1).amax(dim=1).double())
             return outputs
 
         found = evaluate(watched, self.objective.loss, self.what.splits[""]())

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from torchvision import models
 
 from lossviz.config.model import Model, Resnet, Vgg
-from lossviz.engine.folding import Folded, duplicate, foldable
+from lossviz.engine.folding import Folded, foldable
 from lossviz.models.build import build
-from tests.engine.odd_networks import UNFOLDABLE, InOrder, normed
+from lossviz.models.duplicate import duplicate
+from tests.engine.odd_networks import UNFOLDABLE, InOrder
 from tests.zoo.networks import InDict, InList, Net, TwoNames
 
 NETWORKS: list[Model] = [
@@ -160,15 +161,6 @@ def test_networks_of_torchvision(make: type[nn.Module], count: int) -> None:
         plain = model(images)
         assert folded.count == count
         assert (folded.refresh()(images) - plain).abs().max() <= 1e-5 * plain.abs().max()
-
-
-def test_a_copy_shares_what_it_is_told_to() -> None:
-    model = normed("weight")
-    shared = list(model.parameters())
-    twin = duplicate(model, shared)
-    assert all(mine is theirs for mine, theirs in zip(twin.parameters(), shared, strict=True))
-    buffers = zip(twin.buffers(), model.buffers(), strict=True)
-    assert all(mine is not theirs and torch.equal(mine, theirs) for mine, theirs in buffers)
 
 
 @pytest.mark.parametrize("make", [InList, InDict, TwoNames])

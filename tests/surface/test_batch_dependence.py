@@ -10,7 +10,7 @@ from torch.nn import functional
 from lossviz.engine.objective import Objective
 from lossviz.surface.batch_dependence import depends_on_batch, evaluation_depends_on_batch
 from lossviz.surface.batch_norm import unknown
-from tests.zoo.networks import Net, PlainTensors, Reassigned, StateInDict
+from tests.zoo.networks import ZOO, Net, PlainTensors, Reassigned, StateInDict
 
 INPUTS = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -27,9 +27,9 @@ INPUTS = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 )
 def test_dependence(forward: Callable[[Tensor], Tensor], depends: bool) -> None:
     state = torch.get_rng_state()
-    assert depends_on_batch(forward, INPUTS) == depends
+    assert depends_on_batch(nn.Identity(), forward, INPUTS) == depends
     assert torch.equal(torch.get_rng_state(), state)
-    assert not depends_on_batch(forward, INPUTS[:1])
+    assert not depends_on_batch(nn.Identity(), forward, INPUTS[:1])
 
 
 NORMS: dict[str, tuple[Callable[[int], nn.Module], list[str], bool]] = {
@@ -55,8 +55,12 @@ def test_norms_that_are_not_known_are_named(norm: str) -> None:
     assert unknown(Objective(model), INPUTS) == names
     assert all(module.training for module in model.modules())
     model.eval()
-    assert evaluation_depends_on_batch(Objective(model).precisely(model), INPUTS) == in_eval_mode
+    assert evaluation_depends_on_batch(model, Objective(model).precisely(model), INPUTS) == in_eval_mode
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_state_that_every_pass_changes_is_no_dependence() -> None:
+    assert unknown(Objective(ZOO["spectral norm"]()), INPUTS) == []
 
 
 class OwnCode(Net):

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations
 
 CLASSES = 4
 Wrap = Callable[[nn.Module], nn.Module]
@@ -212,3 +214,102 @@ class OwnFunction(Net):
     def features(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = Clipped.apply(super().features(inputs))
         return outputs
+
+
+class Sequences(nn.Module):
+    """(N, L, C) through a transformer's layer, of which a token is no channel; BatchNorm over C."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm = nn.Linear(12, 8), nn.BatchNorm1d(8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        tokens = inputs.reshape(len(inputs), 16, 12)
+        hidden = self.norm(self.embed(tokens).transpose(1, 2)).transpose(1, 2)
+        outputs: Tensor = self.head(self.layer(hidden).mean(1))
+        return outputs
+
+
+class Recurrent(nn.Module):
+    """An LSTM over rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.head = nn.LSTM(24, 6, batch_first=True), nn.Linear(6, CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden, _ = self.rows(inputs.transpose(1, 2).flatten(2))
+        outputs: Tensor = self.head(hidden[:, -1])
+        return outputs
+
+
+class Dropout(Net):
+    """Off in eval mode, functional and as a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout2d(0.3)
+
+    def features(self, inputs: Tensor) -> Tensor:
+        return functional.dropout(super().features(self.drop(inputs)), 0.2, self.training)
+
+
+def _weight_norm(module: nn.Module) -> nn.Module:
+    return parametrizations.weight_norm(module)
+
+
+def _orthogonal(module: nn.Module) -> nn.Module:
+    module.weight = nn.Parameter(module.get_parameter("weight").detach().clone())
+    return parametrizations.orthogonal(module)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "BatchNorm": nn.BatchNorm2d,
+    "BatchNorm with a cumulative average": lambda n: nn.BatchNorm2d(n, momentum=None),
+    "BatchNorm without statistics": lambda n: nn.BatchNorm2d(n, track_running_stats=False),
+    "SyncBatchNorm without parameters": lambda n: nn.SyncBatchNorm(n, affine=False),
+    "InstanceNorm": lambda n: nn.InstanceNorm2d(n, affine=True, track_running_stats=True),
+    "GroupNorm": lambda n: nn.GroupNorm(1, n),
+    "no norm": lambda _: nn.Identity(),
+    "re-assigned": Reassigned,
+    "of d2l": PlainTensors,
+    "state in a dict": StateInDict,
+}
+# `batch` and `recalibrate` refuse these.
+UNKNOWN = {"re-assigned", "of d2l", "state in a dict"}
+# Checkpoints do not hold what these keep in attributes.
+UNSAVED = {"of d2l", "state in a dict"}
+ZOO: dict[str, Callable[[], nn.Module]] = {
+    **{name: lambda norm=norm: Net(norm) for name, norm in NORMS.items()},
+    "in a list": InList,
+    "in a dict": InDict,
+    "two names": TwoNames,
+    "reads itself": ReadsItself,
+    "in place": InPlace,
+    "forces": Forces,
+    "forces as in training": ForcesAsInTraining,
+    "frozen": Frozen,
+    "tied": Tied,
+    "weight norm": lambda: Wrapped(nn.utils.weight_norm),
+    "weight norm, parametrized": lambda: Wrapped(_weight_norm),
+    "spectral norm": lambda: Wrapped(nn.utils.spectral_norm),
+    "orthogonal": lambda: Wrapped(_orthogonal),
+    "sequences": Sequences,
+    "recurrent": Recurrent,
+    "dropout": Dropout,
+    "own function": OwnFunction,
+}
+
+
+def make(name: str) -> nn.Module:
+    """A network of the zoo, as a configuration names it."""
+    return ZOO[name]()
+
+
+def data(count: int = 24) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Training and test examples, sorted by class, (count, 3, 8, 8)."""
+    targets = torch.arange(count) * CLASSES // count
+    halves = [torch.randn(count, 3, 8, 8) + 0.8 * torch.randn(CLASSES, 3, 8, 8)[targets] for _ in range(2)]
+    return (halves[0], targets), (halves[1], targets)

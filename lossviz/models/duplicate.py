@@ -1,0 +1,37 @@
+"""Copies of networks, and all that is in them."""
+
+import copy
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor, nn
+
+
+def duplicate(model: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
+    """A copy of a network, but for tensors that both have.
+
+    Also of one that computes a weight from others (weight norm): copy.deepcopy alone refuses such a tensor.
+    """
+    memo: dict[int, Tensor] = {id(tensor): tensor for tensor in shared}
+    for value in held(model):
+        if isinstance(value, Tensor) and not value.is_leaf:
+            memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(model, memo)
+
+
+def held(model: nn.Module) -> Iterator[object]:
+    """All that is in the attributes of a network, once each: its modules, and what lies in dicts, lists and tuples."""
+    seen: dict[int, object] = {}  # the values too: while one is here, no other has its id
+    waiting: list[object] = [model]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        yield value
+        if isinstance(value, nn.Module):
+            waiting.append(vars(value))
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | deque | tuple):
+            waiting.extend(value)
