@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
@@ -75,16 +74,17 @@ def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> Mode:
             seen += len(inputs)
             for each in normalisations:
                 each.momentum = len(inputs) / seen
-            without_gradients(partial(forward, inputs))
+            forward(inputs)
         for each in normalisations:
             each.eval()
 
-    estimate()
+    # All of it again where gradients turn out to be needed: a pass that fails half-way has updated some statistics.
+    without_gradients(estimate)
     follow = objective.with_model(twin).follow(minibatches[0])
     depends = _depends(objective, follow(), minibatches[0])
 
     def network() -> nn.Module:
-        estimate()
+        without_gradients(estimate)
         return follow()
 
     return Mode(network, twin, depends)

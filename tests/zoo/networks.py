@@ -1,6 +1,7 @@
 """Networks as people write them, each odd in one way: (N, 3, 8, 8) to four classes unless it says otherwise."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -257,11 +258,11 @@ class Dropout(Net):
 
 
 def _weight_norm(module: nn.Module) -> nn.Module:
-    return parametrizations.weight_norm(module)
+    normed: nn.Module = parametrizations.weight_norm(module)
+    return normed
 
 
 def _orthogonal(module: nn.Module) -> nn.Module:
-    module.weight = nn.Parameter(module.get_parameter("weight").detach().clone())
     return parametrizations.orthogonal(module)
 
 
@@ -282,7 +283,7 @@ UNKNOWN = {"re-assigned", "of d2l", "state in a dict"}
 # Checkpoints do not hold what these keep in attributes.
 UNSAVED = {"of d2l", "state in a dict"}
 ZOO: dict[str, Callable[[], nn.Module]] = {
-    **{name: lambda norm=norm: Net(norm) for name, norm in NORMS.items()},
+    **{name: partial(Net, norm) for name, norm in NORMS.items()},
     "in a list": InList,
     "in a dict": InDict,
     "two names": TwoNames,

@@ -1,16 +1,16 @@
 """What lossviz computes, as plain loops over tensors that know nothing of it but its seeds."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 
+from lossviz.data.minibatches import ByStep, Minibatch
 from lossviz.seeding import derive
 
 Batch = tuple[Tensor, Tensor]
-Minibatch = tuple[Tensor, Tensor, int]
 
 
 def mean_loss(model: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]:
@@ -27,14 +27,15 @@ def mean_loss(model: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]
 def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
     try:
         with torch.no_grad():
-            return model(inputs).detach()  # type of a module's outputs: whatever it returns
+            outputs: Tensor = model(inputs)
     except RuntimeError:  # it differentiates
-        return model(inputs.detach()).detach()
+        outputs = model(inputs.detach())
+    return outputs.detach()
 
 
 def train(
     model: nn.Module,
-    minibatches: Callable[[int], Minibatch],
+    minibatches: ByStep,
     steps: int,
     batches: Sequence[Batch],
     every: int,
@@ -48,12 +49,18 @@ def train(
             states[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         if step < steps:
             inputs, targets, noise = minibatches(step)
-            torch.default_generator.manual_seed(derive(noise))
+            seed(noise)
             model.train()
             optimizer.zero_grad()
             functional.cross_entropy(model(inputs.clone()), targets).backward()
             optimizer.step()
     return losses, states
+
+
+def seed(noise: int | None) -> None:
+    """Dropout draws as it does there."""
+    assert noise is not None
+    torch.manual_seed(derive(noise))
 
 
 def path(model: nn.Module, batch: Minibatch, lengths: Sequence[float]) -> tuple[list[float], list[float]]:
@@ -63,7 +70,7 @@ def path(model: nn.Module, batch: Minibatch, lengths: Sequence[float]) -> tuple[
 
     def there() -> tuple[float, Tensor]:
         inputs, targets, noise = batch
-        torch.default_generator.manual_seed(derive(noise))
+        seed(noise)
         loss = functional.cross_entropy(model.train()(inputs.clone()), targets)
         slopes = torch.autograd.grad(loss, parameters)
         return float(loss.detach()), torch.cat([slope.flatten() for slope in slopes])

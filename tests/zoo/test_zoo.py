@@ -13,11 +13,12 @@ import yaml
 from torch import Tensor, nn
 
 from lossviz.config import read
+from lossviz.data.split import Split
 from lossviz.engine.checkpoint import load_tensors
 from lossviz.engine.setup import Setup, prepare
 from lossviz.engine.train import train
 from lossviz.errors import RequestError
-from lossviz.probe.measure import probe_training
+from lossviz.probe.command import probe_training
 from lossviz.results import load_results
 from lossviz.run import run_of
 from lossviz.seeding import generator
@@ -39,7 +40,6 @@ TREE: dict[str, Any] = {
     "surface": {"x": [-0.5, 0.5, 3], "y": None, "data": {"examples": 23}, "compile": False}
     | {"statistics": {"batch_size": 7, "batches": 3}},
 }
-SAME = {"rel": 1e-9, "abs": 1e-12}
 # SyncBatchNorm trains on GPUs only.
 TRAINABLE = [name for name in ZOO if not name.startswith("Sync")]
 
@@ -53,6 +53,11 @@ def setup_of(network: str, out: Path, **scan: Any) -> Setup:
     allowed = Allowed(modules=frozenset({"tests.zoo.networks"}))
     (config,) = read(str(file), allowed=allowed)
     return prepare(config, run_of(config, out), "cpu", allowed)
+
+
+def examples(split: object) -> plain.Batch:
+    assert isinstance(split, Split)
+    return split.inputs, split.targets
 
 
 def batches(inputs: Tensor, targets: Tensor, size: int) -> list[plain.Batch]:
@@ -69,13 +74,13 @@ def loaded(setup: Setup, step: int) -> nn.Module:
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_a_run(name: str, tmp_path: Path) -> None:
     setup = setup_of(name, tmp_path / "whole")
-    test = batches(setup.data.test.inputs, setup.data.test.targets, 64)
+    test = batches(*examples(setup.data.test), 64)
     losses, states = plain.train(setup.model(), setup.minibatches(), STEPS, test, EVERY)
     with setup.run.writing(setup.config):
         probe_training(setup, QUIET, StopRequest())
     curves = load_results(setup.run.train_file)
     found = {int(step): float(loss) for step, loss in zip(curves.eval_step, curves.val_loss, strict=True)}
-    assert found == pytest.approx(losses, **SAME)
+    assert found == pytest.approx(losses, rel=1e-9)
     for step, state in states.items():
         saved = load_tensors(setup.run.checkpoint_file(step))
         for key, tensor in state.items():
@@ -110,7 +115,7 @@ def interrupted_and_replayed(name: str, whole: Setup, out: Path) -> None:
 
 def scans(name: str, setup: Setup, out: Path) -> None:
     """In every mode, of the last checkpoint."""
-    inputs, targets = setup.data.train.inputs[:23], setup.data.train.targets[:23]
+    inputs, targets = (each[:23] for each in examples(setup.data.train))
     order = torch.randperm(23, generator=generator(setup.config.seed, "surface order"))
     shuffled = batches(inputs[order], targets[order], 7)
     statistics = [setup.data.minibatches(7, setup.config.seed)(step).inputs for step in range(3)]
@@ -135,6 +140,6 @@ def scans(name: str, setup: Setup, out: Path) -> None:
             there = shuffled if mode == "batch" or depends else batches(inputs, targets, 64)
             loss, error = plain.mean_loss(model, there)
             at = found.sel(x=x)
-            assert (float(at.loss), float(at.error)) == pytest.approx((loss, error), **SAME), (mode, x)
-        assert float(found.checkpoint_loss[0]) == pytest.approx(float(found.sel(x=0).loss), **SAME)
+            assert (float(at.loss), float(at.error)) == pytest.approx((loss, error), rel=1e-9), (mode, x)
+        assert float(found.checkpoint_loss[0]) == pytest.approx(float(found.sel(x=0).loss), rel=1e-9)
         assert ("outputs for an example depend" in str(found.attrs["sanity"])) == (depends and mode != "batch")
