@@ -36,8 +36,8 @@ _IGNORE = (
 class Parameters(Section):
     """Parameters by name, as regular expressions that are searched for in it: `layer3`, `conv1.weight$`."""
 
-    include: tuple[Expression, ...] = Field((".",), description="Those that the directions move.")
-    exclude: tuple[Expression, ...] = Field((), description="Those of them that stay nevertheless.")
+    include: tuple[Expression, ...] = Field((".",), description="Parameters that the directions move.")
+    exclude: tuple[Expression, ...] = Field((), description="Parameters that stay although `include` names them.")
 
 
 class Selection(Section):
@@ -53,7 +53,7 @@ class Random(Selection):
     kind: Literal["random"] = "random"
     ignore: Ignore = Field(("bias", "norm"), description=_IGNORE)
     normalize: Normalize = Field("filter", description=_NORMALIZE)
-    seed: Seed = Field(123, description="Of the draw; independent of the experiment's seed.")
+    seed: Seed = Field(123, description="Seed of the draw; independent of the experiment's seed.")
 
 
 class Toward(Selection):
@@ -75,7 +75,7 @@ class Pca(Selection):
 
     kind: Literal["pca"]
     checkpoints: Literal["all"] | Annotated[tuple[Checkpoint, ...], Field(min_length=3)] = Field(
-        "all", description="Whose spread: all checkpoints of the run, or three of them or more."
+        "all", description="Checkpoints whose spread counts: all of the run, or three or more."
     )
 
 
@@ -86,16 +86,16 @@ class Hessian(Selection):
     eigenvectors: Annotated[tuple[int, ...], Field(min_length=1, max_length=2)] = Field(
         (1, 2), description="For x and y: 1 has the largest eigenvalue, 2 the next; -1 the smallest (most negative)."
     )
-    examples: AllOrCount = Field(1000, description="Training examples of the loss (stratified).")
+    examples: AllOrCount = Field(1000, description="Training examples over which the loss is averaged (stratified).")
 
 
 class Gradient(Selection):
     """d1 is the negative gradient at the checkpoint, in eval mode, never rescaled: x is a step length. d2 is random."""
 
     kind: Literal["gradient"]
-    examples: AllOrCount = Field("all", description="Training examples of the loss (stratified).")
-    normalize: Normalize = Field("filter", description=f"Of d2. {_NORMALIZE}")
-    seed: Seed = Field(123, description="Of the draw of d2.")
+    examples: AllOrCount = Field("all", description="Training examples over which the loss is averaged (stratified).")
+    normalize: Normalize = Field("filter", description=f"Rescaling of d2. {_NORMALIZE}")
+    seed: Seed = Field(123, description="Seed of the draw of d2.")
 
 
 class File(Section):

@@ -20,17 +20,17 @@ _OF_LAYERS = " and ".join(name for name, entry in MEASURES.items() if entry.laye
 class Sharpness(Section):
     """The Hessian whose largest eigenvalues are measured."""
 
-    eigenvalues: Count = Field(1, description="How many of the largest.")
+    eigenvalues: Count = Field(1, description="Number of eigenvalues, from the largest on.")
     examples: Literal["minibatch"] | Count = Field(
         "minibatch",
-        description="Of the loss on the step's minibatch, or on that many fixed training examples (stratified).",
+        description="Examples of the loss: the step's minibatch, or that many fixed training examples (stratified).",
     )
 
 
 class Probe(Section):
     """Measurements on the minibatch of a training step (Santurkar et al. 2018, sections 2.2 and 3.2)."""
 
-    every: Count = Field(100, description="Measure before the first step, every so many steps, and after the last.")
+    every: Count = Field(100, description="Steps between measurements; also before the first step and after the last.")
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = Field(
         ("landscape",),
         description=" ".join(f"{name}: {entry.meaning}." for name, entry in MEASURES.items()),
@@ -43,10 +43,10 @@ class Probe(Section):
     )
     channel: Literal["drawn", "all"] = Field(
         "drawn",
-        description="Which activations are described: those of one channel (unit) of each layer, drawn with the "
-        "seed, as in the paper; or all together, in which the jumps of single ones average out.",
+        description="What activations describes. drawn: one channel (unit) of each layer, drawn with the seed, as in "
+        "the paper. all: all channels together, which averages out the jumps of single ones.",
     )
-    sharpness: Sharpness = Field(Sharpness(), description="What sharpness is measured of.")
+    sharpness: Sharpness = Field(Sharpness(), description="Settings of the measure sharpness.")
 
     def conflicts(self) -> Iterator[Refusal]:
         """Lists out of order, and measures of layers without layers."""

@@ -28,39 +28,39 @@ class SurfaceData(Section):
     """The examples over which the loss of every point is averaged; never augmented."""
 
     split: Literal["train", "test", "both"] = Field("train", description="Which split of the data set, or each.")
-    examples: AllOrCount = Field("all", description="How many examples (of each split).")
+    examples: AllOrCount = Field("all", description="Number of examples (of each split).")
     choose: Literal["first", "stratified"] = Field(
         "first",
-        description="Which ones, when fewer than all: the first, which in an imagefolder are of one class or a few; or "
-        "the same share of each class, drawn with the seed.",
+        description="Which examples, if fewer than all. first: the first ones, which in an imagefolder have one class "
+        "or a few. stratified: the same share of each class, drawn with the seed.",
     )
 
 
 class Statistics(Section):
-    """The minibatches whose statistics BatchNorm takes in the modes batch and recalibrate."""
+    """Minibatches from which BatchNorm takes its statistics in the modes batch and recalibrate."""
 
     batch_size: Annotated[int, Field(ge=2)] = Field(128, description="Examples in each.")
-    batches: Count = Field(20, description="recalibrate: how many, of training examples.")
+    batches: Count = Field(20, description="Number of minibatches of training examples (recalibrate).")
 
 
 class Surface(Section):
     """A scan of the loss around a checkpoint theta: L(theta + x * d1 + y * d2)."""
 
-    name: Name = Field("main", description="Several scans of one run live side by side under their names.")
+    name: Name = Field("main", description="Name of the scan; scans of one run lie side by side under their names.")
     checkpoint: Checkpoint = Field(
         "last", description="last, a step, or the path of a safetensors file or a PyTorch state_dict."
     )
     x: Axis = Field(
         ("auto", "auto", 51),
-        description="min, max and number of points along the first direction. auto: -1 and 1; toward -0.5 and 1.5; pca "
-        "the path and a fifth of it on either side; gradient minus one and four learning rates.",
+        description="min, max and number of points along the first direction. auto: -1 and 1; for toward -0.5 and 1.5; "
+        "for pca the path and a fifth of it on either side; for gradient minus one and four learning rates.",
     )
     y: Axis | None = Field(None, description="The same along the second direction; without it the scan is a line.")
     directions: Directions = Field(Random(), description="The directions d1 and d2.")
     trajectory: AutoOrBool = Field(
         "auto",
         description="Also measure the run's checkpoints: their own loss, their place in the plane, their distance from "
-        "it and the loss there. auto: where directions are pca.",
+        "it and the loss there. auto: if directions are pca.",
     )
     batch_norm: Literal["frozen", "batch", "recalibrate", "interpolate"] = Field(
         "frozen",
@@ -68,11 +68,12 @@ class Surface(Section):
         "those of each minibatch. recalibrate: re-estimated at every point. interpolate: running statistics move with "
         "the directions (kinds toward, pca and file).",
     )
-    statistics: Statistics = Field(Statistics(), description="Minibatches of batch and recalibrate.")
+    statistics: Statistics = Field(Statistics(), description="Minibatches of the modes batch and recalibrate.")
     metrics: tuple[Metric, ...] = Field(
         (),
-        description="Beside loss and error, of the parameters that directions may move: gradient, its norm; hessian, "
-        "the extreme eigenvalues of the Hessian and |smallest / largest|, the convexity map. Both cost many passes.",
+        description="What to compute beside loss and error, for the parameters that directions may move. gradient: its "
+        "norm. hessian: the extreme eigenvalues of the Hessian and |smallest / largest|, the convexity map. Both cost "
+        "many passes.",
     )
     data: SurfaceData = Field(SurfaceData(), description="The examples of the scan.")
     batch_size: Literal["auto"] | Count = Field(
