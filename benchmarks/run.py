@@ -31,14 +31,14 @@ from lossviz.data.minibatches import Minibatches
 from lossviz.data.split import Split
 from lossviz.engine.backend import choose_backend, computes_bfloat16, evaluation_batch
 from lossviz.engine.objective import Objective
-from lossviz.engine.share import Share
-from lossviz.engine.stepper import Stepper
-from lossviz.engine.training import update
 from lossviz.models.build import build
 from lossviz.probe.measure import Step
 from lossviz.probe.step import measure_step
 from lossviz.provenance import machine, versions
 from lossviz.surface.pace import Pace
+from lossviz.training.loop import update
+from lossviz.training.shard import Shard
+from lossviz.training.stepper import Stepper
 
 SIZE = evaluation_batch(torch.device("cpu"))
 RESNET = Resnet(name="resnet", depth=56)
@@ -79,13 +79,13 @@ def short_training(pairs: int) -> dict[str, Any]:
 def ten_steps(autocast: torch.dtype | None = None) -> Callable[[], None]:
     """Ten steps of training VGG-11 with BatchNorm."""
     ours, split = prepared(VGG, 128 * TRAIN.steps)
-    objective, share = Objective(ours, autocast=autocast), Share(Minibatches(split, 128, seed=0))
+    objective, shard = Objective(ours, autocast=autocast), Shard(Minibatches(split, 128, seed=0))
     stepper = Stepper(TRAIN, objective.parameters)
 
     def steps() -> None:
         ours.train()
         for step in range(TRAIN.steps):
-            update(objective, stepper, share, step)
+            update(objective, stepper, shard, step)
 
     return steps
 

@@ -7,11 +7,8 @@ from torch import nn
 from lossviz.config.train import Train
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
-from lossviz.engine.estimate import time_of_training
-from lossviz.engine.group import Group
 from lossviz.engine.ranks import ranks
 from lossviz.engine.setup import Setup
-from lossviz.engine.share import share_of
 from lossviz.models.build import count_parameters
 from lossviz.probe.command import check_training, checkpoints_to_probe, probe_steps
 from lossviz.probe.cost import cost_of_measurements
@@ -20,12 +17,15 @@ from lossviz.results import load_results
 from lossviz.surface.checkpoints import scanned_checkpoint
 from lossviz.surface.estimate import seconds_of_scan
 from lossviz.surface.subject import scanned_splits
+from lossviz.training.estimate import time_of_training
+from lossviz.training.group import Group
+from lossviz.training.shard import shard_of
 
 
 def train(setup: Setup) -> list[str]:
     """Cost and files of a training."""
     config, model, size = setup.train, setup.model(), setup.train.batch_size
-    share_of(setup, Group(ranks()), model)  # refuses pieces that are too small
+    shard_of(setup, Group(ranks()), model)  # refuses pieces that are too small
     evaluations = math.ceil(config.steps / config.eval_every) + 1
     checkpoints = math.ceil(config.steps / config.checkpoint_every) + 1
     examples = evaluations * (_sampled(setup) + _forward(setup.data.test))

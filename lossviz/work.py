@@ -13,13 +13,13 @@ from lossviz.engine.backend import Backend
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.ranks import Ranks, ranks
 from lossviz.engine.setup import Setup, prepare
-from lossviz.engine.train import train as train_variant
 from lossviz.errors import Refusal, RequestError, WorkError, first_line, refuse
 from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.run import Run
 from lossviz.signals import Stopped, StopRequest, deferred
 from lossviz.surface.measure import surface as scan_variant
+from lossviz.training.command import train as train_variant
 from lossviz.user_code.loader import explained
 from lossviz.user_code.permissions import NOBODY, Allowed
 

@@ -20,7 +20,6 @@ from lossviz.engine.checkpoint import load_tensors
 from lossviz.engine.evaluation import Evaluation, evaluate
 from lossviz.engine.objective import Objective
 from lossviz.engine.setup import Setup
-from lossviz.engine.train import train
 from lossviz.engine.views import over_views
 from lossviz.errors import RequestError
 from lossviz.models.build import count_parameters
@@ -34,6 +33,7 @@ from lossviz.surface.batch_norm import Mode, recalibrate
 from lossviz.surface.estimate import seconds_of_scan
 from lossviz.surface.measure import surface
 from lossviz.surface.slice import Slice
+from lossviz.training.command import train
 from tests.data.photographs import write_tree
 from tests.faults import tiny
 from tests.faults.tiny import QUIET

@@ -113,6 +113,11 @@ class Train(Section):
         "auto", description="Memory layout of images; auto is true (1.5 x faster on a CPU)."
     )
 
+    @property
+    def penalty_decay(self) -> float:
+        """The weight decay that is the gradient of a penalty: AdamW's is not, it acts apart from the loss."""
+        return 0.0 if self.optimizer == "adamw" else self.weight_decay
+
     def conflicts(self) -> Iterator[Refusal]:
         """Options of another optimiser, and spans of steps that do not fit into the training."""
         if self.nesterov and (self.momentum == 0 or self.optimizer != "sgd"):

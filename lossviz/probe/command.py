@@ -5,15 +5,15 @@ import time
 from lossviz.config.measures import MEASURES
 from lossviz.engine.checkpoint import fit, load_tensors
 from lossviz.engine.setup import Setup
-from lossviz.engine.share import pieces_each, processes
-from lossviz.engine.stepper import Stepper
-from lossviz.engine.train import history, train
-from lossviz.engine.training import SECONDS_BETWEEN_SAVES, Training
 from lossviz.errors import refuse
 from lossviz.models.normalization import uses_batch_statistics
 from lossviz.probe.prober import Prober
 from lossviz.progress import Report
 from lossviz.signals import StopRequest
+from lossviz.training.command import history, train
+from lossviz.training.loop import SECONDS_BETWEEN_SAVES, Training
+from lossviz.training.shard import pieces_each, processes
+from lossviz.training.stepper import Stepper
 
 
 def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:

@@ -11,15 +11,14 @@ from lossviz.config.reading import dump
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.backend import full_precision
 from lossviz.engine.objective import Objective
-from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
-from lossviz.engine.stepper import Stepper
 from lossviz.errors import refuse
 from lossviz.probe.layers import probed_layers
 from lossviz.probe.measure import Coordinate, Step, load_measures
 from lossviz.probe.step import BASE, measure_step
 from lossviz.results import in_units, load_results, protocol, save_results, variable
 from lossviz.run import differences
+from lossviz.training.stepper import Stepper
 
 
 class Prober:
@@ -72,7 +71,7 @@ class Prober:
             batch,
             self.config,
             layers=self.layers,
-            weight_decay=penalty_decay(stepper.config),
+            weight_decay=stepper.config.penalty_decay,
             rate=stepper.rate(step),
             preview=partial(stepper.preview, step=step),
             later=lambda count: self.minibatches(step + count),

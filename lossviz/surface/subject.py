@@ -11,7 +11,6 @@ from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.checkpoint import fit
 from lossviz.engine.point import Vector, undisturbed
-from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
 from lossviz.engine.state import steady
 from lossviz.engine.trust import EXAMPLES
@@ -127,7 +126,7 @@ class Subject:
             {name: partial(_batches, split, forward) for name, split in splits.items()},
             self.config.metrics,
             parameters,
-            penalty_decay(train) if train else 0.0,
+            train.penalty_decay if train else 0.0,
         )
 
     @property

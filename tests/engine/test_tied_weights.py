@@ -15,12 +15,12 @@ from torch.nn import functional
 from lossviz.config import read
 from lossviz.engine.checkpoint import fit, load_foreign, load_resume, load_tensors, save_resume, save_tensors
 from lossviz.engine.setup import Setup, prepare
-from lossviz.engine.train import train
 from lossviz.errors import RequestError
 from lossviz.notebook import loss_surface
 from lossviz.results import load_results
 from lossviz.run import run_of
 from lossviz.signals import Stopped, StopRequest
+from lossviz.training.command import train
 from lossviz.user_code.permissions import parse_allowed
 from tests.faults import tiny
 from tests.faults.tiny import QUIET, Interrupter, lossviz, same_bytes

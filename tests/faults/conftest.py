@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from lossviz.engine.setup import Setup
-from lossviz.engine.train import train
 from lossviz.probe.command import probe_training
 from lossviz.signals import StopRequest
 from lossviz.surface.measure import surface
+from lossviz.training.command import train
 from tests.faults import tiny
 from tests.faults.tiny import QUIET
 

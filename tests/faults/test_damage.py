@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lossviz.engine.train import train
 from lossviz.lock import exclusive
 from lossviz.run import Run
 from lossviz.signals import Stopped, StopRequest
+from lossviz.training.command import train
 from tests.faults import tiny
 from tests.faults.conftest import LONG
 from tests.faults.tiny import QUIET, Interrupter, lossviz

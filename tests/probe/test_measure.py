@@ -11,13 +11,13 @@ import pytest
 from lossviz.config.measures import MEASURES
 from lossviz.config.probe import Probe
 from lossviz.engine.checkpoint import load_tensors
-from lossviz.engine.train import train
 from lossviz.probe import measures
 from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.probe.measure import load_measures
 from lossviz.probe.step import BASE
 from lossviz.results import load_results
 from lossviz.signals import StopRequest
+from lossviz.training.command import train
 from tests.faults import tiny
 from tests.faults.tiny import QUIET
 

@@ -10,13 +10,13 @@ import xarray as xr
 from lossviz import __version__
 from lossviz.config import read
 from lossviz.engine.setup import prepare
-from lossviz.engine.train import train
 from lossviz.errors import RequestError, WorkError
 from lossviz.probe.prober import Prober
 from lossviz.results import in_units, load_results, protocol, save_results, variable
 from lossviz.run import run_of
 from lossviz.signals import StopRequest
 from lossviz.surface.measure import surface
+from lossviz.training.command import train
 from tests.faults import tiny
 
 

@@ -16,7 +16,6 @@ from lossviz.config import read
 from lossviz.data.split import Split
 from lossviz.engine.checkpoint import load_tensors
 from lossviz.engine.setup import Setup, prepare
-from lossviz.engine.train import train
 from lossviz.errors import RequestError
 from lossviz.probe.command import probe_training
 from lossviz.results import load_results
@@ -24,6 +23,7 @@ from lossviz.run import run_of
 from lossviz.seeding import generator
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.measure import surface
+from lossviz.training.command import train
 from lossviz.user_code.permissions import Allowed
 from tests.faults import tiny
 from tests.faults.tiny import QUIET, Interrupter

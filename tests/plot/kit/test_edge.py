@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lossviz.config.train import Train
-from lossviz.engine.schedule import make_optimizer
 from lossviz.plot.kit.edge import edge_formula, edge_notes, edge_of, learning_rates
+from lossviz.training.stepper import make_optimizer
 from tests.plot.conftest import Build, configuration
 
 

@@ -13,10 +13,10 @@ from lossviz.config.probe import Probe
 from lossviz.config.train import Train
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
-from lossviz.engine.stepper import Stepper
 from lossviz.probe.measure import Step
 from lossviz.probe.measures.critical_sharpness import crossing
 from lossviz.probe.step import measure_step
+from lossviz.training.stepper import Stepper
 from tests.closed_forms import Offset, Quadratic
 
 CONFIG = Probe(measures=("critical-sharpness",))

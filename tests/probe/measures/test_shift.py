@@ -14,13 +14,13 @@ from lossviz.config.probe import Probe
 from lossviz.config.train import Train
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
-from lossviz.engine.stepper import Stepper
 from lossviz.errors import RequestError
 from lossviz.models.build import build
 from lossviz.models.layers import pick, weight_layers
 from lossviz.probe.measure import Step
 from lossviz.probe.step import measure_step
 from lossviz.seeding import seeded
+from lossviz.training.stepper import Stepper
 from tests.closed_forms import TwoLayers
 
 OPTIMISERS = (

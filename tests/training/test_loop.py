@@ -10,14 +10,14 @@ import torch
 
 from lossviz.engine.checkpoint import load_tensors, save_tensors
 from lossviz.engine.setup import Setup
-from lossviz.engine.train import train
-from lossviz.engine.training import Training
 from lossviz.errors import RequestError, WorkError
 from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.probe.prober import Prober
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.signals import Stopped, StopRequest
+from lossviz.training.command import train
+from lossviz.training.loop import Training
 from tests.faults import tiny
 from tests.faults.tiny import QUIET, Interrupter
 

@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from lossviz.config.train import Train
 from lossviz.data.minibatches import WHOLE, ByStep, Part
-from lossviz.engine.group import Group
 from lossviz.engine.objective import Differential, Objective
 from lossviz.engine.setup import Setup
-from lossviz.engine.sync_batch_norm import SyncBatchNorm
 from lossviz.errors import refuse
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import uses_batch_statistics
+from lossviz.training.group import Group
+from lossviz.training.sync_batch_norm import SyncBatchNorm
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """What one process computes of every minibatch.
 
     A minibatch is cut into as many pieces as all processes compute in all: it makes no difference to the sum, nor to
@@ -57,8 +57,8 @@ class Share:
         return Differential(loss, gradient, right.double())
 
 
-def share_of(setup: Setup, group: Group, network: nn.Module) -> Share:
-    """The share of one of several processes.
+def shard_of(setup: Setup, group: Group, network: nn.Module) -> Shard:
+    """The shard of one of several processes.
 
     Args:
         setup: the variant.
@@ -80,7 +80,7 @@ def share_of(setup: Setup, group: Group, network: nn.Module) -> Share:
         _refuse_few(train, world, least)
     first = group.ranks.rank * each
     parts = tuple((first + i, world * each) for i in range(each))
-    return Share(setup.minibatches(), parts, group, train.sync_bn)
+    return Shard(setup.minibatches(), parts, group, train.sync_bn)
 
 
 def synchronisable(network: nn.Module) -> bool:

@@ -1,7 +1,7 @@
 """The optimiser's step, taken or only looked at."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -9,7 +9,6 @@ from torch import Tensor
 from lossviz.config.schedule import learning_rate
 from lossviz.config.train import Train
 from lossviz.engine.point import Vector
-from lossviz.engine.schedule import make_optimizer
 
 
 class Stepper:
@@ -62,3 +61,14 @@ class Stepper:
         """Whether a step depends on what a checkpoint does not hold: momentum, moments, earlier evaluations."""
         config = self.config
         return config.optimizer != "sgd" or config.momentum > 0 or config.schedule.kind == "plateau"
+
+
+def make_optimizer(config: Train, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The optimiser, torch's own; its learning rate is set before every step."""
+    decay = config.weight_decay
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, config.lr, momentum=config.momentum, nesterov=config.nesterov, weight_decay=decay
+        )
+    family = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return family(parameters, config.lr, betas=config.betas, weight_decay=decay)

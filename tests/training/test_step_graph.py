@@ -9,11 +9,11 @@ from lossviz.config.train import Step, Train
 from lossviz.data.minibatches import Minibatches
 from lossviz.data.split import Split
 from lossviz.engine.objective import Objective
-from lossviz.engine.share import Share
-from lossviz.engine.step_graph import STEPS_BEFORE_CAPTURE, StepGraph, capturable
-from lossviz.engine.stepper import Stepper
-from lossviz.engine.training import update
 from lossviz.models.normalization import NoiseLayer
+from lossviz.training.loop import update
+from lossviz.training.shard import Shard
+from lossviz.training.step_graph import STEPS_BEFORE_CAPTURE, StepGraph, capturable
+from lossviz.training.stepper import Stepper
 
 CPU, STEPS = torch.device("cpu"), 40
 CHANGES = Train(
@@ -34,21 +34,21 @@ def network(device: torch.device, extra: nn.Module) -> nn.Module:
     return nn.Sequential(*layers).to(device)
 
 
-def prepared(device: torch.device, extra: nn.Module, config: Train) -> tuple[Objective, Stepper, Share]:
+def prepared(device: torch.device, extra: nn.Module, config: Train) -> tuple[Objective, Stepper, Shard]:
     objective = Objective(network(device, extra))
-    return objective, Stepper(config, objective.parameters), Share(minibatches(device))
+    return objective, Stepper(config, objective.parameters), Shard(minibatches(device))
 
 
 def test_only_sgd_on_a_gpu_without_random_numbers_is_captured() -> None:
-    objective, stepper, share = prepared(CPU, nn.Identity(), CHANGES)
-    assert not capturable(objective.model, stepper, share)
+    objective, stepper, shard = prepared(CPU, nn.Identity(), CHANGES)
+    assert not capturable(objective.model, stepper, shard)
 
 
 def test_without_a_graph_the_update_itself_runs() -> None:
-    (mine, stepper, share), (theirs, their_stepper, their_share) = (
+    (mine, stepper, shard), (theirs, their_stepper, their_share) = (
         prepared(CPU, nn.Identity(), CHANGES) for _ in range(2)
     )
-    graph = StepGraph(update, mine, stepper, share, allowed=False)
+    graph = StepGraph(update, mine, stepper, shard, allowed=False)
     for step in range(12):
         for here, there in zip(graph(step), update(theirs, their_stepper, their_share, step), strict=True):
             assert torch.equal(here, there)
@@ -61,11 +61,11 @@ def test_without_a_graph_the_update_itself_runs() -> None:
 def test_replays_are_bitwise_the_updates(momentum: float) -> None:
     device = torch.device("cuda", 0)
     config = CHANGES.model_copy(update={"momentum": momentum})
-    (mine, stepper, share), (theirs, their_stepper, their_share) = (
+    (mine, stepper, shard), (theirs, their_stepper, their_share) = (
         prepared(device, nn.Identity(), config) for _ in range(2)
     )
-    assert capturable(mine.model, stepper, share)
-    graph = StepGraph(update, mine, stepper, share, allowed=True)
+    assert capturable(mine.model, stepper, shard)
+    graph = StepGraph(update, mine, stepper, shard, allowed=True)
     replayed = 0
     for step in range(STEPS):
         if step == 15:  # restoring the optimiser's state puts other tensors in its place
@@ -83,5 +83,5 @@ def test_replays_are_bitwise_the_updates(momentum: float) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("extra", [nn.Dropout(), NoiseLayer(Noise())])
 def test_networks_that_draw_are_not_captured(extra: nn.Module) -> None:
-    objective, stepper, share = prepared(torch.device("cuda", 0), extra, CHANGES)
-    assert not capturable(objective.model, stepper, share)
+    objective, stepper, shard = prepared(torch.device("cuda", 0), extra, CHANGES)
+    assert not capturable(objective.model, stepper, shard)

@@ -7,7 +7,7 @@ import torch
 
 from lossviz.config.schedule import learning_rate
 from lossviz.config.train import Train
-from lossviz.engine.schedule import make_optimizer, penalty_decay
+from lossviz.training.stepper import make_optimizer
 
 Gradient = Callable[[np.ndarray], np.ndarray]
 
@@ -86,7 +86,7 @@ def test_adam_by_hand(name: str, betas: tuple[float, float]) -> None:
 def test_penalty_decay_is_what_the_update_adds_to_the_gradient(name: str) -> None:
     # Where the penalty is part of the loss, an update with a decay is one with the penalty's gradient added.
     decayed, plain = config(optimizer=name, weight_decay=0.3), config(optimizer=name, weight_decay=0.0)
-    decay = penalty_decay(decayed)
+    decay = decayed.penalty_decay
     as_loss = torch_path(plain, lambda theta: valley(theta) + 0.3 * theta)
     agree = np.allclose(torch_path(decayed, valley), as_loss, rtol=1e-12)
     assert (decay, agree) == ((0.0, False) if name == "adamw" else (0.3, True))

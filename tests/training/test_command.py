@@ -10,7 +10,6 @@ import pytest
 
 from lossviz.config import read
 from lossviz.engine.setup import Setup, prepare
-from lossviz.engine.train import train
 from lossviz.errors import RequestError, WorkError
 from lossviz.files import atomic_write
 from lossviz.probe.command import probe_checkpoints, probe_training
@@ -19,6 +18,7 @@ from lossviz.results import load_results
 from lossviz.run import run_of
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.measure import surface
+from lossviz.training.command import train
 from tests.data.photographs import write_tree
 from tests.faults import tiny
 from tests.faults.tiny import QUIET, Interrupter

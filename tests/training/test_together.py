@@ -15,17 +15,17 @@ from lossviz import plan
 from lossviz.config import Config
 from lossviz.engine.checkpoint import fit, load_tensors
 from lossviz.engine.setup import Setup, prepare
-from lossviz.engine.stepper import Stepper
-from lossviz.engine.train import train
 from lossviz.errors import RequestError
 from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run, run_of
 from lossviz.signals import Stopped, StopRequest
-from tests.engine.together import assert_same_network, together
+from lossviz.training.command import train
+from lossviz.training.stepper import Stepper
 from tests.faults import tiny
 from tests.faults.tiny import QUIET, Interrupter
+from tests.training.together import assert_same_network, together
 
 # Nine examples and 21 evaluated ones do not share out evenly.
 TRAIN: dict[str, Any] = {"batch_size": 9, "eval_examples": 21, "momentum": 0.9, "precision": "float64"}

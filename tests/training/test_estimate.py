@@ -12,13 +12,13 @@ from torch import Tensor
 from lossviz import plan
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine import timing
-from lossviz.engine.estimate import time_of_training
 from lossviz.engine.evaluation import Evaluation
 from lossviz.engine.objective import Differential, Objective
-from lossviz.engine.stepper import Stepper
-from lossviz.engine.train import train
 from lossviz.progress import duration
 from lossviz.signals import StopRequest
+from lossviz.training.command import train
+from lossviz.training.estimate import time_of_training
+from lossviz.training.stepper import Stepper
 from tests.data.photographs import write_tree
 from tests.faults import tiny
 

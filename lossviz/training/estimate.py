@@ -12,12 +12,11 @@ from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import penalty
-from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
-from lossviz.engine.share import pieces_each
-from lossviz.engine.stepper import Stepper
 from lossviz.engine.timing import Timing, seconds_of, timed
-from lossviz.engine.training import evaluated_splits
+from lossviz.training.loop import evaluated_splits
+from lossviz.training.shard import pieces_each
+from lossviz.training.stepper import Stepper
 
 
 class TrainingTime(NamedTuple):
@@ -79,7 +78,7 @@ def _seconds_of_update(objective: Objective, stepper: Stepper) -> float:
     gradient = [torch.zeros_like(parameter) for parameter in objective.parameters]
 
     def update(_: int) -> None:
-        penalty(objective.parameters, penalty_decay(stepper.config)).item()
+        penalty(objective.parameters, stepper.config.penalty_decay).item()
         stepper.take(gradient, 0)
         penalty(objective.parameters[:1], 1.0).item()  # waits for the device
 

@@ -15,23 +15,22 @@ from lossviz.data.minibatches import Minibatch
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.checkpoint import load_resume, load_tensors, save_resume, save_tensors
-from lossviz.engine.curves import Curves
 from lossviz.engine.evaluation import Evaluation
-from lossviz.engine.group import Group
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import penalty
-from lossviz.engine.schedule import penalty_decay
 from lossviz.engine.setup import Setup
-from lossviz.engine.share import Share, share_of
 from lossviz.engine.state import steady
-from lossviz.engine.step_graph import StepGraph, capturable
-from lossviz.engine.stepper import Stepper
 from lossviz.engine.trust import EXAMPLES, disagreement
 from lossviz.errors import Refusal, WorkError
 from lossviz.models.build import count_parameters
 from lossviz.progress import Report
 from lossviz.results import load_results, save_results
 from lossviz.signals import StopRequest
+from lossviz.training.curves import Curves
+from lossviz.training.group import Group
+from lossviz.training.shard import Shard, shard_of
+from lossviz.training.step_graph import StepGraph, capturable
+from lossviz.training.stepper import Stepper
 
 # Losses are read from the device this often, so that a GPU is never waited for at every step.
 STEPS_BETWEEN_CHECKS = 16
@@ -80,11 +79,11 @@ class Training:
         self.replay = replay_until is not None
         self.end = self.config.steps if replay_until is None else replay_until
         self.group = group or Group()
-        self.evaluated = {name: self.group.share(split) for name, split in evaluated_splits(setup).items()}
+        self.evaluated = {name: self.group.shard(split) for name, split in evaluated_splits(setup).items()}
         self._saved_at = time.monotonic()
         self._resume_file: Path = self.run.replay_file if self.replay else self.run.resume_file
         self._begin()
-        self.share = share_of(setup, self.group, self.objective.model)
+        self.shard = shard_of(setup, self.group, self.objective.model)
         facts: dict[str, int | str] = {
             "parameters": count_parameters(self.objective.model),
             "outputs": setup.data.outputs,
@@ -99,8 +98,8 @@ class Training:
             self.group.refuse_differences({"weights": self._digest()})
         # A person's own network may put new tensors in the place of its own, which a graph would not see.
         own_network = isinstance(setup.config.model, OwnModel)
-        allowed = not own_network and capturable(self.objective.model, self.stepper, self.share)
-        self.update = StepGraph(update, self.objective, self.stepper, self.share, allowed=allowed)
+        allowed = not own_network and capturable(self.objective.model, self.stepper, self.shard)
+        self.update = StepGraph(update, self.objective, self.stepper, self.shard, allowed=allowed)
 
     def go(self, report: Report, stop: StopRequest) -> None:
         """Train to the end, to divergence, or to a request to stop; what is finished is on disk then.
@@ -154,7 +153,7 @@ class Training:
         if evaluate:
             self._evaluate()
         if observe and self.observer is not None:
-            self.observer.observe(step, self.objective, self.share.minibatches(step), self.stepper)
+            self.observer.observe(step, self.objective, self.shard.minibatches(step), self.stepper)
         if checkpoint:
             self._checkpoint()
         # Asked once, and last: what was measured while the request came in is saved too.
@@ -256,13 +255,13 @@ def evaluated_splits(setup: Setup) -> Mapping[str, Split | StreamedSplit]:
     return {"train": sample, "val": data.test}
 
 
-def update(objective: Objective, stepper: Stepper, share: Share, step: int) -> tuple[Tensor, Tensor, Tensor]:
+def update(objective: Objective, stepper: Stepper, shard: Shard, step: int) -> tuple[Tensor, Tensor, Tensor]:
     """Train on the minibatch of a step; its loss, accuracy (%) and penalty at the point before, on the device."""
     objective.model.train()
-    decay = penalty(objective.parameters, penalty_decay(stepper.config))
-    here = share.differentiate(objective, step)
+    decay = penalty(objective.parameters, stepper.config.penalty_decay)
+    here = shard.differentiate(objective, step)
     stepper.take(here.gradient, step)
-    return here.loss, here.correct * (100 / share.minibatches.batch_size), decay
+    return here.loss, here.correct * (100 / shard.minibatches.batch_size), decay
 
 
 def _due(step: int, every: int, last: bool) -> bool:

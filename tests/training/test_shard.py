@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from lossviz.engine.checkpoint import load_tensors
-from lossviz.engine.group import Group
 from lossviz.engine.ranks import Ranks
-from lossviz.engine.share import Share, share_of
-from lossviz.engine.train import train
 from lossviz.errors import RequestError
 from lossviz.results import load_results
 from lossviz.signals import StopRequest
+from lossviz.training.command import train
+from lossviz.training.group import Group
+from lossviz.training.shard import Shard, shard_of
 from tests.faults import tiny
 from tests.faults.tiny import QUIET
 
@@ -25,7 +25,7 @@ def test_pieces_add_up_to_the_whole(tmp_path: Path, micro_batch: int) -> None:
     sections: dict[str, Any] = {"precision": "float64", "momentum": 0.9, "weight_decay": 1e-3}
     whole = tiny.setup(tmp_path, train=sections)
     pieces = tiny.setup(tmp_path, "pieces", train={**sections, "micro_batch": micro_batch})
-    seen = [len(pieces.minibatches()(0, part).targets) for part in share_of(pieces, Group(), pieces.model()).parts]
+    seen = [len(pieces.minibatches()(0, part).targets) for part in shard_of(pieces, Group(), pieces.model()).parts]
     assert sum(seen) == 8
     assert max(seen) <= micro_batch
     for setup in (whole, pieces):
@@ -63,7 +63,7 @@ def test_batch_norm_sees_each_piece_for_itself(tmp_path: Path) -> None:
 )
 def test_two_examples_are_enough_for_batch_norm(tmp_path: Path, keys: dict[str, Any], world: int, parts: int) -> None:
     setup = tiny.setup(tmp_path, model={"norm": "batch"}, train=keys)
-    assert len(share_of(setup, Group(Ranks(0, world)), setup.model()).parts) == parts
+    assert len(shard_of(setup, Group(Ranks(0, world)), setup.model()).parts) == parts
 
 
 @pytest.mark.parametrize(
@@ -81,42 +81,42 @@ def test_batch_norm_needs_two_examples_in_every_piece(
 ) -> None:
     """The advice ends: the least that is accepted is accepted, and one less is not."""
 
-    def share(**changed: int) -> Share:
+    def sharded(**changed: int) -> Shard:
         setup = tiny.setup(tmp_path, model={"norm": "batch"}, train={**keys, **changed})
-        return share_of(setup, Group(Ranks(0, world)), setup.model())
+        return shard_of(setup, Group(Ranks(0, world)), setup.model())
 
     accepted = f"train.{problem}.*BatchNorm needs two examples in each\n  accepted: at least {least}{fewer}$"
     with pytest.raises(RequestError, match=accepted):
-        share()
+        sharded()
     key, *_ = problem.split(" = ")
-    assert share(**{key: least}).parts
+    assert sharded(**{key: least}).parts
     with pytest.raises(RequestError, match=f"accepted: at least {least}"):
-        share(**{key: least - 1})
+        sharded(**{key: least - 1})
 
 
 def test_a_network_without_statistics_needs_one_example_in_every_piece(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path, train={"batch_size": 5, "micro_batch": 1})
     with pytest.raises(RequestError, match=r"5 into 8 pieces: each needs one example\n  accepted: at least 2, or all"):
-        share_of(setup, Group(Ranks(0, 4)), setup.model())
+        shard_of(setup, Group(Ranks(0, 4)), setup.model())
 
 
 def test_no_process_is_without_an_example(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path, train={"batch_size": 8})
-    assert share_of(setup, Group(Ranks(7, 8)), setup.model()).parts == ((7, 8),)
+    assert shard_of(setup, Group(Ranks(7, 8)), setup.model()).parts == ((7, 8),)
     with pytest.raises(RequestError, match=r"batch_size = 8: is too small for 9 processes: each needs one example\n"):
-        share_of(setup, Group(Ranks(0, 9)), setup.model())
+        shard_of(setup, Group(Ranks(0, 9)), setup.model())
 
 
 def test_the_network_and_not_its_configuration_says_whether_it_has_statistics(tmp_path: Path) -> None:
     """torchvision's networks and people's own have no key `norm`."""
     setup = tiny.setup(tmp_path, train={"micro_batch": 1})
-    assert len(share_of(setup, Group(), setup.model()).parts) == 8
+    assert len(shard_of(setup, Group(), setup.model()).parts) == 8
     with pytest.raises(RequestError, match=r"train\.micro_batch = 1: .*BatchNorm"):
-        share_of(setup, Group(), nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+        shard_of(setup, Group(), nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
 
 
 def test_l_p_norms_are_not_normalised_over_processes(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path, model={"norm": "l1"}, train={"sync_bn": True})
-    assert share_of(setup, Group(), setup.model()).parts == ((0, 1),)
+    assert shard_of(setup, Group(), setup.model()).parts == ((0, 1),)
     with pytest.raises(RequestError, match=r"train\.sync_bn = true: is for BatchNorm.*\n  accepted: false"):
-        share_of(setup, Group(Ranks(0, 2)), setup.model())
+        shard_of(setup, Group(Ranks(0, 2)), setup.model())

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lossviz.config import Config, read
-from lossviz.engine.curves import Curves
+from lossviz.training.curves import Curves
 from tests.faults import tiny
 
 

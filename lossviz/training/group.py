@@ -78,7 +78,7 @@ class Group:
                 with waiting_for_others():
                     distributed.broadcast(tensor, 0)
 
-    def share(self, split: Split | StreamedSplit) -> Split | StreamedSplit:
+    def shard(self, split: Split | StreamedSplit) -> Split | StreamedSplit:
         """The examples that are this process's to evaluate: contiguous, and together all of them once."""
         if self.alone:
             return split

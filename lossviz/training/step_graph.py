@@ -10,12 +10,12 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from lossviz.data.minibatches import WHOLE, Minibatch, Part
 from lossviz.engine.objective import Objective
-from lossviz.engine.share import Share
-from lossviz.engine.stepper import Stepper
 from lossviz.models.normalization import NoiseLayer, NoisyBatchNorm
+from lossviz.training.shard import Shard
+from lossviz.training.stepper import Stepper
 
 Numbers = tuple[Tensor, Tensor, Tensor]
-Update = Callable[[Objective, Stepper, Share, int], Numbers]
+Update = Callable[[Objective, Stepper, Shard, int], Numbers]
 
 # Steps at one learning rate before the step is captured, with that rate in it: libraries choose their algorithms, and
 # a schedule that changes the rate at every step is never captured.
@@ -31,12 +31,12 @@ class StepGraph:
         update: loss, accuracy and penalty of a step, and its change of parameters, buffers and optimiser.
         objective: of the network that is trained.
         stepper: its optimiser.
-        share: the minibatches.
+        shard: the minibatches.
         allowed: whether the network keeps its tensors and draws no random numbers; see `capturable`.
     """
 
-    def __init__(self, update: Update, objective: Objective, stepper: Stepper, share: Share, *, allowed: bool) -> None:
-        self._update, self._objective, self._stepper, self._share = update, objective, stepper, share
+    def __init__(self, update: Update, objective: Objective, stepper: Stepper, shard: Shard, *, allowed: bool) -> None:
+        self._update, self._objective, self._stepper, self._shard = update, objective, stepper, shard
         self._allowed = allowed
         self._rate: float | None = None
         self._waited = 0
@@ -50,10 +50,10 @@ class StepGraph:
         self._waited += 1
         # Restoring an optimiser's state (as `Stepper.preview` does) may have put other tensors in its place.
         if self._captured is not None and self._captured.uses(self._moments()):
-            return self._captured.replay(self._share.minibatches(step))
+            return self._captured.replay(self._shard.minibatches(step))
         if self._allowed and self._waited > STEPS_BEFORE_CAPTURE:
             return self._capture(step)
-        return self._update(self._objective, self._stepper, self._share, step)
+        return self._update(self._objective, self._stepper, self._shard, step)
 
     def _capture(self, step: int) -> Numbers:
         """Capture the update, and trust it if replaying it for this step does what the update itself does."""
@@ -61,24 +61,24 @@ class StepGraph:
         before = [tensor.clone() for tensor in state]
         try:
             captured = self._record(step)
-            captured.replay(self._share.minibatches(step))
+            captured.replay(self._shard.minibatches(step))
         except RuntimeError:  # an operation that cannot be captured
             captured = None
         replayed = [tensor.clone() for tensor in state]
         torch._foreach_copy_(state, before)
-        numbers = self._update(self._objective, self._stepper, self._share, step)
+        numbers = self._update(self._objective, self._stepper, self._shard, step)
         same = all(torch.equal(mine, theirs) for mine, theirs in zip(replayed, state, strict=True))
         self._allowed = captured is not None and same
         self._captured = captured if self._allowed else None
         return numbers
 
     def _record(self, step: int) -> "_Captured":
-        batch = self._share.minibatches(step)
+        batch = self._shard.minibatches(step)
         inputs = Minibatch(batch.inputs.clone(), batch.targets.clone(), None)
-        share = replace(self._share, minibatches=_Fixed(inputs, self._share.minibatches.batch_size))
+        shard = replace(self._shard, minibatches=_Fixed(inputs, self._shard.minibatches.batch_size))
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            numbers = self._update(self._objective, self._stepper, share, step)
+            numbers = self._update(self._objective, self._stepper, shard, step)
         return _Captured(graph, inputs, numbers, self._moments())
 
     def _state(self) -> list[Tensor]:
@@ -120,12 +120,12 @@ class _Fixed:
         return self.batch
 
 
-def capturable(model: nn.Module, stepper: Stepper, share: Share) -> bool:
+def capturable(model: nn.Module, stepper: Stepper, shard: Shard) -> bool:
     """Whether an update may be captured: on CUDA, by SGD, in one piece, of a network that draws no random numbers.
 
     Adam counts its steps on the CPU, which a graph would not repeat.
     """
     draws = any(isinstance(module, _DropoutNd | NoiseLayer | NoisyBatchNorm) for module in model.modules())
-    alone = share.group.alone and len(share.parts) == 1
+    alone = shard.group.alone and len(shard.parts) == 1
     on_gpu = all(parameter.is_cuda for parameter in model.parameters())
     return on_gpu and alone and not draws and isinstance(stepper.optimizer, torch.optim.SGD)

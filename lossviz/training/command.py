@@ -6,17 +6,17 @@ from typing import Any
 
 from lossviz.config.data import ImageFolder
 from lossviz.config.reading import dump
-from lossviz.engine.group import Group, joined
 from lossviz.engine.ranks import ranks
 from lossviz.engine.setup import Setup
-from lossviz.engine.share import pieces_each, processes, synchronisable
-from lossviz.engine.training import Observer, Training
 from lossviz.errors import refuse
 from lossviz.models.normalization import uses_batch_statistics
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run
 from lossviz.signals import StopRequest
+from lossviz.training.group import Group, joined
+from lossviz.training.loop import Observer, Training
+from lossviz.training.shard import pieces_each, processes, synchronisable
 
 OVER = ("done", "diverged")
 # What all processes have alike.

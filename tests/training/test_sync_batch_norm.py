@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from lossviz.engine.group import Group
-from lossviz.engine.sync_batch_norm import SyncBatchNorm
+from lossviz.training.group import Group
+from lossviz.training.sync_batch_norm import SyncBatchNorm
 
 
 @pytest.mark.parametrize("affine", [True, False])
