@@ -204,7 +204,7 @@ def _tell_damaged(setup: Setup, report: Report, group: Ranks, wait_s: float) -> 
         setup.run.note("damaged files", **damaged)
         path, reason = next(iter(damaged.items()))
         files = "1 damaged file was" if len(damaged) == 1 else f"{len(damaged):,} damaged files were"
-        report.say(f"  look: {files} skipped (run.json has the list): {path}: {reason}")
+        report.say(f"  warning: {files} skipped (run.json has the list): {path}: {reason}")
 
 
 def _offline(config: Config) -> Config:

@@ -85,7 +85,7 @@ def _note_processes(training: Training, before: History, report: Report) -> None
     training.run.note("train", processes=known)
     if step < training.end and _regroups(training, there, here):
         report.say(
-            f"  look: going on with {processes(here)} after {there}: BatchNorm sees other groups of images"
+            f"  warning: going on with {processes(here)} after {there}: BatchNorm sees other groups of images"
             f"{_without_groups(training)}"
         )
 

@@ -118,7 +118,7 @@ def test_a_training_says_and_records_what_it_skipped(
     (config,) = read(str(file))
     run = run_of(config, tmp_path / "runs")
     work.train([(run, config)], work.Options("cpu"))
-    assert f"  look: {said}" in capsys.readouterr().out
+    assert f"  warning: {said}" in capsys.readouterr().out
     assert list(run.record()["damaged files"]) == [str(path) for path in paths]
     # The error is a share of those images that are left.
     wrong = load_results(run.train_file).val_error.values / 100 * (9 - len(paths))

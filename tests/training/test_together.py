@@ -155,7 +155,8 @@ def test_the_record_says_how_many_processes_trained_which_steps(
     with pytest.raises(Stopped):
         train(several, Report(), stop, Interrupter(stop, 8))
     assert several.run.record()["train"]["processes"] == [[0, 2], [4, 1]]
-    assert "look: going on with 1 process after 2: BatchNorm sees other groups of images (" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "warning: going on with 1 process after 2: BatchNorm sees other groups of images (" in said
     assert together(3, Member(tmp_path, "several", several.config)) == [0, 0, 0]
     assert several.run.record()["train"]["processes"] == [[0, 2], [4, 1], [8, 3]]
     for probed in (plan.probe_training, lambda setup: probe_training(setup, QUIET, StopRequest())):
