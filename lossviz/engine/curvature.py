@@ -1,5 +1,6 @@
 """Gradient and Hessian of the mean loss over some batches, with respect to some of a network's parameters."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine import lanczos
+from lossviz.engine.evaluation import are_classes, ignored_label
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, squared_norm
 from lossviz.errors import Refusal, WorkError
@@ -24,8 +26,18 @@ def mean_gradient(objective: Objective, batches: Iterable[Minibatch], parameters
     for batch in batches:
         gradient = objective.differentiate(batch, parameters).gradient
         torch._foreach_add_(total, [part.double() for part in gradient], alpha=len(batch.targets))
-        examples += len(batch.targets)
+        examples += _counted(objective, batch)
     return [part / examples for part in total]
+
+
+@torch.no_grad()
+def _counted(objective: Objective, batch: Minibatch) -> int:
+    """How many examples count: those that the loss ignores add nothing to a sum, and must not divide it."""
+    label = ignored_label(objective.loss)
+    if batch.targets.is_floating_point() or not (batch.targets == label).any():
+        return len(batch.targets)
+    outputs, _ = objective.apply(batch)
+    return int((batch.targets != label).sum()) if are_classes(outputs, batch.targets) else len(batch.targets)
 
 
 def gradient_norm(objective: Objective, batches: Iterable[Minibatch], parameters: Vector) -> float:
@@ -116,7 +128,7 @@ class Hessian:
         self.batches = batches
         self.parameters = objective.parameters if parameters is None else parameters
         self.sizes = [parameter.numel() for parameter in self.parameters]
-        self.examples = sum(len(batch.targets) for batch in batches)
+        self.examples = sum(_counted(objective, batch) for batch in batches)
         self._kept = self._gradient(batches[0]) if len(batches) == 1 else None
 
     def __call__(self, vector: Tensor) -> Tensor:
@@ -132,7 +144,7 @@ class Hessian:
         for batch in self.batches:
             gradient = self._kept or self._gradient(batch)
             product = torch.cat([part.double().flatten() for part in self._differentiate_again(gradient, along)])
-            total.add_(product, alpha=len(batch.targets) / self.examples)
+            total.add_(product, alpha=len(batch.targets) / self.examples if self.examples else math.nan)
             # Zero, or NaN: a loss that has become infinite may look as if it had no curvature.
             total += 0 * squared_norm([part.detach() for part in gradient])
         return total

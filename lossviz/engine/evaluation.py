@@ -89,7 +89,7 @@ def _apply(
     """The losses of a batch, how many answers are right, and which examples count."""
     outputs = forward(inputs)
     losses = loss(outputs, targets).double()
-    counts = targets != ignored if _are_classes(outputs, targets) else torch.ones_like(losses, dtype=torch.bool)
+    counts = targets != ignored if are_classes(outputs, targets) else torch.ones_like(losses, dtype=torch.bool)
     return losses, correct(outputs, targets, ignored), counts
 
 
@@ -98,7 +98,7 @@ def correct(outputs: Tensor, targets: Tensor, ignored: int = IGNORED) -> Tensor:
 
     Examples with the label `ignored` are never right.
     """
-    if not _are_classes(outputs, targets):
+    if not are_classes(outputs, targets):
         return torch.full((), float("nan"), dtype=torch.float64, device=outputs.device)
     # argmax of NaN is a class like any other; an answer that is not a number is not right.
     right = (outputs.argmax(dim=1) == targets) & (targets != ignored) & ~outputs.isnan().any(dim=1)
@@ -123,6 +123,6 @@ def ignored_label(loss: PerExample) -> int:
     return given if isinstance(given, int) else IGNORED
 
 
-def _are_classes(outputs: Tensor, targets: Tensor) -> bool:
+def are_classes(outputs: Tensor, targets: Tensor) -> bool:
     """Whether outputs (N, K) are scores of K > 1 classes, and targets (N,) are labels."""
     return not targets.is_floating_point() and targets.dim() == 1 and outputs.dim() == 2 and outputs.shape[1] > 1

@@ -14,7 +14,7 @@ from torch.nn import functional
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.curvature import Hessian, eigenpairs, extremes, gradient_norm, mean_gradient
 from lossviz.engine.evaluation import PerExample
-from lossviz.engine.objective import Objective
+from lossviz.engine.objective import Objective, cross_entropy
 from lossviz.errors import WorkError
 from tests.closed_forms import Offset, Quadratic, TwoLayers
 
@@ -286,3 +286,30 @@ def test_every_product_sees_the_same_noise() -> None:
     product = Hessian(Objective(model), cut(images(), 7, 6))
     vector = product.start()
     assert torch.equal(product(vector), product(vector))
+
+
+def ignoring(batch: Minibatch, label: int) -> Minibatch:
+    """Some labels in the first and the last of three batches are ignored."""
+    targets = batch.targets.clone()
+    targets[[0, 2, 3, 12]] = label
+    return batch._replace(targets=targets)
+
+
+@pytest.mark.parametrize(
+    ("loss", "label"),
+    [(cross_entropy, -100), (nn.CrossEntropyLoss(reduction="none", ignore_index=7), 7)],
+)
+@pytest.mark.parametrize("sizes", [(13,), (5, 5, 3)])
+def test_examples_that_the_loss_ignores_do_not_count(loss: PerExample, label: int, sizes: tuple[int, ...]) -> None:
+    """Gradient and Hessian of torch's own mean over the others."""
+    model, batch = convolutions(), ignoring(images(), label)
+    parameters, objective = list(model.parameters()), Objective(model, loss)
+    kept = batch.targets != label
+    others = Minibatch(batch.inputs[kept], batch.targets[kept], 0)
+    expected = torch.autograd.grad(
+        functional.cross_entropy(model(batch.inputs), batch.targets, ignore_index=label), parameters
+    )
+    for found, wanted in zip(mean_gradient(objective, cut(batch, *sizes), parameters), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-14)
+    values = np.linalg.eigvalsh(dense(model, others))
+    assert extremes(objective, cut(batch, *sizes)) == pytest.approx((values[0], values[-1]), rel=1e-4)
