@@ -96,7 +96,10 @@ def refuse(
 def show(value: object) -> str:
     """A value as it would stand in a configuration file, on one line of at most 80 characters."""
     value = list(value) if isinstance(value, tuple) else value
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
+    try:
+        text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
+    except yaml.representer.RepresenterError:  # no value of YAML, such as a Path
+        text = str(value)
     text = text.removesuffix("\n").removesuffix("\n...")
     if "\n" in text:
         text = json.dumps(value, ensure_ascii=False)

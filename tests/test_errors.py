@@ -1,6 +1,7 @@
 """Refusals: what they say, and that they are values."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,9 @@ def test_keys_are_a_path() -> None:
         ({"a": [1]}, "{a: [1]}"),
         ("a\nb", '"a\\nb"'),
         ("x" * 81, "x" * 77 + "..."),
+        # what YAML has no words for
+        (Path("a/b"), "a/b"),
+        (1 + 2j, "(1+2j)"),
     ],
 )
 def test_values_are_shown_as_a_configuration_has_them(value: object, text: str) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.memory import is_out_of_memory
+from lossviz.errors import first_line
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -33,7 +34,7 @@ def disagreement(faster: Forward, plain: Forward, inputs: Tensor, tolerance: flo
     except Exception as error:  # the network's own code runs in surroundings that it was not written for
         if is_out_of_memory(error):
             raise
-        return f"it fails: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
+        return f"it fails: {first_line(error)}"
     return difference(found, expected, tolerance)
 
 
