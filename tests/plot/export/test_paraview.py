@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import pyvista as pv
 import xarray as xr
+from vtkmodules.vtkFiltersGeometry import vtkDataSetSurfaceFilter
 
 from lossviz.plot.export.paraview import checkpoints_file, grid_file
 from lossviz.plot.kit.scale import Scale, common_scale
@@ -26,6 +27,14 @@ def plane(build: Build) -> xr.Dataset:
 def read_back(path: Path, content: bytes) -> Any:
     path.write_bytes(content)
     return pv.read(path)
+
+
+def shown_cells(grid: Any) -> int:
+    # VTK's own filter: pyvista's needs an argument from 0.47 on that 0.45 does not know.
+    surface = vtkDataSetSurfaceFilter()
+    surface.SetInputData(grid)
+    surface.Update()
+    return int(surface.GetOutput().GetNumberOfCells())
 
 
 def scale_of(results: xr.Dataset, log: bool = False, clip: tuple[float, float] | None = None) -> Scale:
@@ -55,7 +64,7 @@ def test_what_is_not_finite_is_hidden_and_leaves_the_bounds_finite(plane: xr.Dat
     hidden = grid["vtkGhostType"] != 0
     np.testing.assert_array_equal(hidden, np.isnan(grid["loss"]))
     # One corner of 6 x 4 cells.
-    assert grid.extract_surface(algorithm=None).n_cells == 23
+    assert shown_cells(grid) == 23
 
 
 def test_the_shape_is_clipped_or_logarithmic_and_the_values_are_not(plane: xr.Dataset, tmp_path: Path) -> None:
