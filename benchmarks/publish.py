@@ -56,15 +56,30 @@ def without_machine(record: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def provenance(runs: Sequence[Run]) -> str:
+    """What made the results of some runs, by stage, as Markdown; the time is that of the last session of a stage."""
+    lines = ["| run | stage | status | machine | precision | time | torch | lossviz |", "| --- " * 8 + "|"]
+    for run in runs:
+        for stage, facts in run.record().items():
+            if isinstance(facts, dict) and "compute" in facts:
+                compute, versions = facts["compute"], facts["versions"]
+                cells = [f"{run.experiment}/{run.variant}", stage, facts["status"], compute["device_name"]]
+                cells += [compute["precision"], f"{facts.get('seconds', 0) / 3600:.2f} h", versions["torch"]]
+                lines.append(f"| {' | '.join([*cells, facts['code'].removeprefix('sha256:')[:8]])} |")
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Publish, and say how large it is."""
+    """Publish; say how large it is, and what made it."""
     parser = argparse.ArgumentParser(description="results of runs for docs/runs")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--to", type=Path, default=Path("docs/runs"))
     chosen = parser.parse_args(arguments)
-    for run in [run for path in chosen.runs for run in find_runs(path)]:
+    runs = [run for path in chosen.runs for run in find_runs(path)]
+    for run in runs:
         for path in publish(run, chosen.to):
             sys.stdout.write(f"{path}: {path.stat().st_size / 1e3:,.1f} kB\n")
+    sys.stdout.write(f"\n{provenance(runs)}")
 
 
 if __name__ == "__main__":
