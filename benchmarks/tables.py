@@ -9,7 +9,7 @@ where there is nothing, or where a run has not come so far.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from io import StringIO
 from pathlib import Path
@@ -34,6 +34,8 @@ ITERATIONS: tuple[int, ...] = (8000, 16_000, 32_000, 48_000, 64_000)
 AVERAGED = 640
 # Steps between the values of the curves of Santurkar et al.
 BETWEEN = 100
+# Their usual learning rate.
+RATE = 0.1
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Column:
     loss: tuple[Floats, Floats, Floats] | None = None
     distance: tuple[Floats, Floats, Floats] | None = None
     smoothness: tuple[Floats, Floats] | None = None
+    layers: xr.Dataset = field(default_factory=xr.Dataset)
 
 
 def batchnorm(runs: Sequence[Run]) -> str:
@@ -69,6 +72,13 @@ def batchnorm(runs: Sequence[Run]) -> str:
     add("greatest gradient distance, peak, at step", "all", [_peak(each.distance) for each in columns])
     add("effective smoothness, median", "all", [_median(each.smoothness) for each in columns])
     add("effective smoothness, lowest to greatest", "all", [_range(each.smoothness) for each in columns])
+    for layer in sorted({int(layer) for each in columns for layer in each.layers.get("layer", [])}):
+        add(f"shift, layer {layer}: distance, median", "all", [_of_layer(each, "shift_l2", layer) for each in columns])
+        add(
+            f"shift, layer {layer}: cosine, median", "all", [_of_layer(each, "shift_cosine", layer) for each in columns]
+        )
+        moves = [_of_layer(each, "activation_mean", layer, between=True) for each in columns]
+        add(f"mean of one activation, layer {layer}: change between probes, median", "all", moves)
     return _markdown(["quantity", "steps", *(column.name for column in columns)], rows)
 
 
@@ -140,15 +150,15 @@ def _of_run(run: Run) -> Column:
         smoothness = step, probe.smoothness.values.max(axis=1)
     tested = curves.eval_step.values.astype(float), 100 - curves.val_error.values
     accuracy = curves.step.values.astype(float), curves.accuracy.values
-    return Column(run.variant, accuracy, tested, loss, distance, smoothness)
+    return Column(run.variant, accuracy, tested, loss, distance, smoothness, probe)
 
 
 def _of_paper(name: str, lr: float) -> Column:
     # Figure 1 has both learning rates; the others have 0.1 only, noisy BatchNorm in figure 2 only.
-    landscape = lr == 0.1 and name != "noisybn"
+    landscape = lr == RATE and name != "noisybn"
     training = f"fig2_trainacc_{name}" if name == "noisybn" else f"fig1a_trainacc_{name}_lr{lr:g}"
     return Column(
-        f"*paper, {name}*",
+        f"*paper, {name}{'' if lr == RATE else f', {lr:g}'}*",
         _pair(f"santurkar_{training}"),
         None if name == "noisybn" else _pair(f"santurkar_fig1b_testacc_{name}_lr{lr:g}"),
         _triple(f"santurkar_fig4a_{name}") if landscape else None,
@@ -234,6 +244,13 @@ def _peak(band: tuple[Floats, Floats, Floats] | None) -> str:
 
 def _median(curve: tuple[Floats, Floats] | None) -> str:
     return _text(np.nan if curve is None else np.nanmedian(curve[1]))
+
+
+def _of_layer(column: Column, quantity: str, layer: int, *, between: bool = False) -> str:
+    if quantity not in column.layers or layer not in column.layers.layer:
+        return NOTHING
+    values = column.layers[quantity].sel(layer=layer).values
+    return _text(np.nanmedian(np.abs(np.diff(values)) if between else values))
 
 
 def _range(curve: tuple[Floats, Floats] | None) -> str:
