@@ -18,11 +18,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from benchmarks.markdown import markdown
+from benchmarks.planes import surfaces
 from lossviz.results import load_results
 from lossviz.run import Run, find_runs
 
 Floats = NDArray[np.floating]
-NOTHING = "–"
+NOTHING, PAPER = "–", "*paper*"
 # Steps that the paper's panels show apart: its first five thousands, then the end of the training.
 ACCURACY = ((0, 1000), (1000, 2000), (2000, 3000), (4000, 5000), (10_000, 15_000))
 LANDSCAPE = ((0, 2000), (2000, 5000), (5000, 10_000), (10_000, 15_000))
@@ -30,7 +32,7 @@ TESTED = (1000, 2000, 5000, 10_000, 15_000)
 # In the names of the published files, by model.norm.
 SANTURKAR = {"none": "std", "batch": "bn", "noisy-batch": "noisybn"}
 # Iterations before which a training error is averaged, and where it is read off a published curve.
-ITERATIONS: tuple[int, ...] = (8000, 16_000, 32_000, 48_000, 64_000)
+ITERATIONS: tuple[int, ...] = (8000, 16_000, 24_000, 32_000, 48_000, 64_000)
 AVERAGED = 640
 # Steps between the values of the curves of Santurkar et al.
 BETWEEN = 100
@@ -52,13 +54,14 @@ class Column:
 
 
 def batchnorm(runs: Sequence[Run]) -> str:
-    """Santurkar et al. 2018, figures 1, 2 and 4: each run, and behind all of them the published networks."""
-    kinds = list(dict.fromkeys((str(getattr(run.config().model, "norm", "")), _rate(run)) for run in runs))
-    columns = [_of_run(run) for run in runs] + [_of_paper(SANTURKAR[n], lr) for n, lr in kinds if n in SANTURKAR]
+    """Santurkar et al. 2018, figures 1, 2 and 4: each run, and beside it its published counterpart."""
+    columns = [column for run in runs for column in (_of_run(run), *_of_paper(run))]
     rows: list[list[str]] = []
 
     def add(quantity: str, steps: str, cells: Sequence[str]) -> None:
-        rows.append([quantity, steps, *cells])
+        own = [cell for cell, column in zip(cells, columns, strict=True) if column.name != PAPER]
+        if set(own) != {NOTHING}:
+            rows.append([quantity, steps, *cells])
 
     for window in ACCURACY:
         add("minibatch accuracy, mean (%)", _steps(window), [_mean(each.accuracy, window) for each in columns])
@@ -79,7 +82,7 @@ def batchnorm(runs: Sequence[Run]) -> str:
         )
         moves = [_of_layer(each, "activation_mean", layer, between=True) for each in columns]
         add(f"mean of one activation, layer {layer}: change between probes, median", "all", moves)
-    return _markdown(["quantity", "steps", *(column.name for column in columns)], rows)
+    return markdown(["quantity", "steps", *(column.name for column in columns)], rows)
 
 
 def residual(runs: Sequence[Run]) -> str:
@@ -95,47 +98,7 @@ def residual(runs: Sequence[Run]) -> str:
         tested = [_at((results.eval_step.values, results.val_error.values), at, 2) for at in ITERATIONS]
         rows.append([f"{run.variant}, test", *tested])
         rows.append([f"*paper, figure 6, {kind}-{depth}*", *_published_errors(f"fig6_{kind}{depth}_test")])
-    return _markdown(["network, error in %", *(f"{at:,}" for at in ITERATIONS)], rows)
-
-
-def surfaces(runs: Sequence[Run]) -> str:
-    """Planes: the loss at the centre and farther out, how exact it is, and how rugged."""
-    rows = []
-    for run in runs:
-        for path in run.surface_files:
-            results = load_results(path)
-            if results.loss.ndim == 2:
-                rows.append([f"{run.variant}, {path.stem.removeprefix('surface-')}", *_of_plane(results)])
-    head = ["plane", "points", "examples", "loss at the checkpoint", "lowest to highest loss"]
-    head += ["standard error below 2 %", "local minima"]
-    return _markdown(head, rows)
-
-
-def _of_plane(results: xr.Dataset) -> list[str]:
-    loss = results.loss.values
-    known = np.isfinite(loss)
-    small = results.loss_stderr.values < 0.02 * loss if "loss_stderr" in results else np.zeros_like(known)
-    return [
-        f"{known.sum():,} of {loss.size:,}",
-        f"{results.attrs['examples']:,}",
-        f"{results.checkpoint_loss.values.flat[0]:.6g}",
-        f"{np.nanmin(loss):.3g} to {np.nanmax(loss):.3g}",
-        f"{100 * small[known].mean():.1f} % of the points",
-        str(local_minima(loss)),
-    ]
-
-
-def local_minima(values: Floats) -> int:
-    """Points inside a grid that are lower than all eight neighbours; not-finite neighbours count as higher."""
-    filled = np.where(np.isfinite(values), values, np.inf)
-    inside = filled[1:-1, 1:-1]
-    rows, columns = filled.shape
-    lower = np.isfinite(inside)
-    for i in range(3):
-        for j in range(3):
-            if (i, j) != (1, 1):
-                lower &= inside < filled[i : rows - 2 + i, j : columns - 2 + j]
-    return int(lower.sum())
+    return markdown(["network, error in %", *(f"{at:,}" for at in ITERATIONS)], rows)
 
 
 def _of_run(run: Run) -> Column:
@@ -153,18 +116,23 @@ def _of_run(run: Run) -> Column:
     return Column(run.variant, accuracy, tested, loss, distance, smoothness, probe)
 
 
-def _of_paper(name: str, lr: float) -> Column:
-    # Figure 1 has both learning rates; the others have 0.1 only, noisy BatchNorm in figure 2 only.
+def _of_paper(run: Run) -> list[Column]:
+    """The published counterpart: figure 1 has two learning rates, the others 0.1, noisy BatchNorm figure 2 only."""
+    config = run.config()
+    name, lr = SANTURKAR.get(str(getattr(config.model, "norm", ""))), config.train.lr if config.train else 0.0
+    if name is None or lr not in ((RATE,) if name == "noisybn" else (RATE, 0.5)):
+        return []
     landscape = lr == RATE and name != "noisybn"
     training = f"fig2_trainacc_{name}" if name == "noisybn" else f"fig1a_trainacc_{name}_lr{lr:g}"
-    return Column(
-        f"*paper, {name}{'' if lr == RATE else f', {lr:g}'}*",
+    published = Column(
+        PAPER,
         _pair(f"santurkar_{training}"),
         None if name == "noisybn" else _pair(f"santurkar_fig1b_testacc_{name}_lr{lr:g}"),
         _triple(f"santurkar_fig4a_{name}") if landscape else None,
         _triple(f"santurkar_fig4b_{name}") if landscape else None,
         _pair(f"santurkar_fig4c_{name}") if landscape else None,
     )
+    return [published]
 
 
 def _published_errors(name: str) -> list[str]:
@@ -192,11 +160,6 @@ def _even(name: str) -> list[Floats]:
     step, *values = _csv(name)
     even = np.arange(0.0, step[-1] + BETWEEN / 2, BETWEEN)
     return [even, *(np.interp(even, step, each) for each in values)]
-
-
-def _rate(run: Run) -> float:
-    train = run.config().train
-    return train.lr if train else 0.0
 
 
 def _mean(curve: tuple[Floats, Floats] | None, window: tuple[int, int]) -> str:
@@ -265,11 +228,6 @@ def _text(value: float | np.floating, digits: int | None = None) -> str:
     if not np.isfinite(value):
         return NOTHING
     return f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def main() -> None:

@@ -52,3 +52,12 @@ def test_results_are_sealed_and_those_of_the_configuration_beside_them(run: Run)
 def test_its_page_says_how_to_draw_it(experiment: Path) -> None:
     page = (DOCS / "runs" / "README.md").read_text(encoding="utf-8")
     assert f"lossviz plot docs/runs/{experiment.name}" in page
+
+
+def test_figures_are_small_and_each_is_shown() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (*DOCS.glob("*.md"), DOCS.parent / "README.md"))
+    for figure in (DOCS / "figures").iterdir():
+        assert figure.stat().st_size < 400_000, figure
+        assert f"figures/{figure.name})" in pages, figure
+    for shown in re.findall(r"\((?:docs/)?(figures/[\w-]+\.png)\)", pages):
+        assert (DOCS / shown).is_file(), shown
