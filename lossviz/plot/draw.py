@@ -85,10 +85,10 @@ def _images(
     if missing and (figures or len(missing) == len(there)):
         _refuse_missing({name: kinds[name] for name in missing}, runs)
     with style.applied():
-        drawn = {stem: make() for drawings in there.values() for stem, make in drawings.items()}
-        if options.reference and not any(map(shows_published, drawn.values())):
+        drawn = {stem: (make(), kinds[name].dpi) for name, drawings in there.items() for stem, make in drawings.items()}
+        if options.reference and not any(shows_published(figure) for figure, _ in drawn.values()):
             refuse("no published curve is the counterpart of what is drawn; there are", advice=needed())
-        images = {f"{stem}.{each}": _rendered(figure, each) for stem, figure in drawn.items() for each in formats}
+        images = {f"{stem}.{each}": _rendered(*found, each) for stem, found in drawn.items() for each in formats}
     tables = {stem: text for kind in kinds.values() for stem, text in kind.tables(runs, options).items()}
     return images | {f"{stem}.md": text.encode() for stem, text in tables.items()}
 
@@ -118,9 +118,9 @@ def _refuse_to_draw(runs: Sequence[PlottedRun], lacks: Mapping[str, Sequence[str
     refuse(", ".join(folders(runs)), "nothing to draw", advice="\n".join(lines))
 
 
-def _rendered(figure: Figure, kind: str) -> bytes:
+def _rendered(figure: Figure, dpi: int, kind: str) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=IMAGES[kind])
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata=IMAGES[kind])
     return buffer.getvalue()
 
 

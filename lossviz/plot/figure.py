@@ -47,6 +47,7 @@ class FigureKind:
         draw: from the series of one figure to the figure.
         table: the numbers beside it, as Markdown.
         by_default: whether it is worth drawing when no figure was named.
+        dpi: pixels an inch of a PNG file.
     """
 
     name: str
@@ -54,6 +55,7 @@ class FigureKind:
     draw: Callable[[Sequence[Any], Options], Figure]
     table: Callable[[Sequence[Any]], str] | None = None
     by_default: Callable[[Sequence[PlottedRun]], bool] = always
+    dpi: int = 300
 
     def drawings(self, runs: Sequence[PlottedRun], options: Options) -> Drawings:
         """The figures of this kind that the runs make."""
@@ -77,6 +79,7 @@ class FigureGroup:
     needs: Needs
     kinds: Sequence[FigureKind]
     by_default: Callable[[Sequence[PlottedRun]], bool] = always
+    dpi: int = 300
 
     def drawings(self, runs: Sequence[PlottedRun], options: Options) -> Drawings:
         """The figures of all kinds that the runs make."""

@@ -41,6 +41,7 @@ FIGURES = {
     "heatmap": Entry("heatmap"),
     "3d": Entry("surface_3d"),
     "line": Entry("line"),
+    "relief": Entry("relief", "surfaces rendered with light and shade; needs lossviz[vtk]"),
     "difference": Entry("difference", "of two planes, the second minus the first"),
     "seeds": Entry("seeds"),
     "convexity": Entry("convexity"),

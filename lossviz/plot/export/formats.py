@@ -1,15 +1,15 @@
 """Formats of scans that are not images: pages, grids for ParaView, files of the official tool."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.numpy
 import xarray as xr
 
-from lossviz.errors import Refusal, RequestError, refuse
+from lossviz.errors import refuse
 from lossviz.files import read_sealed, shown
 from lossviz.official import SUFFIX, official_directions, official_surface
+from lossviz.plot.kit.extras import needing_extra
 from lossviz.plot.kit.scale import common_scale
 from lossviz.plot.scans import lines, planes, scan_name
 from lossviz.plot.series import Options, PlottedRun
@@ -39,19 +39,9 @@ def exported(runs: Sequence[PlottedRun], formats: Sequence[str], options: Option
     return contents
 
 
-@contextmanager
-def library_of(extra: str) -> Iterator[None]:
-    """Around an import of what only an extra installs, which has the name of the format."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        problem = f"needs {error.name}, which is not installed"
-        raise RequestError(Refusal(f"format {extra}", problem, advice=f"pip install 'lossviz[{extra}]'")) from error
-
-
 def _pages(runs: Sequence[PlottedRun], options: Options) -> Iterator[tuple[str, bytes]]:
     # Here, as plotly takes a second to import, and images do not need it.
-    with library_of("html"):
+    with needing_extra("html", "format html"):
         from lossviz.plot.export.page import line_page
         from lossviz.plot.export.plane_page import plane_page
     # The folder of an official file is no experiment.
@@ -64,7 +54,7 @@ def _pages(runs: Sequence[PlottedRun], options: Options) -> Iterator[tuple[str, 
 
 
 def _grids(runs: Sequence[PlottedRun], options: Options) -> Iterator[tuple[str, bytes]]:
-    with library_of("vtk"):
+    with needing_extra("vtk", "format vtk"):
         from lossviz.plot.export.paraview import checkpoints_file, grid_file
     found = list(_scans(runs))
     for name, _, _, results in found:

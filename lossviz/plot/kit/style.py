@@ -52,7 +52,6 @@ _STYLE = {
     "lines.linewidth": 1.0,
     "grid.linewidth": 0.3,
     "hatch.linewidth": 0.4,
-    "savefig.dpi": 300,
     # TrueType in PDF and text as text in SVG: what journals and Inkscape can edit.
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
