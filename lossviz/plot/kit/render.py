@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyvista as pv
@@ -38,7 +39,7 @@ def render(results: xr.Dataset, scale: Scale) -> Image:
     refuse_without_opengl()
     surface = surface_mesh(results, scale)
     with pv.vtk_verbosity("off"):  # which would complain of the missing screen
-        plotter = pv.Plotter(off_screen=True, window_size=list(SIZE), lighting="none")
+        plotter: Any = pv.Plotter(off_screen=True, window_size=list(SIZE), lighting="none")
         if surface.n_cells:
             material = {"ambient": 0.25, "diffuse": 0.75, "specular": 0.2, "specular_power": 15}
             colours = {"scalars": surface.points[:, 2], "cmap": COLOUR_MAP, "clim": [0.0, HEIGHT]}
