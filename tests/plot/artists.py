@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import Collection
+from matplotlib.colorizer import ColorizingArtist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -36,8 +36,8 @@ def ys(line: Line2D) -> list[float]:
     return list(np.asarray(line.get_ydata(), dtype=float))
 
 
-def cells(mesh: Collection) -> np.ma.MaskedArray:
-    """The values of a mesh, masked where nothing is drawn."""
+def cells(mesh: ColorizingArtist) -> np.ma.MaskedArray:
+    """The values of a mesh or an image, masked where nothing is drawn."""
     array = mesh.get_array()
     assert array is not None
     return np.ma.masked_invalid(array)

@@ -11,7 +11,7 @@ from lossviz.plot.figures.relief import draw_relief
 from lossviz.plot.kit import render as module
 from lossviz.plot.kit.scale import Scale
 from lossviz.plot.series import Options
-from tests.plot.artists import labelled, legend
+from tests.plot.artists import cells, labelled, legend
 from tests.plot.conftest import Build
 
 
@@ -36,7 +36,7 @@ def test_every_run_has_its_surface_over_its_contour_on_one_scale(build: Build, s
     drawn.draw_without_rendering()
     assert [(scale.low, scale.high, scale.log) for scale in scales] == [(1, 100, True)] * 2
     first, second, below, _ = drawn.axes[:4]
-    assert [np.shape(image.get_array()) for ax in (first, second) for image in ax.images] == [(20, 20, 4)] * 2
+    assert [cells(image).shape for ax in (first, second) for image in ax.images] == [(20, 20, 4)] * 2
     assert first.get_title() == "standard\nloss 1 at the centre"
     assert below.get_xlabel() == "x (units of d)"
     assert {bar.get_ylabel() for bar in drawn.axes[4:]} == {"loss (nats)"}
