@@ -20,13 +20,23 @@ def steady(model: nn.Module) -> Iterator[None]:
     the states of their random generators, also where these are in lists and dicts. What other mutable objects hold
     inside is not looked at.
     """
-    restores = [restore for value in held(model) if (restore := _restore(value))]
+    restore = snapshot(model)
     try:
         yield
     finally:
-        with torch.no_grad():
-            for restore in restores:
-                restore()
+        restore()
+
+
+def snapshot(model: nn.Module) -> Callable[[], None]:
+    """What puts a network back into its present state, as often as wanted; see `steady`."""
+    restores = [restore for value in held(model) if (restore := _restore(value))]
+
+    @torch.no_grad()
+    def restore_all() -> None:
+        for restore in restores:
+            restore()
+
+    return restore_all
 
 
 def _restore(value: object) -> Callable[[], object] | None:

@@ -15,7 +15,7 @@ from lossviz.engine.setup import Setup
 from lossviz.errors import refuse
 from lossviz.probe.layers import probed_layers
 from lossviz.probe.measure import Coordinate, Step, load_measures
-from lossviz.probe.step import BASE, measure_step
+from lossviz.probe.step import BASE, measure_step, repeats_itself
 from lossviz.results import in_units, load_results, protocol, save_results, variable
 from lossviz.run import differences
 from lossviz.training.stepper import Stepper
@@ -46,6 +46,7 @@ class Prober:
         self.subset = self._subset()
         self.layers = probed_layers(setup)
         self.minibatches = setup.minibatches()
+        self._anchored: bool | None = None
 
     @property
     def precision(self) -> str:
@@ -66,8 +67,12 @@ class Prober:
 
         In full precision, whatever that of the training: differences of gradients are small numbers.
         """
+        objective = objective.in_full_precision()
+        if self._anchored is None:
+            with full_precision():
+                self._anchored = not repeats_itself(objective, batch)
         at = Step(
-            objective.in_full_precision(),
+            objective,
             batch,
             self.config,
             layers=self.layers,
@@ -77,6 +82,7 @@ class Prober:
             later=lambda count: self.minibatches(step + count),
             subset=self.subset,
             seed=self.setup.config.seed,
+            anchored=self._anchored,
         )
         with full_precision():
             found = measure_step(at)
