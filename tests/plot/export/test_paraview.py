@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import pyvista as pv
 import xarray as xr
-from vtkmodules.vtkFiltersGeometry import vtkDataSetSurfaceFilter
+from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
 
 from lossviz.plot.export.paraview import checkpoints_file, grid_file
 from lossviz.plot.kit.scale import Scale, common_scale
@@ -31,7 +31,7 @@ def read_back(path: Path, content: bytes) -> Any:
 
 def shown_cells(grid: Any) -> int:
     # VTK's own filter: pyvista's needs an argument from 0.47 on that 0.45 does not know.
-    surface = vtkDataSetSurfaceFilter()
+    surface = vtkGeometryFilter()
     surface.SetInputData(grid)
     surface.Update()
     return int(surface.GetOutput().GetNumberOfCells())
