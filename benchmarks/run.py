@@ -29,6 +29,7 @@ from lossviz.config.train import Train
 from lossviz.data.cifar10 import MEAN, STD
 from lossviz.data.minibatches import Minibatches
 from lossviz.data.split import Split
+from lossviz.engine.allocation import keep_freed_memory
 from lossviz.engine.backend import choose_backend, computes_bfloat16, evaluation_batch
 from lossviz.engine.objective import Objective
 from lossviz.models.build import build
@@ -185,6 +186,7 @@ def main() -> None:
     arguments.add_argument("--pairs", type=int, default=5, help="paired runs of each row")
     arguments.add_argument("--out", type=Path, default=Path("benchmarks/results.json"))
     chosen = arguments.parse_args()
+    keep_freed_memory()  # as the commands do; the plain loop has a process of its own
     console, results = Console(), {}
     table = Table("work", "plain loop", "lossviz", "ratio", "range", "wanted")
     for name, (row_of, wanted) in ROWS.items():

@@ -9,6 +9,7 @@ from lossviz import plan
 from lossviz.config import Config
 from lossviz.config.data import Cifar10
 from lossviz.config.train import Precision
+from lossviz.engine.allocation import keep_freed_memory
 from lossviz.engine.backend import Backend
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.ranks import Ranks, ranks
@@ -137,7 +138,10 @@ def _say_backend(backend: Backend, report: Report) -> None:
 
 
 def _ready(run: Run, config: Config, options: Options, command: Command) -> Setup:
-    return prepare(config, run, options.device, options.allowed, precision=command.precision(config))
+    setup = prepare(config, run, options.device, options.allowed, precision=command.precision(config))
+    if setup.backend.device.type == "cpu":
+        keep_freed_memory()  # here, and not where a device is chosen: the process is lossviz's own
+    return setup
 
 
 def _refuse_any(jobs: Jobs, options: Options, command: Command) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from lossviz.config.train import Precision, Train
-from lossviz.engine.allocation import keep_freed_memory
 from lossviz.engine.ranks import ranks
 from lossviz.errors import refuse
 from lossviz.provenance import processor
@@ -116,8 +115,6 @@ def choose_backend(request: str, train: Train | None, precision: Precision = "au
         problem = f"needs a CUDA device, and this is {device}"
         refuse(f"{section}.precision", problem, given=wanted, accepted="auto, float32, float64, bfloat16")
     _make_repeatable(device, tf32=wanted == "tf32")
-    if device.type == "cpu":
-        keep_freed_memory()
     automatic = wanted == "auto"
     return Backend(
         device=device,

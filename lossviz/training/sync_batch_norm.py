@@ -1,4 +1,4 @@
-"""BatchNorm over the examples of several processes, on CPUs too, whatever layer asks for it."""
+"""What torch.nn.SyncBatchNorm does on GPUs alone, on CPUs too: BatchNorm over the examples of several processes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
