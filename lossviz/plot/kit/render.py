@@ -98,7 +98,8 @@ def refuse_without_opengl() -> None:
     refuse(
         "figure relief",
         "is rendered with OpenGL, and there is neither a screen nor libEGL or libOSMesa",
-        advice="on Debian or Ubuntu: apt install libegl1 libegl-mesa0 libgl1-mesa-dri\nor use --figure 3d, which needs none",
+        advice="on Debian or Ubuntu: apt install libegl1 libegl-mesa0 libgl1-mesa-dri\n"
+        "or use --figure 3d, which needs none",
     )
 
 
