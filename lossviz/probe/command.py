@@ -11,7 +11,8 @@ from lossviz.probe.prober import Prober
 from lossviz.progress import Report
 from lossviz.signals import StopRequest
 from lossviz.training.command import history, train
-from lossviz.training.loop import SECONDS_BETWEEN_SAVES, Training
+from lossviz.training.files import ReplayFiles
+from lossviz.training.loop import SECONDS_BETWEEN_SAVES, TrainingLoop
 from lossviz.training.shard import pieces_each, processes
 from lossviz.training.stepper import Stepper
 
@@ -28,7 +29,8 @@ def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
         last = train(setup, report, stop, prober)
         prober.wanted = {step for step in prober.wanted if step <= last}
         if prober.missing:
-            Training(setup, prober, replay_until=prober.missing[-1]).go(report, stop)
+            end = prober.missing[-1]
+            TrainingLoop(setup, ReplayFiles(setup.run, end), end, prober).go(report, stop)
         prober.save()
         outcome["steps"] = len(prober.rows)
     report.say(f"{setup.run.probe_file}: {len(prober.rows):,} steps measured")

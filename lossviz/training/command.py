@@ -14,8 +14,9 @@ from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run
 from lossviz.signals import StopRequest
+from lossviz.training.files import TrainingFiles
 from lossviz.training.group import Group, joined
-from lossviz.training.loop import Observer, Training
+from lossviz.training.loop import Observer, TrainingLoop
 from lossviz.training.shard import pieces_each, processes, synchronisable
 
 OVER = ("done", "diverged")
@@ -56,7 +57,7 @@ def _train(setup: Setup, report: Report, stop: StopRequest, observer: Observer |
     _refuse_other_data(run, facts["data"])
     outcome: dict[str, Any] = {}
     with run.stage("train", **facts) if group.first else nullcontext(outcome) as outcome:
-        training = Training(setup, observer, group=group)
+        training = TrainingLoop(setup, TrainingFiles(run), setup.train.steps, observer, group)
         if training.step:
             report.say(f"{run.folder}: going on after step {training.step:,}")
         if group.first:
@@ -75,14 +76,14 @@ def history(run: Run) -> History:
     return [[0, known]] if isinstance(known, int) else known
 
 
-def _note_processes(training: Training, before: History, report: Report) -> None:
+def _note_processes(training: TrainingLoop, before: History, report: Report) -> None:
     """Record how many processes train the steps to come, and say where that makes another network."""
     step, here = training.step, training.group.ranks.world
     known = [[first, number] for first, number in before if first < step]
     there = known[-1][1] if known else here
     if step < training.end and not (known and there == here):
         known.append([step, here])
-    training.run.note("train", processes=known)
+    training.setup.run.note("train", processes=known)
     if step < training.end and _regroups(training, there, here):
         report.say(
             f"  warning: going on with {processes(here)} after {there}: BatchNorm sees other groups of images"
@@ -90,7 +91,7 @@ def _note_processes(training: Training, before: History, report: Report) -> None
         )
 
 
-def _regroups(training: Training, there: int, here: int) -> bool:
+def _regroups(training: TrainingLoop, there: int, here: int) -> bool:
     """Whether two numbers of processes differ in which examples are normalised together."""
     train = training.config
     if there == here or not uses_batch_statistics(training.objective.model):
@@ -98,7 +99,7 @@ def _regroups(training: Training, there: int, here: int) -> bool:
     return not train.sync_bn or pieces_each(train, there) != pieces_each(train, here)
 
 
-def _without_groups(training: Training) -> str:
+def _without_groups(training: TrainingLoop) -> str:
     if not synchronisable(training.objective.model):
         return ""
     whole = "" if training.config.micro_batch == "all" else " with micro_batch: all"
@@ -129,7 +130,7 @@ def _how(status: str, last_step: int) -> str:
     return f"{last_step:,} steps"
 
 
-def _errors(training: Training) -> str:
+def _errors(training: TrainingLoop) -> str:
     if training.curves.diverged_at is not None or not training.curves.evaluations:
         return ""
     values = training.curves.latest()

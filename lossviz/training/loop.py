@@ -3,10 +3,8 @@
 import hashlib
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from lossviz.config.model import OwnModel
@@ -14,19 +12,18 @@ from lossviz.config.train import Plateau
 from lossviz.data.minibatches import Minibatch
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
-from lossviz.engine.checkpoint import load_resume, load_tensors, save_resume, save_tensors
+from lossviz.engine.checkpoint import load_resume, save_resume
 from lossviz.engine.evaluation import Evaluation
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import penalty
 from lossviz.engine.setup import Setup
 from lossviz.engine.state import steady
 from lossviz.engine.trust import EXAMPLES, disagreement
-from lossviz.errors import Refusal, WorkError
 from lossviz.models.build import count_parameters
 from lossviz.progress import Report
-from lossviz.results import load_results, save_results
 from lossviz.signals import StopRequest
 from lossviz.training.curves import Curves
+from lossviz.training.files import Files
 from lossviz.training.group import Group
 from lossviz.training.shard import Shard, shard_of
 from lossviz.training.step_graph import StepGraph, capturable
@@ -54,34 +51,30 @@ class Observer(Protocol):
         """Write what was measured so far."""
 
 
-class Training:
+class TrainingLoop:
     """One variant on its way; everything about step t is a pure function of (configuration, t).
 
     Args:
         setup: the variant.
+        files: what is written, or compared in a replay.
+        end: the last step.
         observer: measures before the steps that it calls due.
-        replay_until: go through a finished training again, up to this step, for the observer's sake: nothing of
-            the training is written, and every checkpoint on disk must be met bitwise.
         group: the processes that train together; only the first of them writes, and only one alone is observed.
     """
 
     def __init__(
         self,
         setup: Setup,
+        files: Files,
+        end: int,
         observer: Observer | None = None,
-        replay_until: int | None = None,
         group: Group | None = None,
     ) -> None:
-        self.config = setup.train
-        self.setup = setup
-        self.run = setup.run
-        self.observer = observer
-        self.replay = replay_until is not None
-        self.end = self.config.steps if replay_until is None else replay_until
+        self.config, self.setup = setup.train, setup
+        self.files, self.end, self.observer = files, end, observer
         self.group = group or Group()
         self.evaluated = {name: self.group.shard(split) for name, split in evaluated_splits(setup).items()}
         self._saved_at = time.monotonic()
-        self._resume_file: Path = self.run.replay_file if self.replay else self.run.resume_file
         self._begin()
         self.shard = shard_of(setup, self.group, self.objective.model)
         facts: dict[str, int | str] = {
@@ -90,10 +83,7 @@ class Training:
             "precision": setup.backend.precision,
         }
         self.curves = Curves(setup.config, setup.loss_name, facts)
-        if self._resume_file.exists():
-            self._resume()
-        if self.replay and setup.run.train_file.exists():
-            self.curves.recall(load_results(setup.run.train_file), self.end)
+        self.files.restore(self.curves, self._resume())
         if not self.group.alone:
             self.group.refuse_differences({"weights": self._digest()})
         # A person's own network may put new tensors in the place of its own, which a graph would not see.
@@ -108,7 +98,7 @@ class Training:
             Stopped: after saving, where a person or the system asked to stop.
             WorkError: the disk is full, or a replay departs from the training.
         """
-        name = f"{'replaying' if self.replay else 'training'} {self.run.variant}"
+        name = f"{self.files.doing} {self.setup.run.variant}"
         with report.track(name, self.end, "steps", self.step) as track:
             while True:
                 going_on = self._events(stop)
@@ -117,16 +107,15 @@ class Training:
                     break
                 self._update()
                 track.advance()
-        if not self.replay and self.group.first and isinstance(self.setup.config.model, OwnModel):
+        if not self.files.replays and self.group.first and isinstance(self.setup.config.model, OwnModel):
             self._compare_with_checkpoint()
             self._say_doubts(report)
         stop.obey()
-        if self.replay:
-            self.run.replay_file.unlink(missing_ok=True)
+        self.files.close()
 
     def _say_doubts(self, report: Report) -> None:
         for doubt in self.objective.doubts:
-            report.say_own(f"warning: {self.run.variant}: {doubt}")
+            report.say_own(f"warning: {self.setup.run.variant}: {doubt}")
         self.objective.doubts.clear()
 
     def _begin(self) -> None:
@@ -134,18 +123,22 @@ class Training:
         self.objective = self.setup.objective()
         self.stepper = Stepper(self.config, self.objective.parameters)
 
-    def _resume(self) -> None:
-        self.step = load_resume(self._resume_file, self.objective.model, self.stepper.optimizer)
-        if not self.replay:
-            self.curves.rewind(load_results(self.run.train_file), self.step)
-        elif self.observer is not None and any(self.observer.due(step) for step in range(self.step)):
+    def _resume(self) -> int | None:
+        """Go on from the saved state, if there is one; the step that it belongs to."""
+        if not self.files.resume_file.exists():
+            return None
+        self.step = load_resume(self.files.resume_file, self.objective.model, self.stepper.optimizer)
+        if self.files.replays and self.observer and any(self.observer.due(step) for step in range(self.step)):
             self._begin()  # that replay was for other steps: these lie behind it
+        return self.step
 
     def _events(self, stop: StopRequest) -> bool:
         """All that happens between two updates; whether another update follows."""
         step, config = self.step, self.config
         last = step >= self.end
-        evaluate = not self.replay and _due(step, config.eval_every, last) and step not in self.curves.evaluations
+        evaluate = (
+            not self.files.replays and _due(step, config.eval_every, last) and step not in self.curves.evaluations
+        )
         observe = self.observer is not None and self.observer.due(step)
         checkpoint = _due(step, config.checkpoint_every, last)
         if (evaluate or observe or checkpoint or step % STEPS_BETWEEN_CHECKS == 0) and self._diverged():
@@ -154,8 +147,8 @@ class Training:
             self._evaluate()
         if observe and self.observer is not None:
             self.observer.observe(step, self.objective, self.shard.minibatches(step), self.stepper)
-        if checkpoint:
-            self._checkpoint()
+        if checkpoint and self.group.first:
+            self.files.checkpoint(step, self.objective.model.state_dict())
         # Asked once, and last: what was measured while the request came in is saved too.
         stop.number, late = self.group.largest(
             stop.number, int(time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES)
@@ -190,23 +183,6 @@ class Training:
             values |= {f"{name}_loss": loss, f"{name}_error": error}
         self.curves.add_evaluation(self.step, values)
 
-    def _checkpoint(self) -> None:
-        path, state = self.run.checkpoint_file(self.step), self.objective.model.state_dict()
-        if not self.replay and self.group.first:
-            save_tensors(path, state)
-        elif self.replay and path.exists():
-            for name, saved in load_tensors(path).items():
-                if not torch.allclose(saved, state[name].cpu(), rtol=0, atol=0, equal_nan=True):
-                    problem = (
-                        f"the replay departs from the training before step {self.step} (first in {name}): "
-                        "another machine, device, thread count or version computes other last digits"
-                    )
-                    advice = (
-                        f"measure at the checkpoints instead: lossviz probe {self.run.folder}; "
-                        "or train again with --fresh"
-                    )
-                    raise WorkError(Refusal(str(path), problem, advice=advice))
-
     def _compare_with_checkpoint(self) -> None:
         """A network that is made anew must be this one, once it has the tensors that a checkpoint holds."""
         objective, (inputs, _) = self.objective, next(iter(self.setup.data.train.batches(EXAMPLES)))
@@ -227,14 +203,13 @@ class Training:
             return
         if self.observer is not None:
             self.observer.save()
-        if not self.replay:
-            save_results(self.run.train_file, self.curves.dataset())
+        self.files.write(self.curves)
 
     def _save(self) -> None:
         # The state to resume from comes last: results may run ahead of it (they are rewound), never behind.
         self._write_results()
         if self.group.first:
-            save_resume(self._resume_file, self.step, self.objective.model, self.stepper.optimizer)
+            save_resume(self.files.resume_file, self.step, self.objective.model, self.stepper.optimizer)
         self._saved_at = time.monotonic()
 
     def _digest(self) -> str:

@@ -17,7 +17,8 @@ from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.signals import Stopped, StopRequest
 from lossviz.training.command import train
-from lossviz.training.loop import Training
+from lossviz.training.files import ReplayFiles, TrainingFiles
+from lossviz.training.loop import Observer, TrainingLoop
 from tests.faults import tiny
 from tests.faults.tiny import QUIET, Interrupter
 
@@ -39,6 +40,14 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "pieces": {"train": {"micro_batch": 3}, "model": {"norm": "noisy-batch"}, "data": {"augment": "crop-flip"}},
     "he": {"train": {"warmup": 3, "warmup_lr": 0.01, "eval_examples": "none", "precision": "bfloat16"}},
 }
+
+
+def started(setup: Setup) -> TrainingLoop:
+    return TrainingLoop(setup, TrainingFiles(setup.run), setup.train.steps)
+
+
+def replaying(setup: Setup, observer: Observer, end: int) -> TrainingLoop:
+    return TrainingLoop(setup, ReplayFiles(setup.run, end), end, observer)
 
 
 def interrupt(setup: Setup, at: int) -> None:
@@ -64,7 +73,7 @@ def test_a_stop_keeps_every_step_so_far(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path)
     interrupt(setup, 7)
     assert load_results(setup.run.train_file).sizes["step"] == 7
-    assert Training(setup).step == 7
+    assert started(setup).step == 7
     assert setup.run.checkpoint_steps == [0, 4]
     assert setup.run.record()["train"]["status"] == "interrupted"
 
@@ -189,7 +198,7 @@ def test_a_stopped_replay_misses_no_step_that_is_asked_for_later(tmp_path: Path,
     prober = StopsAt(setup, [8, 9, 12])
     prober.stop, prober.at = StopRequest(), 9
     with pytest.raises(Stopped):
-        Training(setup, prober, replay_until=12).go(QUIET, prober.stop)
+        replaying(setup, prober, 12).go(QUIET, prober.stop)
     assert setup.run.replay_file.exists()
     probe_checkpoints(setup, QUIET, StopRequest())  # now the last step is known, and a replay ends earlier
 
@@ -225,10 +234,10 @@ def test_a_stopped_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
     prober = StopsAt(setup, [3, 6, 9])
     prober.stop, prober.at = StopRequest(), 6
     with pytest.raises(Stopped):
-        Training(setup, prober, replay_until=9).go(QUIET, prober.stop)
+        replaying(setup, prober, 9).go(QUIET, prober.stop)
     rest = Prober(setup, [3, 6, 9])
     assert rest.missing == [9]
-    assert Training(setup, rest, replay_until=9).step == 6
+    assert replaying(setup, rest, 9).step == 6
 
 
 def test_a_replay_that_departs_says_where(tmp_path: Path) -> None:
@@ -264,7 +273,7 @@ def test_what_is_measured_while_a_stop_comes_in_is_kept(tmp_path: Path) -> None:
         train(setup, QUIET, prober.stop, prober)
     assert load_results(setup.run.probe_file)["step"].values.tolist() == [0, 3, 6]
     assert load_results(setup.run.train_file)["eval_step"].values.tolist() == [0, 6]
-    assert Training(setup).step == 6
+    assert started(setup).step == 6
 
 
 def test_a_stop_after_the_loss_stopped_being_finite_is_a_divergence(tmp_path: Path) -> None:
@@ -272,6 +281,6 @@ def test_a_stop_after_the_loss_stopped_being_finite_is_a_divergence(tmp_path: Pa
     setup = tiny.setup(tmp_path, train={"lr": 1e30, "checkpoint_every": 100, "eval_every": 100})
     interrupt(setup, 5)
     assert load_results(setup.run.train_file).attrs["diverged_at"] == 1
-    assert Training(setup).step <= 1
+    assert started(setup).step <= 1
     assert train(setup, QUIET, StopRequest()) == 1
     assert load_results(setup.run.train_file).sizes["step"] == 2
