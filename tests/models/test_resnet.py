@@ -178,5 +178,5 @@ def test_wide_networks_of_li(k: int, shortcut: Literal["B", "none"]) -> None:
 
 
 def test_other_depths_are_refused_with_their_neighbours() -> None:
-    with pytest.raises(ValidationError, match=r"depth = 18 is not 6n \+ 2; the nearest are 14 and 20"):
+    with pytest.raises(ValidationError, match=r"depth = 18: is not 6n \+ 2; the nearest are 14 and 20"):
         ResnetConfig(name="resnet", depth=18)
