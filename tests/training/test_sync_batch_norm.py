@@ -4,11 +4,15 @@ tests/engine/test_together.py has real processes.
 """
 
 import copy
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from lossviz.engine.ranks import Ranks
 from lossviz.training.group import Group
 from lossviz.training.sync_batch_norm import SyncBatchNorm
 
@@ -60,3 +64,46 @@ def test_bfloat16_loses_only_the_rounding_of_its_outputs(offset: float) -> None:
     assert outputs.dtype == torch.bfloat16
     # Half of a unit in the last of 8 bits, and a little for float32.
     assert ((outputs.double() - exact).abs() <= exact.abs() * 2**-8 + 1e-4).all()
+
+
+class Threads(Group):
+    """Two processes, played by two threads."""
+
+    def __init__(self, rank: int, barrier: Barrier, slots: list[list[Tensor]]) -> None:
+        super().__init__(Ranks(rank, 2))
+        self.barrier, self.slots = barrier, slots
+
+    def total(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        self.slots[self.ranks.rank] = list(tensors)
+        self.barrier.wait(60)
+        sums = [first + second for first, second in zip(*self.slots, strict=True)]
+        self.barrier.wait(60)
+        return sums
+
+
+def test_uneven_pieces_of_two_processes_are_one_batch() -> None:
+    """Outputs, running statistics, and gradients, to which the variance and the other process's loss belong."""
+    torch.manual_seed(0)
+    norms = [nn.BatchNorm2d(3, eps=1e-2).double() for _ in range(3)]
+    whole = 2 * torch.randn(8, 3, 2, 2, dtype=torch.float64) + torch.linspace(0, 5, 8)[:, None, None, None]
+    weights = torch.randn(8, 3, 2, 2, dtype=torch.float64)
+    pieces = [whole[:5].clone().requires_grad_(), whole[5:].clone().requires_grad_()]
+    barrier, slots = Barrier(2), [list[Tensor](), list[Tensor]()]
+
+    def run(rank: int) -> Tensor:
+        with SyncBatchNorm(Threads(rank, barrier, slots)):
+            outputs: Tensor = norms[rank](pieces[rank])
+        (outputs * weights.split([5, 3])[rank]).sum().backward()
+        return outputs.detach()
+
+    with ThreadPoolExecutor(2) as pool:
+        found = torch.cat(list(pool.map(run, range(2))))
+    together = whole.clone().requires_grad_()
+    expected = norms[2](together)
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-11, atol=1e-12)
+    slopes = torch.cat([piece.grad for piece in pieces if piece.grad is not None])
+    torch.testing.assert_close(slopes, together.grad, rtol=1e-9, atol=1e-11)
+    for norm in norms[:2]:
+        for mine, reference in zip(norm.buffers(), norms[2].buffers(), strict=True):
+            torch.testing.assert_close(mine, reference, rtol=1e-11, atol=1e-12)
