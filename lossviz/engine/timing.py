@@ -42,8 +42,11 @@ def timed(work: Callable[[int], object], examples: int, least: int = 4) -> Timin
     found = [seconds_of(partial(work, count))]
     if found[0] < SECONDS_AT_MOST:  # with what is done once
         found = [seconds_of(partial(work, count))]
-    while count < examples and time.perf_counter() + GROWTH * found[-1] <= end:
-        count = min(GROWTH * count, examples)
+    while count < examples:
+        more = min(GROWTH * count, examples)
+        if time.perf_counter() + found[-1] * more / count > end:
+            break
+        count = more
         found = [seconds_of(partial(work, count))]
     while len(found) < ROUNDS and time.perf_counter() + found[-1] <= end:
         found.append(seconds_of(partial(work, count)))
