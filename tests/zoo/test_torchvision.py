@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from lossviz import loss_surface
 from lossviz.engine.objective import Objective
 from tests.zoo import plain
 
-MODES = ("frozen", "batch", "recalibrate")
+MODES: tuple[Literal["frozen", "batch", "recalibrate"], ...] = ("frozen", "batch", "recalibrate")
 _INVERTED = models.efficientnet.MBConvConfig
 _WIDTHS = models.regnet.BlockParams.from_init_params(depth=4, w_0=8, w_a=8.0, w_m=2.0, group_width=8, se_ratio=0.25)
 _NEXT = models.convnext.CNBlockConfig
