@@ -94,16 +94,20 @@ def refuse(
 
 
 def show(value: object) -> str:
-    """A value as it would stand in a configuration file, on one line of at most 80 characters."""
+    """A value as it would stand in a configuration file, on one line.
+
+    At most 80 characters, or 200 of text, which may be the path of a file; a `Path` is shown whole.
+    """
     value = list(value) if isinstance(value, tuple) else value
     try:
         text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
     except yaml.representer.RepresenterError:  # no value of YAML, such as a Path
-        text = str(value)
+        return str(value)
     text = text.removesuffix("\n").removesuffix("\n...")
     if "\n" in text:
         text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."
+    most = 200 if isinstance(value, str) else 80
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def spell(keys: Keys) -> str:
