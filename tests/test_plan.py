@@ -241,7 +241,7 @@ def test_a_probe_does_not_go_along_where_batch_norm_sees_pieces(tmp_path: Path, 
     before = tiny.tree(tmp_path)
     for probe in (probe_training, probe_checkpoints):
         with pytest.raises(
-            RequestError, match=r"train\.micro_batch = 4, below .*batch_size = 8: BatchNorm sees pieces"
+            RequestError, match=r"train\.micro_batch = 4: is below .*batch_size = 8: BatchNorm sees pieces"
         ):
             probe(setup, QUIET, StopRequest())
     for planned in (plan.probe_training, plan.probe_checkpoints):

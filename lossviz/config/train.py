@@ -114,6 +114,11 @@ class Train(Section):
     )
 
     @property
+    def remembers(self) -> bool:
+        """Whether a step depends on what a checkpoint does not hold: momentum, moments, earlier evaluations."""
+        return self.optimizer != "sgd" or self.momentum > 0 or self.schedule.kind == "plateau"
+
+    @property
     def penalty_decay(self) -> float:
         """The weight decay that is the gradient of a penalty: AdamW's is not, it acts apart from the loss."""
         return 0.0 if self.optimizer == "adamw" else self.weight_decay

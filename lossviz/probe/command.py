@@ -12,9 +12,12 @@ from lossviz.progress import Report
 from lossviz.signals import StopRequest
 from lossviz.training.command import history, train
 from lossviz.training.files import ReplayFiles
-from lossviz.training.loop import SECONDS_BETWEEN_SAVES, TrainingLoop
+from lossviz.training.loop import TrainingLoop
 from lossviz.training.shard import pieces_each, processes
 from lossviz.training.stepper import Stepper
+
+# A kill -9 costs at most about this much work.
+SECONDS_BETWEEN_SAVES = 60.0
 
 
 def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
@@ -67,28 +70,15 @@ def checkpoints_to_probe(setup: Setup) -> list[int]:
     """Steps of the checkpoints that a run has.
 
     Raises:
-        RequestError: there is none, or BatchNorm saw pieces of a minibatch.
+        RequestError: there is none, BatchNorm saw pieces of a minibatch, or a measure needs more than checkpoints hold.
     """
     run = setup.run
     if not run.checkpoint_steps:
         advice = run.command("train", run.config_file, setup.allowed)
         refuse(str(run.folder), "has no checkpoint to measure at", advice=f"make one: lossviz {advice}")
     _refuse_pieces(setup)
-    return run.checkpoint_steps
-
-
-def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
-    """Measure at every checkpoint of a run, on the minibatch that its step had.
-
-    Raises:
-        RequestError: as `checkpoints_to_probe`, or a measure needs more than checkpoints hold.
-    """
-    run, steps = setup.run, checkpoints_to_probe(setup)
-    prober, minibatches = Prober(setup, steps), setup.minibatches()
-    objective = setup.objective()
-    stepper = Stepper(setup.train, objective.parameters)
     needy = [measure for measure in setup.config.probe.measures if MEASURES[measure].optimizer]
-    if needy and stepper.remembers:
+    if needy and setup.train.remembers:
         command = run.command("probe", run.config_file, setup.allowed)
         refuse(
             str(run.folder),
@@ -96,6 +86,19 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
             "plateau, which checkpoints do not hold",
             advice=f"measure along the training instead: lossviz {command}",
         )
+    return run.checkpoint_steps
+
+
+def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
+    """Measure at every checkpoint of a run, on the minibatch that its step had.
+
+    Raises:
+        RequestError: as `checkpoints_to_probe`.
+    """
+    run, steps = setup.run, checkpoints_to_probe(setup)
+    prober, minibatches = Prober(setup, steps), setup.minibatches()
+    objective = setup.objective()
+    stepper = Stepper(setup.train, objective.parameters)
     with run.stage("probe", **setup.facts(), measured_in=prober.precision) as outcome:
         saved_at = time.monotonic()
         with report.track(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -15,6 +15,16 @@ from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector
 from lossviz.models.layers import WeightLayer
+
+
+class NextStep(Protocol):
+    """What a probe asks of a training: where it would go from here. `training.Stepper` knows."""
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+
+    def preview(self, gradient: Vector, step: int) -> Vector:
+        """The parameters after a step along a gradient, which is not taken."""
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,17 @@ from functools import partial
 
 import numpy as np
 import xarray as xr
-import yaml
 
-from lossviz.config.reading import dump
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.backend import full_precision
 from lossviz.engine.objective import Objective
 from lossviz.engine.setup import Setup
 from lossviz.errors import refuse
 from lossviz.probe.layers import probed_layers
-from lossviz.probe.measure import Coordinate, Step, load_measures
+from lossviz.probe.measure import Coordinate, NextStep, Step, load_measures
 from lossviz.probe.step import BASE, measure_step, repeats_itself
-from lossviz.results import in_units, load_results, protocol, save_results, variable
+from lossviz.results import ProbeResults, in_units, load_results, protocol, save_results, variable
 from lossviz.run import differences
-from lossviz.training.stepper import Stepper
 
 
 class Prober:
@@ -62,7 +59,7 @@ class Prober:
         """Whether this step is wanted and not yet measured."""
         return step in self.wanted and step not in self.rows
 
-    def observe(self, step: int, objective: Objective, batch: Minibatch, stepper: Stepper) -> None:
+    def observe(self, step: int, objective: Objective, batch: Minibatch, stepper: NextStep) -> None:
         """Measure at the present point, on the minibatch of this step, before the step is taken.
 
         In full precision, whatever that of the training: differences of gradients are small numbers.
@@ -76,7 +73,7 @@ class Prober:
             batch,
             self.config,
             layers=self.layers,
-            weight_decay=stepper.config.penalty_decay,
+            weight_decay=self.setup.train.penalty_decay,
             rate=stepper.rate(step),
             preview=partial(stepper.preview, step=step),
             later=lambda count: self.minibatches(step + count),
@@ -133,11 +130,8 @@ class Prober:
         if not file.exists():
             return
         saved = load_results(file)
-        there, here = (
-            {key: value for key, value in yaml.safe_load(text)["probe"].items() if key != "every"}
-            for text in (str(saved.attrs["configuration"]), dump(self.setup.config))
-        )
-        for name, before, now in differences(there, here, "probe"):
+        there, here = ProbeResults(saved).config["probe"], self.config.model_dump(mode="json")
+        for name, before, now in differences({**there, "every": None}, {**here, "every": None}, "probe"):
             problem = f"was measured with {name} = {before}, and now it is {now}"
             refuse(str(file), problem, advice="measure it again with --fresh, or keep what it was")
         # Files without the attribute were measured in the training's own precision.

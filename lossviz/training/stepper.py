@@ -56,12 +56,6 @@ class Stepper:
             parameter.grad = grad
         return updated
 
-    @property
-    def remembers(self) -> bool:
-        """Whether a step depends on what a checkpoint does not hold: momentum, moments, earlier evaluations."""
-        config = self.config
-        return config.optimizer != "sgd" or config.momentum > 0 or config.schedule.kind == "plateau"
-
 
 def make_optimizer(config: Train, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
     """The optimiser, torch's own; its learning rate is set before every step."""
