@@ -36,7 +36,7 @@ from lossviz.models.build import build
 from lossviz.probe.measure import Step
 from lossviz.probe.step import measure_step
 from lossviz.provenance import machine, versions
-from lossviz.surface.pace import Pace
+from lossviz.surface.forward import ExecutionPlan
 from lossviz.training.loop import update
 from lossviz.training.shard import Shard
 from lossviz.training.stepper import Stepper
@@ -94,16 +94,16 @@ def ten_steps(autocast: torch.dtype | None = None) -> Callable[[], None]:
 def small_scan(pairs: int) -> dict[str, Any]:
     """Nine points of a plane, a narrow VGG-11 on 500 images."""
     network = Vgg(name="vgg", depth=11, width=0.125)
-    places = [(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]
-    with Beside(plain.scanning, network, 500, places) as loop:
-        return paired(loop, scanning(*prepared(network, 500), places, Pace(SIZE)), pairs)
+    positions = [(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]
+    with Beside(plain.scanning, network, 500, positions) as loop:
+        return paired(loop, scanning(*prepared(network, 500), positions, ExecutionPlan(SIZE)), pairs)
 
 
 def large_scan(pairs: int) -> dict[str, Any]:
     """Two points of a plane, ResNet-56 on 1,000 images, folded and compiled (once, before the clock starts)."""
-    (ours, split), places = prepared(RESNET, 1000), [(0.0, 0.0), (0.5, 0.5)]
-    with Beside(plain.scanning, RESNET, 1000, places) as loop:
-        result = paired(loop, scanning(ours, split, places, Pace(SIZE, compiled=True)), pairs)
+    (ours, split), positions = prepared(RESNET, 1000), [(0.0, 0.0), (0.5, 0.5)]
+    with Beside(plain.scanning, RESNET, 1000, positions) as loop:
+        result = paired(loop, scanning(ours, split, positions, ExecutionPlan(SIZE, compiled=True)), pairs)
     return {**result, **rates(result, 2000, ours)}
 
 

@@ -17,10 +17,10 @@ from lossviz.data.split import Split
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import undisturbed
 from lossviz.surface.batch_norm import frozen
-from lossviz.surface.directions import random_direction
-from lossviz.surface.moving import moving, selected
-from lossviz.surface.pace import Forward, Pace
-from lossviz.surface.slice import Measured, Slice
+from lossviz.surface.directions.random import random_direction
+from lossviz.surface.forward import ExecutionPlan, Forward
+from lossviz.surface.plane import LossPlane
+from lossviz.surface.subspace import Subspace
 
 # An untrained network takes as long as a trained one.
 SHARED = """
@@ -32,22 +32,23 @@ surface: {x: [-1, 1, 8], y: [-1, 1, 8], batch_size: 64, compile: false, data: {e
 """
 
 
-def scanning(ours: nn.Module, split: Split, places: Sequence[tuple[float, float]], pace: Pace) -> Callable[[], None]:
+def scanning(
+    ours: nn.Module, split: Split, positions: Sequence[tuple[float, float]], execution: ExecutionPlan
+) -> Callable[[], None]:
     """Some points of a plane through a network, by lossviz."""
-    coordinates, config = moving(ours, statistics=False), Random()
-    moved = selected(coordinates, config)
-    vectors = {axis: random_direction(coordinates, moved, "filter", 123, axis) for axis in ("x", "y")}
+    subspace = Subspace.of(ours).select(Random())
+    vectors = {axis: random_direction(subspace, "filter", 123, axis) for axis in ("x", "y")}
     objective = Objective(ours)
-    inputs, _ = next(split.batches(pace.batch_size))
-    forward, mode = Forward(objective, pace, say=print), frozen(objective, inputs)
+    inputs, _ = next(split.batches(execution.batch_size))
+    forward, treatment = Forward(objective, execution, say=print), frozen(objective, inputs)
+    batches = {"": lambda: split.batches(execution.batch_size)}
 
     def scan() -> None:
-        with undisturbed(ours) as theta:
+        with undisturbed(ours):
             ours.eval()
-            what = Measured({"": lambda: split.batches(pace.batch_size)})
-            part = Slice(objective, coordinates, theta, vectors, mode, forward, what)
-            for x, y in places:
-                part.at({"x": x, "y": y})
+            plane = LossPlane(objective, subspace, vectors, treatment, forward, batches)
+            for x, y in positions:
+                plane(x, y)
 
     return scan
 

@@ -1,45 +1,62 @@
 """The loss surface of any network, from Python: a module, a loss function and batches in, an xarray Dataset out."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
-from typing import Literal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_args
 
 import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from lossviz.config.directions import Random
+from lossviz.config.directions import Directions, File, Gradient, Hessian, Pca, Random, Toward
+from lossviz.config.surface import Axis, BatchNormMode, Metric, Surface
 from lossviz.engine.backend import full_precision
 from lossviz.engine.evaluation import PerExample
 from lossviz.engine.loss import loss_name
 from lossviz.engine.objective import Objective, cross_entropy
 from lossviz.engine.point import undisturbed
-from lossviz.errors import RequestError, either, refuse
+from lossviz.engine.trust import EXAMPLES
+from lossviz.errors import RequestError, either
+from lossviz.progress import Report
 from lossviz.results import in_units
-from lossviz.surface import record
-from lossviz.surface.batch_norm import by_batch, frozen, recalibrate, unknown
-from lossviz.surface.directions import random_direction
-from lossviz.surface.grid import Grid, Range
-from lossviz.surface.moving import Coordinate, moving, selected
-from lossviz.surface.pace import Forward, Pace
-from lossviz.surface.slice import Measured, Slice, quantities
+from lossviz.signals import StopRequest
+from lossviz.surface.attributes import direction_attributes
+from lossviz.surface.batch_norm import treatment_of
+from lossviz.surface.checkpoints import Checkpoint
+from lossviz.surface.directions import make_directions
+from lossviz.surface.directions.sources import DirectionSet, Sources
+from lossviz.surface.file import Attributes
+from lossviz.surface.forward import ExecutionPlan, Forward
+from lossviz.surface.grid import Grid, resolve
+from lossviz.surface.plane import LossPlane, quantities
+from lossviz.surface.subspace import Subspace
+from lossviz.surface.waypoints import measure_waypoints
 
+KINDS = (Random, Toward, Pca, Hessian, Gradient, File)
 # Filter-normalised; biases and normalisation layers stay.
 RANDOM = Random()
+NONE: Mapping[str, Any] = MappingProxyType({})
 BY_BATCH = "the outputs for an example depend on its batch in eval mode too: another batch size gives another loss"
-BATCH_NORMS = ("frozen", "batch", "recalibrate")
+Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def loss_surface(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Batches,
     loss: PerExample | None = None,
     *,
-    x: Range = (-1.0, 1.0, 25),
-    y: Range | None = None,
-    directions: Random | Mapping[str, Mapping[str, Tensor]] = RANDOM,
-    batch_norm: Literal["frozen", "batch", "recalibrate"] = "frozen",
+    x: Axis = (-1.0, 1.0, 25),
+    y: Axis | None = None,
+    directions: Directions | Mapping[str, Mapping[str, Tensor]] = RANDOM,
+    batch_norm: BatchNormMode = "frozen",
+    checkpoints: Mapping[str, Mapping[str, Tensor]] = NONE,
+    metrics: Sequence[Metric] = (),
+    compile: bool = False,
+    progress: bool = False,
 ) -> xr.Dataset:
     """L(theta + x * d_x + y * d_y) around a network as it is, in eval mode; the network is left bitwise as it was.
 
@@ -50,15 +67,22 @@ def loss_surface(
         loss: from outputs (N, ...) and targets (N, ...) to one loss an example, (N,). Default: cross-entropy of
             classes, squared error of float targets that have the shape of the outputs. Examples whose class it
             ignores (its `ignore_index`, or -100) are left out of mean, standard error and error.
-        x: min, max and number of points along the first direction.
+        x: min, max and number of points along the first direction; min and max may be "auto".
         y: the same along the second; None for a line.
-        directions: Gaussian ones (Li et al. 2018, section 4), such as Random(normalize="layer", seed=5); or by axis,
-            "x" and perhaps "y", a tensor for every parameter that moves, by its name.
-        batch_norm: at a moved point: frozen running statistics; those of each batch; or re-estimated on all batches.
+        directions: a section of the configuration, from lossviz.config.directions: Random(normalize="layer", seed=5),
+            Toward, Pca, Hessian, Gradient or File; or by axis, "x" and perhaps "y", a tensor for every parameter that
+            moves, by its name.
+        batch_norm: at a moved point: frozen running statistics; those of each batch; re-estimated on all batches
+            (recalibrate); or statistics that move with the directions (interpolate).
+        checkpoints: other networks by name, as state_dicts: what `checkpoints` of Toward and Pca mean, beside paths.
+        metrics: gradient, its norm; hessian, the extreme eigenvalues; over the parameters that move.
+        compile: whether torch.compile compiles the forward pass; worth it for many points.
+        progress: whether to show how far it is.
 
     Returns:
         loss, loss_stderr (nat where the loss is the default for classes, else 1), error (%; NaN where outputs are not
-        those of classes), status and seconds over y and x.
+        those of classes), metrics, status and seconds over y and x; of Toward and Pca also the checkpoints, as
+        checkpoint_x, checkpoint_loss and so on (docs/results.md).
 
     Raises:
         RequestError: an argument is none of those above, a direction does not fit the network or is zero, the batches
@@ -70,71 +94,150 @@ def loss_surface(
         >>> surface.loss.plot()  # doctest: +SKIP
     """
     _refuse(model, batches, x, y)
-    _refuse_words(directions, batch_norm)
-    objective, coordinates = Objective(model, _checked(loss or _by_targets)), moving(model, statistics=False)
-    axes = ("x",) if y is None else ("x", "y")
-    if isinstance(directions, Random):
-        moved, wanted = selected(coordinates, directions), directions
-        vectors = {axis: random_direction(coordinates, moved, wanted.normalize, wanted.seed, axis) for axis in axes}
-    else:
-        vectors = {axis: _given(coordinates, directions, axis) for axis in axes}
-    for axis, vector in vectors.items():
-        if not any(part.any() for part in vector):
-            raise RequestError(f"directions: that of {axis} is zero in every parameter")
-    grid = Grid.empty(x, y, quantities([""], []))
-
-    def placed() -> Iterable[tuple[Tensor, Tensor]]:
-        return ((inputs.to(objective.device), targets.to(objective.device)) for inputs, targets in batches)
-
+    _refuse_words(directions, batch_norm, metrics)
+    if isinstance(directions, KINDS):
+        wanted = Surface.model_construct(x=x, y=y, directions=directions, batch_norm=batch_norm, metrics=tuple(metrics))
+        if conflicts := tuple(wanted.conflicts()):
+            raise RequestError(*conflicts)
+    examples = _Examples(batches, next(model.parameters()).device)
+    objective, report = Objective(model, _checked(loss or _by_targets)), Report(quiet=not progress)
     # A DataLoader draws a number whenever it starts, even where it does not shuffle.
-    with undisturbed(model) as theta, torch.random.fork_rng(devices=[]), full_precision():
+    with undisturbed(model) as origin, torch.random.fork_rng(devices=[]), full_precision():
         model.eval()
-        first, _ = next(iter(placed()))
-        if batch_norm != "frozen" and (modules := unknown(objective, first)):
-            refuse(
-                "batch_norm",
-                "would leave modules as they are which normalise over the batch in a way of their own: "
-                + ", ".join(modules[:3]),
-                given=batch_norm,
-                accepted="frozen; or BatchNorm of torch.nn in the network",
-            )
-        if batch_norm == "batch":
-            mode = by_batch(objective)
-        elif batch_norm == "recalibrate":
-            mode = recalibrate(objective, [inputs for inputs, _ in placed()])
-        else:
-            mode = frozen(objective, first)
-        alone = [] if batch_norm == "batch" or not mode.by_batch else [BY_BATCH]
-        for doubt in [*objective.doubts, *alone]:
-            warnings.warn(doubt, stacklevel=2)
-        part = Slice(objective, coordinates, theta, vectors, mode, Forward(objective, Pace(1)), Measured({"": placed}))
-        for index in grid.todo():
-            grid.put(index, part.at(grid.where(index)))
-        said = {"title": "loss surface", "loss_function": _name(loss, batches)}
-    return in_units(grid.dataset({**said, **record.of_directions(coordinates, vectors)})).drop_vars("penalty")
+        subspace = Subspace.of(model, statistics=batch_norm == "interpolate")
+        axes = ("x",) if y is None else ("x", "y")
+        found = _directions(directions, subspace, axes, objective, examples, checkpoints)
+        grid = Grid.empty(
+            resolve(x, found.ranges.get("x"), found.ones),
+            None if y is None else resolve(y, found.ranges.get("y"), found.ones),
+            quantities([""], metrics),
+        )
+        forward = Forward(objective, ExecutionPlan(len(examples.first), compile), _warn)
+        treatment = treatment_of(batch_norm, objective, examples.first[:EXAMPLES], examples.inputs, "batch_norm")
+        for doubt in [*objective.doubts, *([BY_BATCH] if treatment.by_batch and batch_norm != "batch" else [])]:
+            _warn(doubt)
+
+        def pieces() -> Batches:
+            # Those that give the statistics stay whole.
+            return examples.batches(None if treatment.by_batch else forward.plan.batch_size)
+
+        plane = LossPlane(
+            *(objective, found.subspace, found.vectors, treatment, forward, {"": pieces}, metrics), origin=origin
+        )
+        attributes: Attributes = {"title": "loss surface", "loss_function": _name(loss, batches), **found.facts}
+        attributes |= direction_attributes(subspace, found.vectors)
+        waypoints = xr.Dataset()
+        if found.waypoints:
+            with report.track("checkpoints", len(found.waypoints), "checkpoints") as track:
+                waypoints = measure_waypoints(plane, found.waypoints, track, StopRequest())
+        with report.track("loss surface", grid.status.size, "points") as track:
+            for index in grid.todo():
+                grid.put(index, plane(**grid.where(index)))
+                track.advance()
+    return in_units(grid.dataset(attributes).merge(waypoints)).drop_vars("penalty")
 
 
-def _refuse(model: nn.Module, batches: object, x: Range, y: Range | None) -> None:
+@dataclass(frozen=True)
+class _Examples:
+    """The examples that a person gave.
+
+    Attributes:
+        given: batches.
+        device: where the network is.
+    """
+
+    given: Batches
+    device: torch.device
+
+    @property
+    def first(self) -> Tensor:
+        """The inputs of the first batch, whose size is mostly that of all but the last."""
+        inputs, _ = next(iter(self.given))
+        return inputs.to(self.device)
+
+    def batches(self, size: int | None = None, examples: int | str = "all") -> Batches:
+        """On the device.
+
+        Args:
+            size: at most so many examples in each; None: as they were given.
+            examples: how many, the first ones; or all.
+        """
+        left = examples
+        for inputs, targets in self.given:
+            count = len(targets) if left == "all" else min(len(targets), int(left))
+            if count == 0:
+                return
+            left = left if left == "all" else int(left) - count
+            step = size or count
+            for start in range(0, count, step):
+                part = slice(start, min(start + step, count))
+                yield inputs[part].to(self.device), targets[part].to(self.device)
+
+    def inputs(self) -> list[Tensor]:
+        """Those of all batches."""
+        return [inputs for inputs, _ in self.batches()]
+
+
+def _directions(
+    wanted: Directions | Mapping[str, Mapping[str, Tensor]],
+    subspace: Subspace,
+    axes: Sequence[str],
+    objective: Objective,
+    examples: _Examples,
+    checkpoints: Mapping[str, Mapping[str, Tensor]],
+) -> DirectionSet:
+    if not isinstance(wanted, KINDS):
+        return _given(subspace, wanted, axes)
+    networks = {name: Checkpoint(name, Path(name), state=state) for name, state in checkpoints.items()}
+
+    def find(name: str | int) -> Checkpoint:
+        if name in networks:
+            return networks[str(name)]
+        if not Path(str(name)).is_file():
+            accepted = either([*networks, "a path"])
+            raise RequestError(f"directions.checkpoints: {name}: there is no such network\n  accepted: {accepted}")
+        return Checkpoint(str(name), Path(str(name)))
+
+    own = Checkpoint("the network itself", Path("the network itself"), state={})
+    sources = Sources(
+        objective, axes, own, find, lambda: list(networks.values()), lambda count: examples.batches(examples=count)
+    )
+    return make_directions(wanted, subspace, sources)
+
+
+def _refuse(model: nn.Module, batches: object, x: Axis, y: Axis | None) -> None:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RequestError("model: no parameter is trainable, so none would move\n  model.requires_grad_(True)")
     if isinstance(batches, Iterator):
         raise RequestError("batches: can be gone through only once\n  accepted: a list, or a DataLoader")
     for name, axis in (("x", x), ("y", y)):
-        if axis is not None and not (len(axis) == 3 and axis[0] < axis[1] and axis[2] >= 2):
+        if axis is not None and not _grows(axis):
             raise RequestError(
                 f"{name} = {axis}\n  accepted: min, max and number of points, with min < max and two or more"
             )
 
 
-def _refuse_words(directions: object, batch_norm: object) -> None:
-    if not isinstance(directions, Random | Mapping):
+def _grows(axis: Axis) -> bool:
+    if len(axis) != 3 or axis[2] < 2:
+        return False
+    low, high, _ = axis
+    return low == "auto" or high == "auto" or low < high
+
+
+def _refuse_words(directions: object, batch_norm: str, metrics: Sequence[str]) -> None:
+    if not isinstance(directions, KINDS) and not isinstance(directions, Mapping):
+        kinds = ", ".join(f"{kind.__name__}(...)" for kind in KINDS)
         raise RequestError(
             f"directions = {directions!r}\n"
-            "  accepted: Random(...), or by axis a tensor for every parameter that moves\n"
-            "  other kinds need a run: lossviz surface"
+            f"  accepted: {kinds} of lossviz.config.directions, or by axis a tensor for every parameter that moves"
         )
-    if batch_norm not in BATCH_NORMS:
-        raise RequestError(f"batch_norm = {batch_norm!r}\n  accepted: {either(BATCH_NORMS)}")
+    for name, given, accepted in (
+        ("batch_norm", [batch_norm], get_args(BatchNormMode)),
+        ("metrics", metrics, get_args(Metric)),
+    ):
+        for each in given:
+            if each not in accepted:
+                raise RequestError(f"{name} = {each!r}\n  accepted: {either(accepted)}")
 
 
 def _by_targets(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -156,23 +259,26 @@ def _name(loss: PerExample | None, batches: Iterable[tuple[Tensor, Tensor]]) -> 
     return loss_name(None, regression=targets.is_floating_point())
 
 
-def _given(coordinates: list[Coordinate], directions: Mapping[str, Mapping[str, Tensor]], axis: str) -> list[Tensor]:
-    parts = directions.get(axis)
-    if parts is None:
-        raise RequestError(f"directions: has no {axis}\n  accepted: one mapping of parameters for each axis")
-    shapes = {each.name: each.tensor.shape for each in coordinates}
-    for name, part in parts.items():
-        if name not in shapes:
-            raise RequestError(
-                f"directions[{axis!r}]: the network has no parameter {name}\n  there are: {', '.join(shapes)}"
-            )
-        if part.shape != shapes[name]:
-            raise RequestError(
-                f"directions[{axis!r}][{name!r}] is {tuple(part.shape)}, and the parameter {tuple(shapes[name])}"
-            )
-    return [
-        each.like(parts[each.name]) if each.name in parts else torch.zeros_like(each.tensor) for each in coordinates
-    ]
+def _given(subspace: Subspace, directions: Mapping[str, Mapping[str, Tensor]], axes: Sequence[str]) -> DirectionSet:
+    """Directions by axis and name of the tensor; what no axis names stays."""
+    shapes = {each.name: each.tensor.shape for each in subspace.tensors}
+    for axis in axes:
+        if axis not in directions:
+            raise RequestError(f"directions: has no {axis}\n  accepted: one mapping of parameters for each axis")
+        for name, part in directions[axis].items():
+            if name not in shapes:
+                raise RequestError(
+                    f"directions[{axis!r}]: the network has no parameter {name}\n  there are: {', '.join(shapes)}"
+                )
+            if part.shape != shapes[name]:
+                raise RequestError(
+                    f"directions[{axis!r}][{name!r}] is {tuple(part.shape)}, and the parameter {tuple(shapes[name])}"
+                )
+        if not any(part.any() for part in directions[axis].values()):
+            raise RequestError(f"directions: that of {axis} is zero in every parameter")
+    zeros = dict(zip(shapes, subspace.zeros(), strict=True))
+    vectors = {axis: subspace.like([{**zeros, **directions[axis]}[name] for name in shapes]) for axis in axes}
+    return DirectionSet(vectors, subspace.only({name for axis in axes for name in directions[axis]}))
 
 
 def _checked(loss: PerExample) -> PerExample:
@@ -187,3 +293,7 @@ def _checked(loss: PerExample) -> PerExample:
         return losses
 
     return checked
+
+
+def _warn(doubt: str) -> None:
+    warnings.warn(doubt, stacklevel=3)

@@ -14,9 +14,6 @@ from lossviz.probe.command import check_training, checkpoints_to_probe, probe_st
 from lossviz.probe.cost import cost_of_measurements
 from lossviz.progress import duration
 from lossviz.results import load_results
-from lossviz.surface.checkpoints import scanned_checkpoint
-from lossviz.surface.estimate import seconds_of_scan
-from lossviz.surface.subject import scanned_splits
 from lossviz.training.estimate import time_of_training
 from lossviz.training.group import Group
 from lossviz.training.shard import shard_of
@@ -82,38 +79,6 @@ def probe_training(setup: Setup) -> list[str]:
 def probe_checkpoints(setup: Setup) -> list[str]:
     """Cost and files of probing the checkpoints of a run."""
     return [cost_of_measurements(setup, len(checkpoints_to_probe(setup))), "writes probe.nc"]
-
-
-def surface(setup: Setup) -> list[str]:
-    """Cost and files of a scan."""
-    config = setup.config.surface
-    splits, points = scanned_splits(setup).values(), _points(setup)
-    examples, forward = sum(map(len, splits)), points * sum(map(_forward, splits))
-    return [
-        f"around {scanned_checkpoint(setup).path}",
-        f"{points:,} points of {examples:,} examples: {forward:,} forward",
-        f"writes surface-{config.name}.nc and directions-{config.name}.safetensors",
-    ]
-
-
-def surface_time(setup: Setup, fresh: bool = False) -> list[str]:
-    """How long a scan will take, from a few points that are computed for it.
-
-    Args:
-        setup: the variant.
-        fresh: whether what is there will be discarded.
-    """
-    file = setup.run.surface_file(setup.config.surface.name)
-    known = int((load_results(file).status != 0).sum()) if file.exists() and not fresh else 0
-    left = max(0, _points(setup) - known)
-    seconds, why = seconds_of_scan(setup, left)
-    there = f" for the {left:,} that are left" if known else ""
-    return [f"about {duration(seconds)}{there} on this device, by a few points that were computed ({why})"]
-
-
-def _points(setup: Setup) -> int:
-    config = setup.config.surface
-    return config.x[2] * (config.y[2] if config.y else 1)
 
 
 def _bytes(model: nn.Module) -> int:

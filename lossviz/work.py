@@ -19,7 +19,8 @@ from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.run import Run
 from lossviz.signals import Stopped, StopRequest, deferred
-from lossviz.surface.measure import surface as scan_variant
+from lossviz.surface.command import surface as scan_variant
+from lossviz.surface.estimate import surface_lines, surface_time
 from lossviz.training.command import train as train_variant
 from lossviz.user_code.loader import explained
 from lossviz.user_code.permissions import NOBODY, Allowed
@@ -82,11 +83,11 @@ def probe(jobs: Jobs, options: Options, at_checkpoints: bool) -> None:
 def surface(jobs: Jobs, options: Options) -> None:
     """`lossviz surface`."""
     command = Command(
-        plan.surface,
+        surface_lines,
         scan_variant,
         _scan_files,
         shared=True,
-        measured=plan.surface_time,
+        measured=surface_time,
         precision=lambda config: config.surface.precision,
     )
     _each(jobs, options, command)

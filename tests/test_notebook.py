@@ -12,11 +12,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lossviz
 from lossviz import loss_surface
-from lossviz.config.directions import Parameters, Random
+from lossviz.config.directions import Parameters, Pca, Random, Toward
 from lossviz.errors import RequestError
 from tests.closed_forms import Offset, Quadratic, TwoLayers
 
 X, Y = (-1.0, 1.0, 5), (0.0, 1.5, 4)
+TOWARD = Toward(kind="toward", checkpoints=("there",))
 
 
 def in_batches(inputs: Tensor, targets: Tensor, size: int = 4) -> list[tuple[Tensor, Tensor]]:
@@ -152,6 +153,45 @@ def test_gaussian_directions_by_default() -> None:
     assert loss_surface(network(), batches, x=X, directions=last).attrs["x_norm"] < first.attrs["x_norm"]
 
 
+def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, for batches of the first one's size; to the same numbers."""
+    seen = []
+
+    def compiled(forward: Any, **_: Any) -> Any:
+        seen.append(forward)
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    found = loss_surface(network(), in_batches(*data()), x=X, compile=True)
+    assert len(seen) == 1
+    np.testing.assert_allclose(found.loss, loss_surface(network(), in_batches(*data()), x=X).loss, rtol=1e-12)
+
+
+def test_progress_is_shown_if_wanted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lossviz.progress.SECONDS_BETWEEN_LINES", 0.0)
+    loss_surface(network(), in_batches(*data()), x=X)
+    assert capsys.readouterr().out == ""
+    loss_surface(network(), in_batches(*data()), x=X, progress=True)
+    assert "loss surface: 5 of 5 points" in capsys.readouterr().out
+
+
+def test_too_little_memory_halves_the_batches() -> None:
+    class Narrow(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            if len(inputs) > 40:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(inputs)
+
+    torch.manual_seed(0)
+    model = Narrow(3, 4).double()
+    with pytest.warns(UserWarning, match="out of memory: going on with 25 examples a batch"):
+        found = loss_surface(model, in_batches(*data(100), 100), x=X, directions={"x": {"bias": torch.ones(4)}})
+    with torch.no_grad():
+        outputs = nn.functional.linear(data(100)[0], model.weight, model.bias)
+    expected = nn.functional.cross_entropy(outputs, data(100)[1])
+    assert float(found.loss.sel(x=0)) == pytest.approx(float(expected), rel=1e-10)
+
+
 def test_squared_error_of_float_targets_by_default() -> None:
     """Cross-entropy would take them for probabilities."""
     inputs, targets = data()[0], torch.rand(22, 4, dtype=torch.float64)
@@ -215,7 +255,13 @@ def test_a_point_that_is_not_finite_is_a_result() -> None:
         ({"x": (0.0, 1.0, 1)}, r"x = \(0\.0, 1\.0, 1\)"),
         ({"x": (-1, 1)}, r"x = \(-1, 1\)\n  accepted: min, max and number of points"),
         ({"directions": "pca"}, "directions = 'pca'\n  accepted: Random"),
-        ({"batch_norm": "interpolate"}, "batch_norm = 'interpolate'\n  accepted: frozen, batch or recalibrate"),
+        ({"batch_norm": "running"}, "batch_norm = 'running'\n  accepted: frozen, batch, recalibrate or interpolate"),
+        ({"batch_norm": "interpolate"}, "surface.batch_norm = interpolate: needs directions with running statistics"),
+        ({"metrics": ["loss"]}, "metrics = 'loss'\n  accepted: gradient or hessian"),
+        ({"directions": TOWARD, "y": Y}, "a plane needs two checkpoints"),
+        ({"directions": TOWARD, "checkpoints": {"a": {}}}, r"there: there is no such network\n  accepted: a or a path"),
+        ({"directions": TOWARD, "checkpoints": {"there": {}}}, r"there: belongs to another network: 0\.weight"),
+        ({"directions": Pca(kind="pca")}, "needs 2 checkpoints or more"),
         ({"batches": [(data()[0], torch.zeros(22))]}, r"outputs are \(22, 4\) and targets \(22,\)"),
         ({"y": (0.0, 0.0, 3)}, r"y = \(0\.0, 0\.0, 3\)"),
         ({"batches": iter(in_batches(*data()))}, "only once"),

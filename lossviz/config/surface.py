@@ -12,6 +12,7 @@ from lossviz.errors import Refusal
 
 Bound = Literal["auto"] | float
 Metric = Literal["gradient", "hessian"]
+BatchNormMode = Literal["frozen", "batch", "recalibrate", "interpolate"]
 
 
 def _grows(axis: tuple[Bound, Bound, int]) -> tuple[Bound, Bound, int]:
@@ -62,7 +63,7 @@ class Surface(Section):
         description="Also measure the run's checkpoints: their own loss, their place in the plane, their distance from "
         "it and the loss there. auto: if directions are pca.",
     )
-    batch_norm: Literal["frozen", "batch", "recalibrate", "interpolate"] = Field(
+    batch_norm: BatchNormMode = Field(
         "frozen",
         description="BatchNorm at a moved point. frozen: the checkpoint's running statistics (Li et al.). batch: "
         "those of each minibatch. recalibrate: re-estimated at every point. interpolate: running statistics move with "

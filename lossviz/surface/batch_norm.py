@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
+from lossviz.config.surface import BatchNormMode
 from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.objective import Objective
+from lossviz.engine.state import steady
+from lossviz.errors import refuse
 from lossviz.models.duplicate import duplicate
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import NoisyBatchNorm1d, NoisyBatchNorm2d
@@ -18,7 +21,7 @@ Normalisation = _NormBase | LpNorm
 
 
 @dataclass(frozen=True)
-class Mode:
+class BatchNormTreatment:
     """A network that follows the parameters of another one, with statistics of its own choice.
 
     Attributes:
@@ -33,7 +36,40 @@ class Mode:
     by_batch: bool = False
 
 
-def frozen(objective: Objective, inputs: Tensor) -> Mode:
+def treatment_of(
+    mode: BatchNormMode,
+    objective: Objective,
+    inputs: Tensor,
+    minibatches: Callable[[], Sequence[Tensor]],
+    key: str = "surface.batch_norm",
+) -> BatchNormTreatment:
+    """What `surface.batch_norm` says.
+
+    Args:
+        mode: frozen, batch, recalibrate or interpolate (statistics then move as the parameters do).
+        objective: its network is in eval mode, at the point where the scan begins; it is left as it was.
+        inputs: some of the scan.
+        minibatches: inputs of which statistics are re-estimated.
+        key: of the mode, for errors.
+
+    Raises:
+        RequestError: the network normalises over the batch in a way of its own, which the mode would leave as it is.
+    """
+    with steady(objective.model):
+        if mode in ("batch", "recalibrate") and (modules := unknown(objective, inputs)):
+            refuse(
+                key,
+                "would leave modules as they are which normalise over the batch in a way of their own: "
+                + ", ".join(modules[:3]),
+                given=mode,
+                accepted="frozen; or BatchNorm of torch.nn in the network",
+            )
+        if mode == "batch":
+            return by_batch(objective)
+        return recalibrate(objective, minibatches()) if mode == "recalibrate" else frozen(objective, inputs)
+
+
+def frozen(objective: Objective, inputs: Tensor) -> BatchNormTreatment:
     """With the running statistics that the network holds: the checkpoint's, or those that moved with the directions.
 
     BatchNorm is folded into the weights, if that gives the same. BatchNorm without running statistics is as in
@@ -44,18 +80,18 @@ def frozen(objective: Objective, inputs: Tensor) -> Mode:
         inputs: some of the scan, to look at what the network does with them.
     """
     follow = objective.follow(inputs)
-    return Mode(follow, objective.model, _depends(objective, follow(), inputs))
+    return BatchNormTreatment(follow, objective.model, _depends(objective, follow(), inputs))
 
 
-def by_batch(objective: Objective) -> Mode:
+def by_batch(objective: Objective) -> BatchNormTreatment:
     """With the statistics of each minibatch, biased variance, as in training but without noise or dropout."""
     twin, normalisations = _twin(objective.model)
     for each in normalisations:
         each.train()
-    return Mode(lambda: twin, twin, by_batch=True)
+    return BatchNormTreatment(lambda: twin, twin, by_batch=True)
 
 
-def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> Mode:
+def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> BatchNormTreatment:
     """With statistics re-estimated at every point: the average over some minibatches of inputs, by their sizes.
 
     As torch.optim.swa_utils.update_bn does after averaging weights (Izmailov et al. 2018, section 3.2).
@@ -87,7 +123,7 @@ def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> Mode:
         without_gradients(estimate)
         return follow()
 
-    return Mode(network, twin, depends)
+    return BatchNormTreatment(network, twin, depends)
 
 
 def _depends(objective: Objective, network: nn.Module, inputs: Tensor) -> bool:

@@ -1,195 +1,183 @@
-"""The line or plane that a configuration means: its directions, and the checkpoints to mark in it."""
+"""The loss on a line or plane through a network: a function of x and y that knows no files and no processes."""
 
-from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
+from functools import cached_property
+from typing import NamedTuple, TypeVar
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from lossviz.config.directions import File, Gradient, Hessian, Pca, Random, Toward
+from lossviz.config.surface import Metric
+from lossviz.engine.evaluation import Batches, Evaluation, evaluate
+from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
-from lossviz.engine.point import squared_norm
-from lossviz.engine.setup import Setup
-from lossviz.errors import RequestError
-from lossviz.surface.checkpoints import Checkpoint, find_checkpoint, run_checkpoints, scanned_checkpoint
-from lossviz.surface.derivatives import descent, eigenvectors
-from lossviz.surface.directions import random_direction
-from lossviz.surface.moving import Coordinate, parameters_of, selected
-from lossviz.surface.pca import principal
-from lossviz.surface.stored import stored
-from lossviz.surface.toward import orthonormalised, toward
+from lossviz.engine.point import Vector, move, squared_norm
+from lossviz.models.duplicate import duplicate
+from lossviz.surface.batch_norm import BatchNormTreatment
+from lossviz.surface.forward import Forward
+from lossviz.surface.metrics import point_metrics
+from lossviz.surface.subspace import Subspace
 
-Names = AbstractSet[str]
-Range = tuple[float, float]
-UNIT: Range = (-1.0, 1.0)
-KEY = "surface.directions.checkpoints"
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Plane:
-    """Where a scan goes.
+def quantities(prefixes: Iterable[str], metrics: Sequence[str]) -> list[str]:
+    """Names of what a point gives, in the order of result files."""
+    losses = [f"{prefix}{name}" for prefix in prefixes for name in ("loss", "loss_stderr", "error")]
+    further = {"gradient": ["grad_norm"], "hessian": ["hessian_max", "hessian_min"]}
+    return [*losses, "penalty", *(name for metric in metrics for name in further[metric])]
+
+
+class PlainLoss(NamedTuple):
+    """A loss by the plain path, in which precision, and how large the outputs are that it was computed from.
 
     Attributes:
-        directions: by axis, `x` and perhaps `y`: one tensor a coordinate.
-        moved: names of the coordinates that may move.
-        ranges: what bounds of `auto` mean, by axis.
-        facts: what else is known of the directions: x_explained_variance, x_eigenvalue, ...
-        waypoints: checkpoints to be marked; the scan's own is among them only where it is a part of the path.
-        ones: whether 1 is another network, and should be among the points of the grid as 0 is.
-        is_path: whether the waypoints of the run (for pca: all of them) follow one another.
+        evaluation: the loss.
+        precision: float64, or "its own precision".
+        outputs: max_k |f_k(x)|, mean over the examples x.
     """
 
-    directions: dict[str, list[Tensor]]
-    moved: Names
-    ranges: dict[str, Range]
-    facts: dict[str, float] = field(default_factory=dict)
-    waypoints: list[Checkpoint] = field(default_factory=list)
-    is_path: bool = False
-    ones: bool = False
+    evaluation: Evaluation
+    precision: str
+    outputs: float
 
 
-def find_plane(setup: Setup, objective: Objective, coordinates: Sequence[Coordinate]) -> Plane:
-    """What `surface.directions` means for a network that holds the scan's checkpoint; the network is not changed.
+@dataclass(eq=False)
+class LossPlane:
+    """(x, y) -> L(theta + x * d_x + y * d_y), and what else is measured there.
+
+    Every point is set from theta itself, nothing accumulates. The network is left at the last point.
+
+    Attributes:
+        objective: the loss; its network is moved.
+        subspace: what of the network moves.
+        directions: by axis, `x` and perhaps `y`: vectors of the subspace.
+        treatment: BatchNorm at a moved point.
+        forward: how networks are evaluated.
+        splits: batches by the prefix of their quantities' names: "" or "test_".
+        metrics: gradient, hessian or neither, over the first split and the parameters that move.
+        weight_decay: lambda of the penalty lambda / 2 * |theta|^2.
+        theta: the centre, where the network is at first.
 
     Args:
-        setup: whose run, data and configuration count.
-        objective: of the network.
-        coordinates: of the network.
-
-    Raises:
-        RequestError: a checkpoint or file is missing or does not fit, nothing moves, or a direction is zero.
-        WorkError: an eigenvalue has not converged.
+        origin: a copy of the network's trainable parameters, where there is one already (`undisturbed`).
     """
-    wanted, model = setup.config.surface.directions, objective.model
-    if isinstance(wanted, File):
-        plane = _file(setup, model, coordinates, wanted)
-        _refuse_zero(coordinates, plane)
-        return _with_path(setup, plane)
-    moved = selected(coordinates, wanted)
-    if isinstance(wanted, Toward):
-        plane = _toward(setup, model, coordinates, moved, wanted)
-    elif isinstance(wanted, Pca):
-        plane = _pca(setup, model, coordinates, moved, wanted)
-    elif isinstance(wanted, Hessian):
-        plane = _hessian(setup, objective, coordinates, moved, wanted)
-    elif isinstance(wanted, Gradient):
-        plane = _gradient(setup, objective, coordinates, moved, wanted)
-    else:
-        plane = _random(setup, coordinates, moved, wanted)
-    _refuse_zero(coordinates, plane)
-    return _with_path(setup, plane)
+
+    objective: Objective
+    subspace: Subspace
+    directions: Mapping[str, Vector]
+    treatment: BatchNormTreatment
+    forward: Forward
+    splits: Mapping[str, Batches]
+    metrics: Sequence[Metric] = ()
+    weight_decay: float = 0.0
+    origin: InitVar[Sequence[Tensor]] = ()
+    theta: list[Tensor] = field(init=False)
+
+    def __post_init__(self, origin: Sequence[Tensor]) -> None:
+        here = self.subspace.theta
+        self.theta = [*origin, *(tensor.detach().clone() for tensor in here[len(origin) :])]
+
+    def __call__(self, x: float, y: float = 0.0) -> dict[str, float]:
+        """The quantities of a point, and the seconds it took; on a line y is ignored."""
+        return self._with_smaller_batches(lambda: self._measure(x, y))
+
+    def loss(self, x: float, y: float = 0.0) -> float:
+        """The first split's loss at a point, and nothing else."""
+        return self._with_smaller_batches(lambda: self._loss(x, y))
+
+    def plain_loss(self) -> PlainLoss:
+        """The first split's loss wherever the network is, by the plain path.
+
+        In float64, but for a network that insists on a precision of its own.
+
+        Not in float32: on ResNet-56 without shortcuts (the official checkpoint) unfolded BatchNorm in float32 is
+        2.3e-5 from that, and folded 2.2e-7.
+        """
+        return self._with_smaller_batches(self._plain_loss)
+
+    def _move(self, x: float, y: float) -> None:
+        steps = {"x": x, "y": y}
+        move(self.subspace.theta, self.theta, *((steps[axis], vector) for axis, vector in self.directions.items()))
+
+    def _loss(self, x: float, y: float) -> float:
+        self._move(x, y)
+        return evaluate(self.forward(self.treatment.network()), self.objective.loss, self.splits[""]()).loss
+
+    def _measure(self, x: float, y: float) -> dict[str, float]:
+        started = time.perf_counter()
+        self._move(x, y)
+        values = self._losses() | {"penalty": self._penalty(x, y)}
+        if self.metrics:
+            at_point = self.objective.with_model(self.treatment.module)
+            values |= point_metrics(at_point, self.splits[""](), self.subspace.moved_parameters, self.metrics)
+        return values | {"seconds": time.perf_counter() - started}
+
+    def _losses(self) -> dict[str, float]:
+        forward = self.forward(self.treatment.network())
+        found: dict[str, float] = {}
+        for prefix, batches in self.splits.items():
+            each = evaluate(forward, self.objective.loss, batches())
+            found |= {
+                f"{prefix}loss": each.loss,
+                f"{prefix}loss_stderr": each.loss_stderr,
+                f"{prefix}error": each.error,
+            }
+        return found
+
+    @cached_property
+    def _penalty(self) -> "_Penalty":
+        return _Penalty(self.subspace, self.theta, self.directions, self.weight_decay)
+
+    def _plain_loss(self) -> PlainLoss:
+        self.treatment.network()  # statistics, where they are re-estimated
+        try:
+            exact = duplicate(self.treatment.module).double()
+            forward = Objective(exact, self.objective.loss, views=self.objective.views).precisely(exact)
+            return self._plainly(lambda x: forward(x.double() if x.is_floating_point() else x), "float64")
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            return self._plainly(self.objective.precisely(self.treatment.module), "its own precision")
+
+    def _plainly(self, forward: Callable[[Tensor], Tensor], precision: str) -> PlainLoss:
+        largest: list[Tensor] = []
+
+        def watched(inputs: Tensor) -> Tensor:
+            outputs = forward(inputs)
+            largest.append(outputs.detach().abs().reshape(len(outputs), -1).amax(dim=1).double())
+            return outputs
+
+        found = evaluate(watched, self.objective.loss, self.splits[""]())
+        return PlainLoss(found, precision, float(torch.cat(largest).mean()))
+
+    def _with_smaller_batches(self, compute: Callable[[], T]) -> T:
+        """With less memory than expected in smaller batches, to the same numbers where there are such."""
+        while True:
+            try:
+                return compute()
+            except (MemoryError, RuntimeError) as error:
+                may_halve = self.forward.plan.batch_size > 1 and not self.treatment.by_batch
+                if not (may_halve and is_out_of_memory(error)):
+                    raise
+            # Outside of the handler: the exception holds on to the memory.
+            self.forward.halve()
 
 
-def _file(setup: Setup, model: nn.Module, coordinates: Sequence[Coordinate], wanted: File) -> Plane:
-    axes = _axes(setup)
-    found = stored(model, coordinates, Path(wanted.path), axes)
-    directions = dict(zip(axes, found.directions, strict=True))
-    parts = zip(coordinates, *directions.values(), strict=True)
-    moved = {each.name for each, *those in parts if any(part.any() for part in those)}
-    facts = {"unused_statistics": float(len(found.unused))} if found.unused else {}
-    return Plane(directions, moved, dict.fromkeys(axes, UNIT), facts)
+class _Penalty:
+    """Lambda / 2 * |theta + x * d_x + y * d_y|^2 as the quadratic polynomial in x and y that it is."""
 
+    def __init__(
+        self, subspace: Subspace, theta: Vector, directions: Mapping[str, Vector], weight_decay: float
+    ) -> None:
+        self.weight_decay = weight_decay
+        self.constant = float(squared_norm(subspace.parameters(theta)))
+        self.linear = {axis: subspace.dot(theta, vector) for axis, vector in directions.items()}
+        self.square = {(i, j): subspace.dot(u, v) for i, u in directions.items() for j, v in directions.items()}
 
-def _random(setup: Setup, coordinates: Sequence[Coordinate], moved: Names, wanted: Random) -> Plane:
-    axes = _axes(setup)
-    vectors = {axis: random_direction(coordinates, moved, wanted.normalize, wanted.seed, axis) for axis in axes}
-    return Plane(vectors, moved, dict.fromkeys(axes, UNIT))
-
-
-def _toward(setup: Setup, model: nn.Module, coordinates: Sequence[Coordinate], moved: Names, wanted: Toward) -> Plane:
-    checkpoints = [find_checkpoint(setup, each, KEY) for each in wanted.checkpoints]
-    vectors = toward(model, coordinates, moved, checkpoints)
-    third = (0.0, 1.0)
-    if wanted.orthonormalize and len(vectors) == 2:
-        vectors[1], third = orthonormalised(coordinates, *vectors)
-    ranges = {"x": _around([0, 1, third[0]], margin=0.5), "y": _around([0, third[1]], margin=0.5)}
-    return Plane(dict(zip(_axes(setup), vectors, strict=True)), moved, ranges, waypoints=checkpoints, ones=True)
-
-
-def _pca(setup: Setup, model: nn.Module, coordinates: Sequence[Coordinate], moved: Names, wanted: Pca) -> Plane:
-    if wanted.checkpoints == "all":
-        path = run_checkpoints(setup.run)
-    else:
-        path = [find_checkpoint(setup, each, KEY) for each in wanted.checkpoints]
-        _refuse_twice(path)
-    own, axes = scanned_checkpoint(setup), _axes(setup)
-    others = [each for each in path if not each.same_file(own)]
-    found = principal(model, coordinates, moved, others, len(axes))
-    return Plane(
-        directions=dict(zip(axes, found.directions, strict=True)),
-        moved=moved,
-        ranges={axis: _around([0, *found.places[:, i].tolist()], margin=0.2) for i, axis in enumerate(axes)},
-        facts={f"{axis}_explained_variance": share for axis, share in zip(axes, found.explained, strict=True)},
-        waypoints=path,
-    )
-
-
-def _hessian(
-    setup: Setup, objective: Objective, coordinates: Sequence[Coordinate], moved: Names, wanted: Hessian
-) -> Plane:
-    axes, batches = _axes(setup), _batches(setup, wanted.examples)
-    values, vectors = eigenvectors(objective, coordinates, moved, batches, wanted.eigenvectors[: len(axes)])
-    facts = {f"{axis}_eigenvalue": value for axis, value in zip(axes, values, strict=True)}
-    return Plane(dict(zip(axes, vectors, strict=True)), moved, dict.fromkeys(axes, UNIT), facts)
-
-
-def _gradient(
-    setup: Setup, objective: Objective, coordinates: Sequence[Coordinate], moved: Names, wanted: Gradient
-) -> Plane:
-    directions = {"x": descent(objective, coordinates, moved, _batches(setup, wanted.examples))}
-    if "y" in _axes(setup):
-        directions["y"] = random_direction(coordinates, moved, wanted.normalize, wanted.seed, "y")
-    lr = setup.config.train.lr if setup.config.train else 0.1
-    return Plane(directions, moved, {"x": (-lr, 4 * lr), "y": UNIT})
-
-
-def _with_path(setup: Setup, plane: Plane) -> Plane:
-    """The plane with what `surface.trajectory` asks for."""
-    wanted, pca = setup.config.surface.trajectory, isinstance(setup.config.surface.directions, Pca)
-    if pca:
-        return replace(plane, is_path=True) if wanted else replace(plane, waypoints=[])
-    if wanted is not True:
-        return plane
-    path = run_checkpoints(setup.run)
-    if not path:
-        raise RequestError(
-            f"surface.trajectory = true: {setup.run.folder} has no checkpoint of its own\n"
-            "  the path is that of a training: lossviz train makes it"
-        )
-    apart = [each for each in plane.waypoints if not any(each.same_file(other) for other in path)]
-    return replace(plane, waypoints=[*apart, *path], is_path=True)
-
-
-def _axes(setup: Setup) -> tuple[str, ...]:
-    return ("x", "y") if setup.config.surface.y else ("x",)
-
-
-def _batches(setup: Setup, examples: int | str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Training examples of the loss whose derivatives are directions."""
-    size = setup.config.surface.batch_size
-    split = setup.data.train.choose(examples, "stratified", setup.config.seed, "surface.directions.examples")
-    return split.batches(setup.backend.evaluation_batch if size == "auto" else size)
-
-
-def _around(places: Sequence[float], margin: float) -> Range:
-    """From the least to the greatest, with a margin in shares of their distance."""
-    low, high = min(places), max(places)
-    return low - margin * (high - low), high + margin * (high - low)
-
-
-def _refuse_twice(checkpoints: Sequence[Checkpoint]) -> None:
-    for i, each in enumerate(checkpoints):
-        for other in checkpoints[:i]:
-            if each.same_file(other):
-                raise RequestError(f"{KEY}: {other.name} and {each.name} are one file\n  name each only once")
-
-
-def _refuse_zero(coordinates: Sequence[Coordinate], plane: Plane) -> None:
-    for axis, vector in plane.directions.items():
-        # One that is not finite, through a network that diverged, has results: losses that are not.
-        if float(squared_norm(parameters_of(coordinates, vector))) == 0:
-            raise RequestError(
-                f"surface.directions: the direction of {axis} is zero in every parameter that may move\n"
-                "  move others (ignore, parameters), or take another kind"
-            )
+    def __call__(self, x: float, y: float) -> float:
+        at = {"x": x, "y": y}
+        moved = self.constant + sum(2 * at[axis] * slope for axis, slope in self.linear.items())
+        return self.weight_decay / 2 * (moved + sum(at[i] * at[j] * each for (i, j), each in self.square.items()))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from lossviz.surface.grid import DONE, NOT_FINITE, TO_DO
+from lossviz.results import DONE, NOT_FINITE, TO_DO, SurfaceResults
 
 # The fast paths (folded, compiled, other batches) agree with the plain one in float64 to this of the loss, and to one
 # rounding of the outputs: of a tiny loss, such as log(1 + 1e-4), float32 keeps no more.
@@ -29,7 +29,7 @@ IN_THE_PLANE = 1e-3
 def facts(results: xr.Dataset) -> list[str]:
     """What the report says of every scan: centre, directions, points, standard errors."""
     lines = []
-    at_centre = _at_centre(results)
+    at_centre = SurfaceResults(results).centre
     if at_centre is not None and "checkpoint_loss" in results:
         own = float(_own(results).checkpoint_loss)
         checkpoint = f"the checkpoint{_statistics(results)} in {_precision(results)}"
@@ -91,8 +91,8 @@ def _classes(results: xr.Dataset) -> Iterator[str]:
 
 
 def _centre(results: xr.Dataset) -> Iterator[str]:
-    centre = _at_centre(results)
-    if not _holds_centre(results):
+    centre = SurfaceResults(results).centre
+    if not SurfaceResults(results).holds_centre:
         yield "(0, 0), the checkpoint itself, is no point of the grid: take an odd number of points around 0 to see it"
         return
     if centre is None or "checkpoint_loss" not in results:
@@ -117,7 +117,7 @@ def _outputs(results: xr.Dataset) -> float:
 
 
 def _minimum(results: xr.Dataset) -> Iterator[str]:
-    centre, beside = _at_centre(results), _beside_centre(results)
+    centre, beside = SurfaceResults(results).centre, _beside_centre(results)
     if centre is None or beside is None or not np.isfinite(centre.loss) or float(beside.min()) >= float(centre.loss):
         return
     lowest = beside.isel(beside.argmin(beside.dims))
@@ -131,7 +131,7 @@ def _minimum(results: xr.Dataset) -> Iterator[str]:
 
 def _beside_centre(results: xr.Dataset) -> xr.DataArray | None:
     """The losses of the centre and of the points around it on the grid; NaN where none is known."""
-    if not _holds_centre(results):
+    if not SurfaceResults(results).holds_centre:
         return None
     around = {}
     for axis in ("x", "y"):
@@ -269,17 +269,6 @@ def _statistics(results: xr.Dataset) -> str:
 def _precision(results: xr.Dataset) -> str:
     """That of the losses of the checkpoints themselves."""
     return str(results.checkpoint_loss.attrs.get("precision", "float64"))
-
-
-def _holds_centre(results: xr.Dataset) -> bool:
-    return all(0 in results[axis].values for axis in ("x", "y") if axis in results.dims)
-
-
-def _at_centre(results: xr.Dataset) -> xr.Dataset | None:
-    if not _holds_centre(results):
-        return None
-    centre = results.sel({axis: 0 for axis in ("x", "y") if axis in results.dims})
-    return centre if int(centre.status) != TO_DO else None
 
 
 def _own(results: xr.Dataset) -> xr.Dataset:

@@ -11,8 +11,8 @@ from lossviz.progress import Track
 from lossviz.results import variable
 from lossviz.signals import StopRequest
 from lossviz.surface.checkpoints import Checkpoint
+from lossviz.surface.plane import LossPlane
 from lossviz.surface.projection import project
-from lossviz.surface.slice import Slice
 
 _QUANTITIES = {
     "x": ("orthogonal projection onto the x direction", "1"),
@@ -25,28 +25,30 @@ _QUANTITIES = {
 }
 
 
-def measure_waypoints(part: Slice, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest) -> xr.Dataset:
+def measure_waypoints(
+    plane: LossPlane, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest
+) -> xr.Dataset:
     """Variables checkpoint_* of a result file, along the dimension `checkpoint`.
 
     Losses of the checkpoints themselves are taken by the plain path in float64: the one at the centre checks the grid.
 
     Args:
-        part: the line or plane; its network is left as it was.
+        plane: the line or plane; its network is left as it was.
         checkpoints: the scan's own among them.
         track: told of every one.
         stop: asked between them.
     """
-    rows, precisions = [], set()
+    model, rows, precisions = plane.objective.model, [], set()
     for each in checkpoints:
-        state = each.load(part.objective.model)
-        place, distance = project(part.coordinates, part.origin, part.directions, state)
-        plane_loss = part.loss_at(place)
-        with undisturbed(part.objective.model, frozen_too=True):
-            fit(part.objective.model, state, each.path)
-            own, precision, outputs = part.here()
+        state = each.load(model)
+        position, distance = project(plane.subspace, plane.theta, plane.directions, state)
+        plane_loss = plane.loss(**position)
+        with undisturbed(model, frozen_too=True):
+            fit(model, state, each.path)
+            own, precision, outputs = plane.plain_loss()
         precisions.add(precision)
         losses = {"loss": own.loss, "error": own.error, "plane_loss": plane_loss}
-        rows.append({**place, **losses, "distance": distance, "outputs": outputs})
+        rows.append({**position, **losses, "distance": distance, "outputs": outputs})
         track.advance()
         stop.obey()
     names = np.array([each.name for each in checkpoints], dtype=object)

@@ -8,7 +8,7 @@ import pytest
 from lossviz.engine.setup import Setup
 from lossviz.probe.command import probe_training
 from lossviz.signals import StopRequest
-from lossviz.surface.measure import surface
+from lossviz.surface.command import surface
 from lossviz.training.command import train
 from tests.faults import tiny
 from tests.faults.tiny import QUIET

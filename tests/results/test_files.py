@@ -15,7 +15,7 @@ from lossviz.probe.prober import Prober
 from lossviz.results import in_units, load_results, protocol, save_results, variable
 from lossviz.run import run_of
 from lossviz.signals import StopRequest
-from lossviz.surface.measure import surface
+from lossviz.surface.command import surface
 from lossviz.training.command import train
 from tests.faults import tiny
 

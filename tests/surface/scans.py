@@ -15,7 +15,7 @@ from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import run_of
 from lossviz.signals import StopRequest
-from lossviz.surface.measure import surface
+from lossviz.surface.command import surface
 
 # As the processes that torchrun starts: other numbers of threads give other last digits.
 torch.set_num_threads(1)

@@ -13,8 +13,8 @@ from lossviz.engine.objective import Objective, cross_entropy
 from lossviz.engine.point import move
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import NoisyBatchNorm1d, NoisyBatchNorm2d
-from lossviz.surface.batch_norm import Mode, by_batch, frozen, recalibrate
-from lossviz.surface.moving import moving
+from lossviz.surface.batch_norm import BatchNormTreatment, by_batch, frozen, recalibrate
+from lossviz.surface.subspace import Subspace
 
 EPS = 1e-5
 STEPS = (-0.7, 0.0, 0.3, 1.5)
@@ -90,7 +90,7 @@ class ByHand:
         return nn.functional.linear(values, self.last[0], self.last[1]), seen
 
 
-def at_rest(objective: Objective) -> Mode:
+def at_rest(objective: Objective) -> BatchNormTreatment:
     """Frozen, compared with the network on the first examples that fit."""
     inputs = examples()[0]
     return frozen(objective, inputs if objective.parameters[0].dim() == 4 else inputs[:, 0, 0])
@@ -105,7 +105,7 @@ def in_batches(inputs: Tensor, targets: Tensor, size: int) -> list[tuple[Tensor,
     return [(inputs[i:j], targets[i:j]) for i, j in pairwise(bounds)]
 
 
-def found(mode: Mode, size: int) -> float:
+def found(mode: BatchNormTreatment, size: int) -> float:
     return evaluate(mode.network(), cross_entropy, in_batches(*examples(), size)).loss
 
 
@@ -221,17 +221,17 @@ def test_recalibrate_forgets_a_point_that_was_not_finite(norm: str) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_interpolate(norm: str) -> None:
-    """Running statistics are coordinates like the parameters: theta + x d of both."""
+    """Running statistics move like the parameters: theta + x d of both."""
     model = network(norm)
-    coordinates = moving(model, statistics=True)
+    subspace = Subspace.of(model, statistics=True)
     draws = torch.Generator().manual_seed(8)
-    origin = [each.tensor.detach().clone() for each in coordinates]
+    origin = [tensor.detach().clone() for tensor in subspace.theta]
     direction = [0.2 * torch.rand(part.shape, generator=draws, dtype=torch.float64) for part in origin]
     mode = at_rest(Objective(model))
-    names = [each.name for each in coordinates]
+    names = [each.name for each in subspace.tensors]
     spread = "running_scale" if "1.running_scale" in names else "running_var"
     for a in STEPS:
-        move([each.tensor for each in coordinates], origin, (a, direction))
+        move(subspace.theta, origin, (a, direction))
         there = dict(zip(names, (part + a * d for part, d in zip(origin, direction, strict=True)), strict=True))
         parameters = [there[name] for name, _ in model.named_parameters()]
         statistics = [(there[f"{layer}.running_mean"], there[f"{layer}.{spread}"]) for layer in (1, 5)]
@@ -241,7 +241,7 @@ def test_interpolate(norm: str) -> None:
 
 
 @pytest.mark.parametrize("make", [at_rest, by_batch])
-def test_gradients_are_those_of_the_parameters_that_move(make: Callable[[Objective], Mode]) -> None:
+def test_gradients_are_those_of_the_parameters_that_move(make: Callable[[Objective], BatchNormTreatment]) -> None:
     """`module` has the network's very parameters, and the loss of `network` changes along them as its gradient says."""
     model = network("batch")
     mode = make(Objective(model))

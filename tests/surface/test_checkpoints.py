@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -13,9 +12,11 @@ from lossviz.engine.checkpoint import save_tensors
 from lossviz.engine.setup import Setup, prepare
 from lossviz.errors import RequestError, WorkError
 from lossviz.run import run_of
-from lossviz.surface.checkpoints import Checkpoint, difference, find_checkpoint, run_checkpoints, scanned_checkpoint
-from lossviz.surface.moving import moving
+from lossviz.surface.checkpoints import Checkpoint, find_checkpoint, run_checkpoints
+from lossviz.surface.plan import ScanPlan
 from tests.surface.networks import network, save
+
+TRAINING = "train quickstart"
 
 
 def setup_of(out: Path, *settings: str) -> Setup:
@@ -33,7 +34,7 @@ def trained(tmp_path: Path) -> Setup:
 
 @pytest.mark.parametrize(("wanted", "step"), [("last", 100), (5, 5), (0, 0)])
 def test_of_the_run(trained: Setup, wanted: str | int, step: int) -> None:
-    found = find_checkpoint(trained, wanted, "surface.checkpoint")
+    found = find_checkpoint(trained.run, wanted, "surface.checkpoint", TRAINING)
     assert found == Checkpoint(f"step {step}", trained.run.checkpoint_file(step), step)
 
 
@@ -44,21 +45,21 @@ def test_all_in_order_of_step(trained: Setup) -> None:
 def test_a_path(trained: Setup, tmp_path: Path) -> None:
     path = tmp_path / "mine.pt"
     torch.save({"state_dict": trained.model().state_dict()}, path)
-    found = find_checkpoint(trained, str(path), "key")
+    found = find_checkpoint(trained.run, str(path), "key", TRAINING)
     assert found == Checkpoint(str(path), path, None)
     assert found.load(trained.model()).keys() == trained.model().state_dict().keys()
 
 
 def test_what_surface_checkpoint_says(tmp_path: Path, trained: Setup) -> None:
-    assert scanned_checkpoint(trained).step == 100
-    assert scanned_checkpoint(setup_of(tmp_path, "surface.checkpoint=5")).step == 5
+    assert ScanPlan(trained).checkpoint.step == 100
+    assert ScanPlan(setup_of(tmp_path, "surface.checkpoint=5")).checkpoint.step == 5
 
 
 def test_one_file_by_two_names(trained: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     file = trained.run.checkpoint_file(5)
     monkeypatch.chdir(file.parent)
-    five, other = (find_checkpoint(trained, each, "key") for each in (5, 100))
-    by_path = find_checkpoint(trained, os.fspath(Path("..") / "checkpoints" / file.name), "key")
+    five, other = (find_checkpoint(trained.run, each, "key", TRAINING) for each in (5, 100))
+    by_path = find_checkpoint(trained.run, os.fspath(Path("..") / "checkpoints" / file.name), "key", TRAINING)
     assert five.same_file(by_path)
     assert not other.same_file(by_path)
 
@@ -72,12 +73,12 @@ def test_one_file_by_two_names(trained: Setup, monkeypatch: pytest.MonkeyPatch) 
 )
 def test_missing(trained: Setup, wanted: str | int, said: str) -> None:
     with pytest.raises(RequestError, match=said):
-        find_checkpoint(trained, wanted, "surface.key")
+        find_checkpoint(trained.run, wanted, "surface.key", TRAINING)
 
 
 def test_without_training(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="lossviz train quickstart"):
-        scanned_checkpoint(setup_of(tmp_path))
+        ScanPlan(setup_of(tmp_path))
 
 
 def test_a_damaged_checkpoint_of_the_run_is_named(trained: Setup) -> None:
@@ -89,7 +90,7 @@ def test_a_damaged_checkpoint_of_the_run_is_named(trained: Setup) -> None:
     for damaged in (bytes(content), unsealed):
         file.write_bytes(damaged)
         with pytest.raises(WorkError, match="step-00000005"):
-            find_checkpoint(trained, 5, "key").load(trained.model())
+            find_checkpoint(trained.run, 5, "key", TRAINING).load(trained.model())
 
 
 def test_another_network_is_refused(tmp_path: Path) -> None:
@@ -98,13 +99,12 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
         checkpoint.load(network())
 
 
-def test_difference_is_exact_in_float64(tmp_path: Path) -> None:
-    """Of what a float32 network holds, also where the file has more digits."""
-    model, other = network(0, torch.float32), network(1)
-    coordinates, checkpoint = moving(model, True), save(tmp_path / "other.safetensors", other.state_dict())
-    moved = {each.name for each in coordinates} - {"0.bias"}
-    exact = difference(model, coordinates, moved, checkpoint, torch.float64)
-    for each, part in zip(coordinates, exact, strict=True):
-        expected = other.state_dict()[each.name].float().double() - each.tensor.double()
-        np.testing.assert_array_equal(part.numpy(), (expected * (each.name in moved)).detach().numpy())
-        assert part.stride() == each.tensor.stride()
+def test_a_network_in_memory() -> None:
+    state = network(1).state_dict()
+    one, same, other = (Checkpoint("b", Path("b"), state=each) for each in (state, state, network(1).state_dict()))
+    assert one.load(network()).keys() == state.keys()
+    assert one.same_file(same)
+    assert not one.same_file(other)
+    assert not one.same_file(Checkpoint("b", Path("b")))
+    with pytest.raises(RequestError, match=r"b: belongs to another network: 0\.weight"):
+        Checkpoint("b", Path("b"), state=network(width=5).state_dict()).load(network())

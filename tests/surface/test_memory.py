@@ -1,6 +1,7 @@
 """Too little memory for a batch: smaller ones, to the same numbers."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,9 +10,9 @@ from torch import Tensor, nn
 from lossviz.engine.evaluation import Batches, PerExample
 from lossviz.engine.objective import Objective, cross_entropy
 from lossviz.surface.batch_norm import by_batch, frozen
-from lossviz.surface.moving import moving
-from lossviz.surface.pace import Forward, Pace
-from lossviz.surface.slice import Measured, Slice
+from lossviz.surface.forward import ExecutionPlan, Forward
+from lossviz.surface.plane import LossPlane
+from lossviz.surface.subspace import Subspace
 
 
 def batches(inputs: Tensor, targets: Tensor, size: int) -> Batches:
@@ -43,28 +44,27 @@ ERRORS = [
 ]
 
 
-def narrow(room: int, error: Exception, size: int, loss: PerExample = cross_entropy) -> tuple[Slice, list[str]]:
+def narrow(room: int, error: Exception, size: int, loss: PerExample = cross_entropy) -> tuple[LossPlane, list[str]]:
     objective, said = Objective(Narrow(room, error), loss), list[str]()
     inputs, targets = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
-    forward = Forward(objective, Pace(size), said.append)
+    forward = Forward(objective, ExecutionPlan(size), said.append)
 
     def data() -> Iterable[tuple[Tensor, Tensor]]:
-        return batches(inputs, targets, forward.pace.batch_size)()  # of the size that holds now
+        return batches(inputs, targets, forward.plan.batch_size)()  # of the size that holds now
 
-    what = Measured({"": data})
-    coordinates = moving(objective.model, statistics=False)
-    origin = [each.tensor.detach().clone() for each in coordinates]
     direction = {"x": [torch.tensor([1.0, 2.0, -1.0])]}
-    return Slice(objective, coordinates, origin, direction, frozen(objective, inputs[:1]), forward, what), said
+    subspace = Subspace.of(objective.model)
+    treatment = frozen(objective, inputs[:1])
+    return LossPlane(objective, subspace, direction, treatment, forward, {"": data}), said
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_out_of_memory_halves_the_batch_to_the_same_numbers(error: Exception) -> None:
     small, nothing = narrow(20, error, 3)
     large, said = narrow(3, error, 16)
-    assert without_time([large.at({"x": 0.5})]) == without_time([small.at({"x": 0.5})])
-    assert large.here() == small.here()
-    assert large.forward.pace.batch_size == 2
+    assert without_time([large(0.5)]) == without_time([small(0.5)])
+    assert large.plain_loss() == small.plain_loss()
+    assert large.forward.plan.batch_size == 2
     assert said == [f"out of memory: going on with {n} examples a batch" for n in (8, 4, 2)]
     assert nothing == []
 
@@ -72,31 +72,31 @@ def test_out_of_memory_halves_the_batch_to_the_same_numbers(error: Exception) ->
 def test_the_checkpoint_s_own_evaluation_halves_too() -> None:
     """It is the first thing that a scan evaluates."""
     part, said = narrow(4, ERRORS[0], 16)
-    part.here()
-    assert part.forward.pace.batch_size == 4
+    part.plain_loss()
+    assert part.forward.plan.batch_size == 4
     assert len(said) == 2
 
 
 def test_memory_for_nothing_is_an_error() -> None:
-    part, _ = narrow(0, ERRORS[0], 4)
+    part, _ = narrow(1, ERRORS[0], 4)
+    model = part.objective.model
+    assert isinstance(model, Narrow)
+    model.room = 0
     with pytest.raises(torch.OutOfMemoryError):
-        part.at({"x": 0.0})
+        part(0.0)
 
 
 def test_other_errors_are_not_about_memory() -> None:
     part, said = narrow(1, RuntimeError("a bug"), 4)
     with pytest.raises(RuntimeError, match="a bug"):
-        part.at({"x": 0.0})
+        part(0.0)
     assert said == []
 
 
 def test_batches_that_give_the_statistics_are_not_halved() -> None:
     """Others would be other numbers."""
     part, said = narrow(3, ERRORS[0], 8)
-    objective = part.objective
-    fixed = Slice(
-        objective, part.coordinates, part.origin, part.directions, by_batch(objective), part.forward, part.what
-    )
+    fixed = replace(part, treatment=by_batch(part.objective))
     with pytest.raises(torch.OutOfMemoryError):
-        fixed.at({"x": 0.0})
-    assert (said, part.forward.pace.batch_size) == ([], 8)
+        fixed(0.0)
+    assert (said, part.forward.plan.batch_size) == ([], 8)

@@ -1,254 +1,265 @@
-"""The plane that a configuration means, for every kind of direction."""
+"""Lines and planes through networks whose loss is known by formula."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from lossviz.config import read
-from lossviz.engine.checkpoint import fit, save_tensors
+from lossviz.engine.evaluation import Batches
 from lossviz.engine.objective import Objective
-from lossviz.engine.point import move
-from lossviz.engine.setup import Setup, prepare
-from lossviz.errors import RequestError
-from lossviz.run import run_of
-from lossviz.surface.checkpoints import run_checkpoints, scanned_checkpoint
-from lossviz.surface.directions import named
-from lossviz.surface.moving import Coordinate, moving, parameters_of
-from lossviz.surface.plane import Plane, find_plane
-from lossviz.surface.projection import project
-from tests.surface.networks import flat
+from lossviz.engine.point import Vector, undisturbed
+from lossviz.surface.batch_norm import by_batch, frozen, recalibrate
+from lossviz.surface.forward import ExecutionPlan, Forward
+from lossviz.surface.grid import Grid, Range
+from lossviz.surface.plane import LossPlane, quantities
+from lossviz.surface.subspace import Subspace
+from tests.closed_forms import Quadratic, TwoLayers
+from tests.surface.networks import network
 
-STEPS = (0, 10, 20, 30, 40)
-SMALL = ("model.width=0.0625", "train.precision=float64", "train.lr=0.2", "surface.y=[auto, auto, 5]")
-
-
-def setup_of(out: Path, *settings: str) -> Setup:
-    config = read("quickstart", (*SMALL, *settings), ("batchnorm",))[0]
-    return prepare(config, run_of(config, out), "cpu")
+X: Range = (0.0, 1.5, 4)
+Y: Range = (-1.0, 0.5, 3)
+POSITIONS = list(product(np.linspace(*Y), np.linspace(*X)))
+DRAWS = np.random.default_rng(2)
+Axes = Mapping[str, Vector]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A runs folder whose checkpoints wander off, weights and statistics."""
-    out = tmp_path_factory.mktemp("runs")
-    setup, draws = setup_of(out), torch.Generator().manual_seed(0)
-    state = setup.model().state_dict()
-    for i, step in enumerate(STEPS):
-        save_tensors(setup.run.checkpoint_file(step), state)
-        for tensor in state.values():
-            if tensor.is_floating_point():
-                noise = torch.rand(tensor.shape, generator=draws, dtype=torch.float64)
-                tensor.add_(0.1 * noise + 0.01 * i)
-    return out
+def batches(inputs: Tensor, targets: Tensor, size: int) -> Batches:
+    return lambda: zip(torch.split(inputs, size), torch.split(targets, size), strict=True)
 
 
-def found(out: Path, *settings: str, statistics: bool = True) -> tuple[Plane, Setup, Objective, list[Coordinate]]:
-    setup = setup_of(out, *(setting.replace("OUT", str(out)) for setting in settings))
-    objective, checkpoint = setup.objective(), scanned_checkpoint(setup)
-    fit(objective.model, checkpoint.load(objective.model), checkpoint.path)
-    coordinates = moving(objective.model, statistics)
-    before = flat([each.tensor for each in coordinates])
-    plane = find_plane(setup, objective, coordinates)
-    np.testing.assert_array_equal(flat([each.tensor for each in coordinates]), before)
-    for vector in plane.directions.values():
-        assert [part.shape for part in vector] == [each.tensor.shape for each in coordinates]
-    return plane, setup, objective, coordinates
+def through(objective: Objective, directions: Axes, splits: Mapping[str, Batches], **more: Any) -> LossPlane:
+    """A plane through the network as it is."""
+    forward = Forward(objective, ExecutionPlan(4))
+    treatment = frozen(objective, next(iter(splits[""]()))[0])
+    return LossPlane(objective, Subspace.of(objective.model), directions, treatment, forward, splits, **more)
 
 
-def loss_of(setup: Setup) -> Callable[[Objective], float]:
-    return lambda objective: objective.evaluate(setup.data.train.choose(64, "first", 0).batches(64)).loss
+def at_all(part: LossPlane) -> list[dict[str, float]]:
+    """Every point of the plane, row by row."""
+    return [part(x, y) for y, x in POSITIONS]
 
 
-TOWARD = "surface.directions={kind: toward, checkpoints: [10, 20]}"
-ORTHONORMAL = "surface.directions={kind: toward, checkpoints: [20, 10], orthonormalize: true}"
-LINE = "surface.directions={kind: toward, checkpoints: [10]}"
-PCA = "surface.directions={kind: pca}"
-HESSIAN = "surface.directions={kind: hessian, eigenvectors: [1, -1], examples: 60, parameters: {include: [classifier]}}"
-GRADIENT = "surface.directions={kind: gradient, examples: 100}"
+@pytest.mark.parametrize("size", [1, 4, 11])
+def test_rectangular_quadratic(size: int) -> None:
+    """Loss, standard error of the mean and penalty at every point, whatever the batches."""
+    quadratic = Quadratic()
+    d1, d2 = DRAWS.normal(size=(2, 6))
+    directions = {"x": [torch.from_numpy(d1)], "y": [torch.from_numpy(d2)]}
+    data = batches(quadratic.inputs, quadratic.targets, size)
+    part = through(quadratic.objective, directions, {"": data}, weight_decay=0.3)
+    grid = Grid.empty(X, Y, quantities([""], []))
+    for index in grid.todo():
+        grid.put(index, part(**grid.where(index)))
+    assert grid.done == 12
+    for i, y in enumerate(np.linspace(*Y)):
+        for j, x in enumerate(np.linspace(*X)):
+            theta = quadratic.theta + x * d1 + y * d2
+            losses, found = quadratic.losses(theta), {name: values[i, j] for name, values in grid.values.items()}
+            assert found["loss"] == pytest.approx(losses.mean(), rel=1e-10)
+            assert found["loss_stderr"] == pytest.approx(losses.std(ddof=1) / np.sqrt(len(losses)), rel=1e-10)
+            assert found["penalty"] == pytest.approx(0.3 / 2 * (theta**2).sum(), rel=1e-10)
+            assert np.isnan(found["error"])  # regression has no wrong answers to count
 
 
-def test_random(trained: Path) -> None:
-    plane, *_ = found(trained)
-    assert list(plane.directions) == ["x", "y"]
-    assert plane.ranges == {"x": (-1, 1), "y": (-1, 1)}
-    assert (plane.facts, plane.waypoints, plane.is_path) == ({}, [], False)
-    line, *_ = found(trained, "surface.y=null")
-    assert list(line.directions) == ["x"]
-    np.testing.assert_array_equal(flat(line.directions["x"]), flat(plane.directions["x"]))
+def test_line_through_two_layers() -> None:
+    layers = TwoLayers()
+    direction = [DRAWS.normal(size=weight.shape) for weight in layers.weights]
+    data = batches(layers.batch.inputs, layers.batch.targets, 4)
+    part = through(layers.objective, {"x": [torch.from_numpy(one) for one in direction]}, {"": data}, weight_decay=1.0)
+    for x in np.linspace(0, 2, 5):
+        moved = [weight + x * one for weight, one in zip(layers.weights, direction, strict=True)]
+        found = part(x)
+        assert found["loss"] == pytest.approx(layers.loss(*moved), rel=1e-10)
+        assert found["penalty"] == pytest.approx(sum((weight**2).sum() for weight in moved) / 2, rel=1e-10)
 
 
-def test_toward_reproduces_three_losses(trained: Path) -> None:
-    plane, setup, objective, coordinates = found(trained, TOWARD)
-    assert [each.name for each in plane.waypoints] == ["step 10", "step 20"]
-    assert plane.ranges == {"x": (-0.5, 1.5), "y": (-0.5, 1.5)}
-    assert not plane.is_path
-    tensors, loss = [each.tensor.detach() for each in coordinates], loss_of(setup)
-    origin = [tensor.clone() for tensor in tensors]
-    for step, place in {10: (1, 0), 20: (0, 1), 40: (0, 0)}.items():
-        move(tensors, origin, *zip(place, plane.directions.values(), strict=True))
-        other = setup.objective()
-        (checkpoint,) = (each for each in run_checkpoints(setup.run) if each.step == step)
-        fit(other.model, checkpoint.load(other.model), checkpoint.path)
-        np.testing.assert_allclose(loss(objective), loss(other), rtol=1e-12)
+def classification(examples: int, seed: int) -> tuple[Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(examples, 2, 3, 3, generator=draws, dtype=torch.float64)
+    return inputs, torch.randint(0, 3, (examples,), generator=draws)
 
 
-def test_toward_orthonormalised_holds_all_three(trained: Path) -> None:
-    """auto shows the third network with the margin of the others, wherever it lies."""
-    plane, _, objective, coordinates = found(trained, ORTHONORMAL)
-    x, y = (flat(parameters_of(coordinates, vector)) for vector in plane.directions.values())
-    np.testing.assert_allclose([x @ y, y @ y], [0, x @ x], atol=1e-12 * (x @ x))
-    theta = [each.tensor for each in coordinates]
-    places = [project(coordinates, theta, plane.directions, each.load(objective.model)) for each in plane.waypoints]
-    for _, distance in places:
-        assert distance < 1e-12 * np.linalg.norm(x)
-    for axis in "xy":
-        seen = [0.0, *(place[axis] for place, _ in places)]
-        low, high = min(seen), max(seen)
-        margin = 0.5 * (high - low)
-        assert high > 1 or axis == "y"  # else -0.5 to 1.5 would do
-        np.testing.assert_allclose(plane.ranges[axis], (low - margin, high + margin), atol=1e-9)
+def plane(objective: Objective, seed: int = 5) -> dict[str, list[Tensor]]:
+    """Gaussian directions of all parameters."""
+    draws = torch.Generator().manual_seed(seed)
+    return {
+        axis: [torch.randn(p.shape, generator=draws, dtype=p.dtype) for p in objective.parameters]
+        for axis in ("x", "y")
+    }
 
 
-def test_toward_on_a_line(trained: Path) -> None:
-    plane, *_ = found(trained, LINE, "surface.y=null")
-    assert list(plane.directions) == ["x"]
-    assert plane.ranges["x"] == (-0.5, 1.5)
+def penalty_by_hand(objective: Objective, directions: Axes, where: Mapping[str, float], decay: float) -> float:
+    total = 0.0
+    for i, parameter in enumerate(objective.parameters):
+        moved = parameter.detach().double().numpy().copy()
+        for axis, step in where.items():
+            moved += step * directions[axis][i].double().numpy()
+        total += float((moved**2).sum())
+    return decay / 2 * total
 
 
-def test_pca(trained: Path) -> None:
-    """Unit vectors; auto holds the whole path with a fifth on either side; the path has the scan's own checkpoint."""
-    plane, _, objective, coordinates = found(trained, PCA)
-    assert [each.name for each in plane.waypoints] == [f"step {step}" for step in STEPS]
-    assert plane.is_path
-    assert 1 > plane.facts["x_explained_variance"] > plane.facts["y_explained_variance"] > 0
-    theta, directions = [each.tensor for each in coordinates], plane.directions
-    places = [project(coordinates, theta, directions, each.load(objective.model))[0] for each in plane.waypoints]
-    for axis, vector in directions.items():
-        np.testing.assert_allclose(np.linalg.norm(flat(parameters_of(coordinates, vector))), 1, rtol=1e-12)
-        seen = [place[axis] for place in places]
-        low, high = min(0, *seen), max(0, *seen)
-        expected = (low - 0.2 * (high - low), high + 0.2 * (high - low))
-        np.testing.assert_allclose(plane.ranges[axis], expected, atol=1e-9)
-    assert seen[-1] == 0
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_penalty_of_a_network(dtype: torch.dtype) -> None:
+    """BatchNorm's own parameters count, as they do for weight decay; its statistics do not."""
+    objective = Objective(network(dtype=dtype))
+    directions = plane(objective)
+    inputs, targets = classification(7, 0)
+    part = through(objective, directions, {"": batches(inputs.to(dtype), targets, 3)}, weight_decay=5e-4)
+    for where in ({"x": 0.0, "y": 0.0}, {"x": 1.5, "y": -1.0}, {"x": -3.0, "y": 20.0}):
+        expected = penalty_by_hand(Objective(network(dtype=dtype)), directions, where, 5e-4)
+        assert part(**where)["penalty"] == pytest.approx(expected, rel=1e-6 if dtype == torch.float32 else 1e-12)
 
 
-def test_pca_of_rows_without_the_scans_own(trained: Path) -> None:
-    """theta - theta is no row, whichever checkpoint is scanned: centred, a row of zeros would turn the plane."""
-    plane, setup, objective, coordinates = found(trained, PCA, "surface.checkpoint=20", statistics=False)
-    theta = flat([each.tensor for each in coordinates])
-    states = [each.load(objective.model) for each in run_checkpoints(setup.run) if each.step != 20]
-    rows = np.stack([flat([state[each.name] for each in coordinates]) for state in states]) - theta
-    _, values, vectors = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
-    for i, vector in enumerate(plane.directions.values()):
-        np.testing.assert_allclose(abs(flat(vector) @ vectors[i]), 1, rtol=1e-9)
-    shares = values**2 / (values**2).sum()
-    np.testing.assert_allclose(list(plane.facts.values()), shares[:2], rtol=1e-9)
+def test_both_splits_beside_each_other() -> None:
+    """Each with its own examples, in batches of its own; the first name has no prefix."""
+    objective = Objective(network())
+    first, second = classification(10, 0), classification(7, 1)
+    directions = plane(objective)
+    part = through(objective, directions, {"": batches(*first, 4), "test_": batches(*second, 4)})
+    found = part(0.5, -0.25)
+    names = ["loss", "loss_stderr", "error", "test_loss", "test_loss_stderr", "test_error", "penalty", "seconds"]
+    assert list(found) == names
+    assert [*quantities(["", "test_"], []), "seconds"] == names
+    by_hand = network().eval()
+    with torch.no_grad():
+        for parameter, x, y in zip(by_hand.parameters(), *directions.values(), strict=True):
+            parameter.add_(0.5 * x - 0.25 * y)
+        for prefix, (inputs, targets) in (("", first), ("test_", second)):
+            outputs = by_hand(inputs)
+            losses = nn.functional.cross_entropy(outputs, targets, reduction="none").numpy()
+            assert found[f"{prefix}loss"] == pytest.approx(losses.mean(), rel=1e-10)
+            assert found[f"{prefix}loss_stderr"] == pytest.approx(losses.std(ddof=1) / len(losses) ** 0.5, rel=1e-9)
+            wrong = int((outputs.argmax(dim=1) != targets).sum())
+            assert found[f"{prefix}error"] == pytest.approx(100 * wrong / len(targets))
 
 
-def test_pca_of_some_checkpoints(trained: Path) -> None:
-    some = "surface.directions={kind: pca, checkpoints: [0, 10, 30]}"
-    plane, *_ = found(trained, some)
-    assert [each.name for each in plane.waypoints] == ["step 0", "step 10", "step 30"]
-    with pytest.raises(RequestError, match=r"surface\.directions\.checkpoints = 7: .*"):
-        found(trained, some.replace("30", "7"))
-    with pytest.raises(RequestError, match="step 10 and step 10 are one file"):
-        found(trained, some.replace("30", "10, 20"))
-    with pytest.raises(RequestError, match="needs 3 checkpoints or more beside the scan's own"):
-        found(trained, some.replace("30", "last"))
+def test_metrics_are_of_the_first_split() -> None:
+    """The norm of the gradient and the ends of the spectrum, as in `quantities`."""
+    quadratic = Quadratic()
+    direction = torch.from_numpy(DRAWS.normal(size=6))
+    data = batches(quadratic.inputs, quadratic.targets, 4)
+    other = batches(quadratic.inputs + 100, quadratic.targets, 4)
+    part = through(
+        quadratic.objective,
+        {"x": [direction]},
+        {"": data, "test_": other},
+        metrics=("gradient", "hessian"),
+    )
+    found = part(0.75)
+    gradient = quadratic.gradient(quadratic.theta + 0.75 * direction.numpy())
+    assert found["grad_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-10)
+    assert found["hessian_max"] == pytest.approx(8, rel=1e-4)
+    assert found["hessian_min"] == pytest.approx(0.5, rel=1e-4)
+    assert {*quantities(["", "test_"], ["gradient", "hessian"]), "seconds"} == set(found)
 
 
-def test_hessian(trained: Path) -> None:
-    """Eigenvectors stay eigenvectors: H d = lambda d over what moves, unit length over all of it."""
-    plane, setup, objective, coordinates = found(trained, HESSIAN, statistics=False)
-    moved = [each for each in coordinates if "classifier" in each.name]
-    assert {each.name for each in moved} == plane.moved
-    examples = setup.data.train.choose(60, "stratified", 0)
-    ((inputs, targets),) = examples.batches(60)
-    objective.model.eval()
-    loss = objective.loss(objective.model(inputs), targets).mean()
-    tensors = [each.tensor for each in moved]
-    gradient = torch.autograd.grad(loss, tensors, create_graph=True)
-    for axis, vector in plane.directions.items():
-        parts = [part for part, each in zip(vector, coordinates, strict=True) if each.name in plane.moved]
-        value = plane.facts[f"{axis}_eigenvalue"]
-        along = torch.stack([(g * part).sum() for g, part in zip(gradient, parts, strict=True)]).sum()
-        image = torch.autograd.grad(along, tensors, retain_graph=True)
-        largest = max(abs(each) for each in plane.facts.values())
-        np.testing.assert_allclose(flat(image), value * flat(parts), atol=1e-2 * largest)
-        np.testing.assert_allclose(np.linalg.norm(flat(vector)), 1, rtol=1e-9)
-    assert plane.facts["x_eigenvalue"] > plane.facts["y_eigenvalue"]
-    assert plane.ranges == {"x": (-1, 1), "y": (-1, 1)}
+def without_time(found: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in each.items() if name != "seconds"} for each in found]
 
 
-def test_gradient(trained: Path) -> None:
-    """Minus the gradient as it is: the loss falls by |g|^2 a unit of x. The range is in learning rates."""
-    plane, setup, objective, coordinates = found(trained, GRADIENT)
-    assert plane.ranges["x"] == pytest.approx((-0.2, 0.8))
-    assert plane.ranges["y"] == (-1, 1)
-    ((inputs, targets),) = setup.data.train.choose(100, "stratified", 0).batches(100)
-    objective.model.eval()
-    loss = objective.loss(objective.model(inputs), targets).mean()
-    gradient = torch.autograd.grad(loss, objective.parameters)
-    np.testing.assert_allclose(flat(parameters_of(coordinates, plane.directions["x"])), -flat(gradient), atol=1e-12)
-    other, *_ = found(trained, "surface.directions={kind: random, ignore: []}")
-    np.testing.assert_array_equal(flat(plane.directions["y"]), flat(other.directions["y"]))
+MODES: dict[str, Callable[[Objective, list[Tensor]], Any]] = {
+    "frozen": lambda objective, minibatches: frozen(objective, minibatches[0]),
+    "batch": lambda objective, _: by_batch(objective),
+    "recalibrate": recalibrate,
+}
 
 
-def test_the_gradient_of_an_experiment_without_training(trained: Path) -> None:
-    checkpoint = f"surface.checkpoint={setup_of(trained).run.checkpoint_file(40)}"
-    plane, *_ = found(trained, "surface.directions={kind: gradient, examples: 10}", checkpoint, "train=null")
-    assert plane.ranges["x"] == pytest.approx((-0.1, 0.4))
+@pytest.mark.parametrize("mode", MODES)
+def test_the_order_of_visits_does_not_matter(mode: str) -> None:
+    """Not even where a point before was not finite: bitwise, in every mode of BatchNorm."""
+    inputs, targets = classification(10, 0)
+
+    def part() -> LossPlane:
+        objective = Objective(network())
+        found = through(objective, plane(objective), {"": batches(inputs, targets, 4)})
+        return replace(found, treatment=MODES[mode](objective, [inputs[:6], inputs[6:]]))
+
+    one, other = part(), part()
+    forth = without_time(at_all(one))
+    visits = list(enumerate(POSITIONS))
+    Random(0).shuffle(visits)
+    back = {}
+    for i, (y, x) in visits:
+        assert not np.isfinite(other(1e200, 1e200)["loss"])
+        back[i] = other(x, y)
+    assert without_time([back[i] for i in range(len(POSITIONS))]) == forth
+    assert all(np.isfinite(each["loss"]) for each in forth)
 
 
-def test_file(trained: Path, tmp_path: Path) -> None:
-    """The directions of one scan, at another checkpoint: what they move is what is not zero."""
-    plane, _, _, coordinates = found(trained, TOWARD.replace("]}", "], parameters: {include: [classifier]}}"))
-    path = tmp_path / "directions-main.safetensors"
-    save_tensors(path, named(coordinates, plane.directions))
-    again, *_ = found(trained, f"surface.directions={{kind: file, path: {path}}}", "surface.checkpoint=0")
-    for axis, vector in plane.directions.items():
-        np.testing.assert_array_equal(flat(again.directions[axis]), flat(vector))
-    assert again.moved == plane.moved
-    assert again.ranges == {"x": (-1, 1), "y": (-1, 1)}
+@pytest.mark.parametrize("mode", MODES)
+def test_the_network_is_bitwise_as_it_was(mode: str) -> None:
+    """Parameters, buffers, gradients, mode flags of every module and the random numbers of everybody else."""
+    model = network(dtype=torch.float32)
+    model.append(nn.Dropout(0.5))
+    model.train()
+    model[1].eval()
+    model[0].weight.requires_grad_(False)
+    objective, (inputs, targets) = Objective(model), classification(10, 0)
+    model[4].bias.grad = torch.ones(3)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes, random = [module.training for module in model.modules()], torch.get_rng_state()
+    data = batches(inputs.float(), targets, 4)
+    with undisturbed(model):
+        model.eval()
+        found = through(objective, plane(objective), {"": data}, metrics=("gradient",))
+        replace(found, treatment=MODES[mode](objective, [inputs.float()]))(1.0, 2.0)
+        assert not torch.equal(model.get_parameter("4.bias"), before["4.bias"])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(model[4].bias.grad, torch.ones(3))
+    assert [parameter.requires_grad for parameter in model.parameters()] == [False, *[True] * 5]
+    assert all(parameter.grad is None for name, parameter in model.named_parameters() if name != "4.bias")
 
 
-def test_selection(trained: Path) -> None:
-    for kind in ("toward, checkpoints: [0, 10]", "pca", "gradient, examples: 10", "random"):
-        plane, *_, coordinates = found(
-            trained, f"surface.directions={{kind: {kind}, parameters: {{include: [classifier]}}}}", statistics=False
-        )
-        for axis, vector in plane.directions.items():
-            moved = {each.name for each, part in zip(coordinates, vector, strict=True) if part.any()}
-            assert moved <= plane.moved, (kind, axis)
-            assert all("classifier" in name for name in plane.moved)
+def test_the_plain_path_is_the_network_itself() -> None:
+    """`plain_loss` is what the sanity report compares with: neither folded nor moved back to the centre."""
+    objective, (inputs, targets) = Objective(network().eval()), classification(10, 0)
+    part = through(objective, plane(objective), {"": batches(inputs, targets, 4)})
+    moved = part(0.5, 0.5)["loss"]
+    with torch.no_grad():
+        losses = nn.functional.cross_entropy(objective.model(inputs), targets)
+    assert part.plain_loss()[0].loss == pytest.approx(float(losses), rel=1e-12)
+    assert part.plain_loss()[0].loss == pytest.approx(moved, rel=1e-10)
+    seen: list[bool] = []
+    norm = objective.model.get_submodule("1")
+    norm.register_forward_hook(lambda *_: seen.append(True))
+    part.plain_loss()
+    assert seen  # the very BatchNorm of the network
 
 
-def test_trajectory(trained: Path, tmp_path: Path) -> None:
-    """The run's path in order of step, after checkpoints that are not of it."""
-    steps = [f"step {step}" for step in STEPS]
-    random, *_ = found(trained, "surface.trajectory=true")
-    assert ([each.name for each in random.waypoints], random.is_path) == (steps, True)
-    toward, setup, *_ = found(trained, TOWARD, "surface.trajectory=true")
-    assert [each.name for each in toward.waypoints] == steps
-    elsewhere = tmp_path / "mine.safetensors"
-    elsewhere.write_bytes(setup.run.checkpoint_file(0).read_bytes())
-    mixed, *_ = found(trained, TOWARD.replace("10", str(elsewhere)), "surface.trajectory=true")
-    assert [each.name for each in mixed.waypoints] == [str(elsewhere), *steps]
-    without, *_ = found(trained, PCA, "surface.trajectory=false")
-    assert (without.waypoints, without.is_path) == ([], False)
-    with pytest.raises(RequestError, match=r"surface\.trajectory = true: .* no checkpoint of its own"):
-        found(tmp_path, f"surface.checkpoint={elsewhere}", "surface.trajectory=true")
+class Stubborn(nn.Linear):
+    """Computes in float32 whatever it is given."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return nn.functional.linear(inputs, self.weight.float(), self.bias).double()
 
 
-@pytest.mark.parametrize("kind", ["random", "gradient, examples: 10"])
-def test_a_direction_of_zero_is_refused(tmp_path: Path, kind: str) -> None:
-    """A network of zeros: filters without norm, and a gradient in the last bias alone."""
-    setup = setup_of(tmp_path)
-    path = tmp_path / "zeros.safetensors"
-    save_tensors(path, {name: torch.zeros_like(tensor) for name, tensor in setup.model().state_dict().items()})
-    directions = f"surface.directions={{kind: {kind}, parameters: {{include: [weight]}}}}"
-    with pytest.raises(RequestError, match="direction of x is zero"):
-        found(tmp_path, directions, f"surface.checkpoint={path}", statistics=False)
+def test_a_network_that_refuses_float64_is_said_to_have_its_own_precision() -> None:
+    inputs, targets = torch.randn(6, 3), torch.arange(6) % 2
+    objective = Objective(Stubborn(3, 2).eval())
+    part = through(objective, plane(objective), {"": batches(inputs, targets, 6)})
+    found = part.plain_loss()
+    outputs = objective.model(inputs).detach()
+    expected = nn.functional.cross_entropy(outputs, targets)
+    assert found.evaluation.loss == pytest.approx(float(expected), rel=1e-12)
+    assert found.precision == "its own precision"
+    assert found.outputs == pytest.approx(float(outputs.abs().max(dim=1).values.mean()), rel=1e-12)
+
+
+def test_the_plain_path_re_estimates_statistics() -> None:
+    """At whatever point the network is, whatever was evaluated before."""
+    objective, (inputs, targets) = Objective(network().eval()), classification(10, 0)
+    found = []
+    for visits in (1, 0):
+        part = through(objective, plane(objective), {"": batches(inputs, targets, 4)})
+        part = replace(part, treatment=recalibrate(objective, [inputs]))
+        centre = part(0.0, 0.0)["loss"] if visits else part.plain_loss()[0].loss
+        found.append(centre)
+    assert found[1] == pytest.approx(found[0], rel=1e-10)

@@ -17,7 +17,7 @@ from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import run_of
 from lossviz.signals import Stopped, StopRequest
-from lossviz.surface.measure import surface
+from lossviz.surface.command import surface
 from lossviz.training.command import train
 from tests.data.photographs import write_tree
 from tests.faults import tiny

@@ -22,7 +22,7 @@ from lossviz.results import load_results
 from lossviz.run import run_of
 from lossviz.seeding import generator
 from lossviz.signals import Stopped, StopRequest
-from lossviz.surface.measure import surface
+from lossviz.surface.command import surface
 from lossviz.training.command import train
 from lossviz.user_code.permissions import Allowed
 from tests.faults import tiny

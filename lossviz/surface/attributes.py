@@ -1,0 +1,91 @@
+"""The attributes of a scan's result file: the whole protocol of how its numbers came to be."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lossviz.data.split import Split
+from lossviz.data.streamed import StreamedSplit
+from lossviz.engine.point import Vector
+from lossviz.engine.setup import Setup
+from lossviz.files import read
+from lossviz.results import protocol
+from lossviz.surface.checkpoints import Checkpoint
+from lossviz.surface.file import Attributes
+from lossviz.surface.subspace import Subspace
+
+
+def scan_attributes(setup: Setup, checkpoint: Checkpoint, scanned: Mapping[str, Split | StreamedSplit]) -> Attributes:
+    """Configuration, checkpoint, data, precision.
+
+    Args:
+        setup: the variant.
+        checkpoint: the centre.
+        scanned: the examples, by the prefix of their quantities' names.
+    """
+    facts, config = setup.backend.facts(), setup.config.surface
+    found = setup.facts()
+    data, code = found["data"], found["own_code"]
+    return {
+        **protocol(setup.config, setup.loss_name, "loss surface"),
+        "checkpoint": checkpoint.name,
+        "checkpoint_step": "" if checkpoint.step is None else checkpoint.step,
+        "checkpoint_sha256": sha256(checkpoint.path),
+        "data_sha256": ", ".join(data[split] for split in split_names(config.data.split)),
+        "changed_data": ", ".join(_changed(setup, checkpoint, data)),
+        "own_code": "\n".join(f"{file} {digest}" for file, digest in code.items()),
+        "examples": len(scanned[""]),
+        "choose": config.data.choose,
+        **_classes(setup, scanned),
+        "split": config.data.split,
+        "directions": config.directions.kind,
+        "direction_seed": getattr(config.directions, "seed", ""),
+        "normalize": getattr(config.directions, "normalize", "none"),
+        "batch_norm": config.batch_norm,
+        "precision": facts["precision"],
+        "device": facts["device_name"],
+    }
+
+
+def direction_attributes(subspace: Subspace, directions: Mapping[str, Vector]) -> Attributes:
+    """Norms of the directions, and the cosine of the angle between them, over the parameters."""
+    norms = {axis: subspace.norm(vector) for axis, vector in directions.items()}
+    found: Attributes = {f"{axis}_norm": norm for axis, norm in norms.items()}
+    # The order of the network, which safetensors does not keep and the official tool's files go by.
+    found["parameters"] = "\n".join(each.name for each in subspace.tensors if each.kind != "statistic")
+    if "y" in norms:
+        product = norms["x"] * norms["y"]
+        found["cosine"] = subspace.dot(directions["x"], directions["y"]) / product if product else float("nan")
+    return found
+
+
+def file_attributes(directions: Path, moved: Iterable[str]) -> Attributes:
+    """Which file holds the directions, and the names of the tensors that they may move."""
+    return {"directions_sha256": sha256(directions), "moved": "\n".join(sorted(moved))}
+
+
+def split_names(split: str) -> tuple[str, ...]:
+    """The splits of the data set that `surface.data.split` means."""
+    return ("train", "test") if split == "both" else (split,)
+
+
+def sha256(path: Path) -> str:
+    """Of the contents of a file."""
+    return hashlib.sha256(read(path)).hexdigest()
+
+
+def _changed(setup: Setup, checkpoint: Checkpoint, data: Mapping[str, str]) -> list[str]:
+    """The splits that are not as they were when the run was trained; none where another run made the checkpoint."""
+    trained_on = setup.run.record().get("train", {}).get("data", data)
+    return [] if checkpoint.step is None else [name for name in data if data[name] != trained_on.get(name)]
+
+
+def _classes(setup: Setup, scanned: Mapping[str, Split | StreamedSplit]) -> Attributes:
+    """Of how many classes the examples are, and how many their split has; vectors and sequences have none."""
+    found: Attributes = {}
+    for name, (prefix, chosen) in zip(split_names(setup.config.surface.data.split), scanned.items(), strict=True):
+        there = getattr(setup.data, name).targets
+        if there.dim() == 1:
+            found[f"{prefix}classes"] = len(chosen.targets.unique())
+            found[f"{prefix}classes_of_split"] = len(there.unique())
+    return found

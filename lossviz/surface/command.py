@@ -1,0 +1,46 @@
+"""`lossviz surface`: the loss on a line or plane through a trained network."""
+
+from lossviz.engine.ranks import Ranks, ranks
+from lossviz.engine.setup import Setup
+from lossviz.progress import Report
+from lossviz.signals import StopRequest
+from lossviz.surface.attributes import split_names
+from lossviz.surface.plan import ScanPlan
+from lossviz.surface.resume import unfollowed
+from lossviz.surface.scan import join_scan, open_scan
+from lossviz.surface.workers import workers_of
+
+
+def surface(setup: Setup, report: Report, stop: StopRequest, group: Ranks | None = None) -> None:
+    """Scan what the `surface` section says, or what is left of it; several processes share the points.
+
+    Raises:
+        RequestError: there is no checkpoint, it does not fit, or the file holds another scan.
+    """
+    processes = group or ranks()
+    plan = ScanPlan(setup)
+    if not processes.first:
+        scan = join_scan(plan, processes)
+        scan.compute(workers_of(scan.file, processes), report, stop)
+        return
+    scan = open_scan(plan)
+    file, total = scan.file.path, scan.file.grid.status.size
+    if scan.is_complete:
+        report.say(f"{file}: nothing left to scan ({total:,} points)")
+        scan.publish(processes)
+        return
+    if scan.resumes:
+        said = unfollowed(scan.execution, plan.config)
+        report.say(f"{file}: going on, {scan.file.grid.done:,} of {total:,} points are there{said}")
+    with setup.run.stage(f"surface-{plan.config.name}", **setup.facts(), processes=processes.world) as outcome:
+        scan.file.save()
+        scan.publish(processes)
+        scan.compute(workers_of(scan.file, processes), report, stop)
+        outcome["points"] = total
+        report.say(f"{file}: {total:,} points, each the mean over {_examples(plan)} examples")
+        scan.judge(report)
+
+
+def _examples(plan: ScanPlan) -> str:
+    names = split_names(plan.config.data.split)
+    return " and over ".join(f"{len(split):,} {name}" for name, split in zip(names, plan.splits.values(), strict=True))

@@ -1,0 +1,93 @@
+"""The result file of a scan while it grows, and the blocks that several processes leave beside it."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from lossviz.results import in_units, load_results, save_results, variable
+from lossviz.run import Run
+from lossviz.surface.grid import QUANTITIES, Grid, Index
+
+Attributes = dict[str, str | int | float]
+Found = Mapping[Index, Mapping[str, float]]
+
+
+@dataclass
+class ScanFile:
+    """What is known of a scan, in memory and on disk.
+
+    Attributes:
+        run: whose folder holds the files.
+        name: of the scan.
+        grid: the points.
+        attributes: of the result file.
+        waypoints: variables that it has beside the grid.
+    """
+
+    run: Run
+    name: str
+    grid: Grid
+    attributes: Attributes = field(default_factory=dict)
+    waypoints: xr.Dataset = field(default_factory=xr.Dataset)
+
+    @classmethod
+    def load(cls, run: Run, name: str) -> "ScanFile":
+        """The file that is on disk, as it is."""
+        saved = load_results(run.surface_file(name))
+        waypoints = saved[[str(each) for each in saved.variables if str(each).startswith("checkpoint")]]
+        return cls(run, name, Grid.of(saved), dict(saved.attrs), waypoints)
+
+    @property
+    def path(self) -> Path:
+        """The result file."""
+        return self.run.surface_file(self.name)
+
+    @property
+    def purpose(self) -> str:
+        """What several processes call this scan among themselves."""
+        return f"{self.run.folder}/{self.name}"
+
+    def put(self, found: Found) -> None:
+        """Record points."""
+        for index, values in found.items():
+            self.grid.put(index, values)
+
+    def dataset(self) -> xr.Dataset:
+        """What is known by now."""
+        return in_units(self.grid.dataset(self.attributes).merge(self.waypoints))
+
+    def save(self) -> None:
+        """Write the result file."""
+        save_results(self.path, self.dataset())
+
+    def save_block(self, found: Found) -> None:
+        """Write some points as a file of their own."""
+        table = {name: [values[name] for values in found.values()] for name in self.grid.values}
+        points = [self._flat(index) for index in found]
+        block = xr.Dataset(
+            {name: variable("point", values, *QUANTITIES[name]) for name, values in table.items()},
+            {"point": variable("point", points, "row-major place in the grid", "1")},
+        )
+        save_results(self.run.block_file(self.name, points[0]), block)
+
+    def gather(self) -> None:
+        """Take the blocks that are there into the result file; also those that a killed command left."""
+        blocks = self.run.block_files(self.name)
+        for path in blocks:
+            block = load_results(path)
+            for flat in block.point.values:
+                index = tuple(int(i) for i in np.unravel_index(flat, self.grid.status.shape))
+                self.grid.put(index, {name: float(block[name].sel(point=flat)) for name in self.grid.values})
+        self.save()
+        for path in blocks:
+            path.unlink()
+        if blocks:
+            with suppress(OSError):  # somebody's own file in it
+                blocks[0].parent.rmdir()
+
+    def _flat(self, index: Index) -> int:
+        return int(np.ravel_multi_index(index, self.grid.status.shape))

@@ -1,0 +1,188 @@
+"""How the forward passes of a scan are done: batch size and compilation, chosen by measurement."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from lossviz.data.split import arranged
+from lossviz.engine.backend import evaluation_batch
+from lossviz.engine.evaluation import evaluate
+from lossviz.engine.memory import is_out_of_memory
+from lossviz.engine.objective import Objective
+from lossviz.engine.trust import difference
+from lossviz.errors import WorkError
+
+BatchesOf = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
+"""Batches of a size."""
+
+# Another batch size must be this much faster than the usual one: scans of one machine should agree to the last bit.
+WORTH_CHANGING = 1.1
+# Below this, choosing would take longer than what is won.
+WORTH_MEASURING_S = 30.0
+# torch.compile of the 57 layers of ResNet-56 took 27 s on two Zen 4 cores and made a forward pass 1.14 x faster.
+COMPILING_A_LAYER_S = 0.5
+WON_BY_COMPILING = 0.12
+
+
+@dataclass(frozen=True)
+class ExecutionPlan:
+    """Batch size and compilation, decided once for a scan: all its points, workers and restarts share it.
+
+    Attributes:
+        batch_size: examples in a forward pass.
+        compiled: whether the forward pass is compiled.
+        why: how that was decided.
+    """
+
+    batch_size: int
+    compiled: bool = False
+    why: str = "as configured"
+
+    @classmethod
+    def saved(cls, attributes: Mapping[str, str | int | float]) -> "ExecutionPlan":
+        """The plan that the attributes of a result file hold."""
+        return cls(int(attributes["batch_size"]), bool(attributes["compiled"]), str(attributes["pace"]))
+
+    def attributes(self) -> dict[str, str | int | float]:
+        """As attributes of a result file."""
+        return {"batch_size": self.batch_size, "compiled": int(self.compiled), "pace": self.why}
+
+
+class Forward:
+    """From a network to its forward pass, in the objective's precision, perhaps compiled.
+
+    Args:
+        objective: gives the precision.
+        plan: batch size and whether to compile. A compiled pass knows one size: smaller batches are filled up.
+        say: told when compiling is not possible or gives other numbers, and of too little memory.
+    """
+
+    def __init__(self, objective: Objective, plan: ExecutionPlan, say: Callable[[str], None] = lambda _: None) -> None:
+        self._objective, self.plan, self._say = objective, plan, say
+        self._compiled: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
+
+    def halve(self) -> None:
+        """Go on with batches of half the size."""
+        self.plan = replace(self.plan, batch_size=max(1, self.plan.batch_size // 2))
+        self._compiled.clear()
+        self._say(f"out of memory: going on with {self.plan.batch_size} examples a batch")
+
+    def mention(self, doubts: Sequence[str]) -> None:
+        """Say which faster ways are not gone, and keep that with the results."""
+        for doubt in doubts:
+            self._say(f"warning: {doubt}")
+            if doubt not in self.plan.why:
+                self.plan = replace(self.plan, why=f"{self.plan.why}; {doubt}")
+
+    def __call__(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """The forward pass of a network; the same network is compiled once."""
+        if not self.plan.compiled:
+            return self._objective.precisely(network)
+        if network not in self._compiled:
+            self._compiled[network] = self._compile(network)
+        return self._compiled[network]
+
+    def _compile(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        plain = self._objective.precisely(network)
+        torch.compiler.reset()  # one process scans many variants, and the compiler gives up after eight networks
+        # Without a GPU, the compiler warns that there is none.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+        # On a GPU, kernels of small batches are shorter than their launches: CUDA graphs launch all at once.
+        mode = "reduce-overhead" if self._objective.device.type == "cuda" else "default"
+        faster: Callable[[Tensor], Tensor] = torch.compile(plain, dynamic=False, mode=mode)
+        trusted = False
+
+        def forward(inputs: Tensor) -> Tensor:
+            nonlocal trusted
+            missing = self.plan.batch_size - len(inputs)
+            if not self.plan.compiled or missing < 0:
+                return plain(inputs)
+            # In the layout of the others: another one would be compiled again.
+            full = arranged(torch.cat([inputs, inputs[:1].expand(missing, *inputs.shape[1:])])) if missing else inputs
+            try:
+                outputs = faster(full)[: len(inputs)]
+            except (RuntimeError, OSError, ImportError) as error:  # no C++ compiler, an operator that it cannot do
+                if is_out_of_memory(error):
+                    raise
+                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                self._give_up(reason)
+                self._say(f"not compiled, which changes the speed and the last digits only: {reason}")
+                return plain(inputs)
+            if not trusted:
+                expected = plain(inputs)
+                reason = difference(outputs, expected, self._objective.tolerance)
+                if reason:
+                    self._give_up(reason)
+                    self._say(f"warning: not compiled, which is slower: {reason}")
+                    return expected
+                trusted = True
+            return outputs
+
+        return forward
+
+    def _give_up(self, reason: str) -> None:
+        self.plan = replace(self.plan, compiled=False, why=f"{self.plan.why}; not compiled: {reason}")
+
+
+def choose_execution(
+    objective: Objective, network: nn.Module, batches: BatchesOf, work: int, wanted: tuple[int | str, bool | str]
+) -> ExecutionPlan:
+    """Batch size and compilation for a scan, measured where a choice pays.
+
+    Args:
+        objective: the loss.
+        network: as it will be evaluated.
+        batches: of a size, over the examples of a point.
+        work: examples of all points together.
+        wanted: batch size or auto; whether to compile, or auto.
+    """
+    size, compiled = wanted
+    most = evaluation_batch(objective.device) if size == "auto" else int(size)
+    usual = _filled(batches, most)  # a compiled pass fills up what is missing
+    while not (rate := _rate(objective, network, batches, usual)) and usual > 1:
+        usual //= 2
+    if not rate:
+        raise WorkError("out of memory: not even one example fits\n  use another --device, or lower model.width")
+    why = f"{usual} a batch: {rate:.0f} examples/s"
+    best = usual
+    if size == "auto" and work / rate > WORTH_MEASURING_S:
+        sizes = [n for n in (usual // 2, 2 * usual, 4 * usual) if n and _filled(batches, n) == n]
+        rates = {n: _rate(objective, network, batches, n) for n in sizes}
+        fastest = max(rates, key=lambda n: rates[n], default=usual)
+        why += "".join(f", {n}: {each:.0f}" for n, each in rates.items())
+        if rates.get(fastest, 0.0) > WORTH_CHANGING * rate:
+            best, rate = fastest, rates[fastest]
+    if objective.views:
+        compiled = False  # their batches are smaller, and would be filled up for nothing
+    if compiled == "auto":
+        layers = sum(1 for module in network.modules() if not list(module.children()) and list(module.parameters()))
+        won, cost = WON_BY_COMPILING * work / rate, COMPILING_A_LAYER_S * layers
+        compiled = won > 2 * cost
+        why += f"; compiling would win about {won:.0f} s and cost {cost:.0f} s"
+    return ExecutionPlan(best, bool(compiled), why)
+
+
+def _filled(batches: BatchesOf, size: int) -> int:
+    """The size of the first batch: less than what was asked for where there are fewer examples."""
+    return len(next(batches(size))[1])
+
+
+def _rate(objective: Objective, network: nn.Module, batches: BatchesOf, size: int) -> float:
+    """Examples a second, the better of two rounds of a few batches; 0 where there is too little memory."""
+    seconds = []
+    try:
+        few = list(islice(batches(size), 3))
+        for _ in range(3):  # the first is warming up
+            started = time.perf_counter()
+            evaluate(objective.precisely(network), objective.loss, few)
+            seconds.append(time.perf_counter() - started)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return 0.0
+    return sum(len(targets) for _, targets in few) / min(seconds[1:])

@@ -1,0 +1,220 @@
+"""What a scan will be, from the `surface` section: resolved once, and used by whatever estimates or computes it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor
+
+from lossviz.config.directions import Pca
+from lossviz.config.reading import shipped_configurations
+from lossviz.data.split import Split
+from lossviz.data.streamed import StreamedSplit
+from lossviz.engine.checkpoint import fit
+from lossviz.engine.objective import Objective
+from lossviz.engine.point import Vector
+from lossviz.engine.setup import Setup
+from lossviz.engine.trust import EXAMPLES
+from lossviz.errors import RequestError, refuse
+from lossviz.seeding import generator
+from lossviz.surface.attributes import split_names
+from lossviz.surface.batch_norm import BatchNormTreatment, treatment_of
+from lossviz.surface.checkpoints import Checkpoint, find_checkpoint, run_checkpoints
+from lossviz.surface.directions import make_directions
+from lossviz.surface.directions.sources import DirectionSet, Sources
+from lossviz.surface.forward import ExecutionPlan, Forward, choose_execution
+from lossviz.surface.plane import LossPlane, quantities
+from lossviz.surface.subspace import Subspace
+
+
+class ScanPlan:
+    """One scan of a run.
+
+    The checkpoint and the examples are found at once; the network is built when it is first needed.
+
+    Attributes:
+        setup: the variant.
+        config: its `surface` section.
+        checkpoint: the centre.
+        splits: the examples, by the prefix of their quantities' names: "" and, beside it, "test_".
+
+    Raises:
+        RequestError: there is no checkpoint, or there are too few examples.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup, self.config = setup, setup.config.surface
+        self.checkpoint = self._find(self.config.checkpoint, "surface.checkpoint")
+        names = split_names(self.config.data.split)
+        self.splits = dict(zip(("", "test_"), map(self._chosen, names), strict=False))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """`x`, and of a plane `y`."""
+        return ("x", "y") if self.config.y else ("x",)
+
+    @property
+    def points(self) -> int:
+        """How many the grid has."""
+        return self.config.x[2] * (self.config.y[2] if self.config.y else 1)
+
+    @property
+    def examples(self) -> int:
+        """Examples over which the loss of a point is averaged, on all splits together."""
+        return sum(len(split) for split in self.splits.values())
+
+    @property
+    def quantities(self) -> list[str]:
+        """What the grid holds, in the order of result files."""
+        return quantities(self.splits, self.config.metrics)
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The loss of the network at the checkpoint, in eval mode.
+
+        Raises:
+            RequestError: the checkpoint does not fit the network.
+        """
+        # Compiled or not is a choice of its own here, and second derivatives need it as it is.
+        objective = self.setup.objective(eager=True)
+        fit(objective.model, self.checkpoint.load(objective.model), self.checkpoint.path)
+        objective.model.eval()
+        return objective
+
+    @cached_property
+    def subspace(self) -> Subspace:
+        """All that may move."""
+        return Subspace.of(self.objective.model, statistics=self.config.batch_norm == "interpolate")
+
+    @cached_property
+    def treatment(self) -> BatchNormTreatment:
+        """BatchNorm at a moved point."""
+        inputs, _ = next(iter(self.splits[""].batches(EXAMPLES)))
+        return treatment_of(self.config.batch_norm, self.objective, inputs, self._minibatches)
+
+    @cached_property
+    def ordered(self) -> dict[str, Split | StreamedSplit]:
+        """The splits, in random order where minibatches give the statistics: files are often sorted by class.
+
+        Raises:
+            RequestError: an example would be alone in its minibatch.
+        """
+        return {prefix: self._shuffled(split) for prefix, split in self.splits.items()}
+
+    def execution(self, points: int) -> ExecutionPlan:
+        """Batch size and compilation for so many points."""
+        if self.treatment.by_batch:
+            return ExecutionPlan(self._statistics_size, why="the batches that give the statistics")
+        wanted = self.config.batch_size, self.config.compile
+        network, first = self.treatment.network(), self.splits[""]
+        return choose_execution(self.objective, network, first.batches, points * self.examples, wanted)
+
+    def directions(self) -> DirectionSet:
+        """The directions, and the checkpoints to mark: with `trajectory`, also those of the run."""
+        config, train = self.config, self.setup.config.train
+        sources = Sources(
+            self.objective,
+            self.axes,
+            self.checkpoint,
+            partial(self._find, key="surface.directions.checkpoints"),
+            partial(run_checkpoints, self.setup.run),
+            self._direction_batches,
+            train.lr if train else 0.1,
+        )
+        found = make_directions(config.directions, self.subspace, sources)
+        if isinstance(config.directions, Pca):
+            return found if config.trajectory else found.with_path([])
+        return found.with_path(self._path()) if config.trajectory is True else found
+
+    def plane(
+        self,
+        subspace: Subspace,
+        directions: Mapping[str, Vector],
+        forward: Forward,
+        *,
+        limit: int | None = None,
+        origin: Sequence[Tensor] = (),
+    ) -> LossPlane:
+        """The line or plane through the network.
+
+        Args:
+            subspace: with what the directions may move.
+            directions: by axis.
+            forward: how networks are evaluated.
+            limit: of the examples of each split; for estimates.
+            origin: a copy of the network's trainable parameters, where there is one already.
+        """
+        splits = {
+            name: split if limit is None else split.take(torch.arange(min(limit, len(split))))
+            for name, split in self.ordered.items()
+        }
+        train = self.setup.config.train
+        return LossPlane(
+            self.objective,
+            subspace,
+            directions,
+            self.treatment,
+            forward,
+            {name: partial(_batches, split, forward) for name, split in splits.items()},
+            self.config.metrics,
+            train.penalty_decay if train else 0.0,
+            origin=origin,
+        )
+
+    def _minibatches(self) -> list[Tensor]:
+        """Inputs of the training's minibatches, of which statistics are re-estimated."""
+        wanted = self.config.statistics
+        minibatches = self.setup.data.minibatches(wanted.batch_size, self.setup.config.seed)
+        return [minibatches(step).inputs for step in range(wanted.batches)]
+
+    def _find(self, wanted: str | int, key: str) -> Checkpoint:
+        setup = self.setup
+        name = setup.config.name if setup.config.name in shipped_configurations() else "CONFIG"
+        return find_checkpoint(setup.run, wanted, key, setup.run.command("train", name, setup.allowed))
+
+    def _path(self) -> list[Checkpoint]:
+        path = run_checkpoints(self.setup.run)
+        if not path:
+            raise RequestError(
+                f"surface.trajectory = true: {self.setup.run.folder} has no checkpoint of its own\n"
+                "  the path is that of a training: lossviz train makes it"
+            )
+        return path
+
+    def _direction_batches(self, examples: int | str) -> Iterable[tuple[Tensor, Tensor]]:
+        """Training examples of the loss whose derivatives are directions."""
+        size, seed = self.config.batch_size, self.setup.config.seed
+        split = self.setup.data.train.choose(examples, "stratified", seed, "surface.directions.examples")
+        return split.batches(self.setup.backend.evaluation_batch if size == "auto" else size)
+
+    def _chosen(self, name: str) -> Split | StreamedSplit:
+        config, split = self.config.data, getattr(self.setup.data, name)
+        found: Split | StreamedSplit = split.choose(
+            config.examples, config.choose, self.setup.config.seed, "surface.data.examples", name
+        )
+        return found
+
+    def _shuffled(self, split: Split | StreamedSplit) -> Split | StreamedSplit:
+        if not self.treatment.by_batch:
+            return split
+        size = self._statistics_size
+        if len(split) % size == 1:
+            refuse(
+                "surface.statistics.batch_size" if self.config.batch_size == "auto" else "surface.batch_size",
+                f"the last of {len(split):,} examples would be alone in its batch, and have no statistics",
+                given=size,
+                advice="take another size, or another number of surface.data.examples",
+            )
+        order = torch.randperm(len(split), generator=generator(self.setup.config.seed, "surface order"))
+        return split.take(order.to(split.targets.device))
+
+    @property
+    def _statistics_size(self) -> int:
+        """Examples in a batch that gives the statistics."""
+        asked = self.config.batch_size
+        return self.config.statistics.batch_size if asked == "auto" else asked
+
+
+def _batches(split: Split | StreamedSplit, forward: Forward) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of the size that holds when a point is computed: it may have been halved since the last one."""
+    return split.batches(forward.plan.batch_size)

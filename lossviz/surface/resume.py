@@ -1,0 +1,93 @@
+"""When a scan may go on with a file that is there, and what of it is kept."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from lossviz.config.surface import Surface
+from lossviz.errors import RequestError, show
+from lossviz.results import TO_DO, load_results
+from lossviz.run import IDENTITY, PLACES, Run, differences
+from lossviz.surface.attributes import sha256
+from lossviz.surface.file import Attributes
+from lossviz.surface.forward import ExecutionPlan
+
+
+def has_points(run: Run, name: str) -> bool:
+    """Whether a scan of this name found anything; one that failed before its first point can become any other."""
+    file = run.surface_file(name)
+    return file.exists() and (bool(run.block_files(name)) or bool((load_results(file).status != TO_DO).any()))
+
+
+def refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping[str, object]) -> None:
+    """Refuse to go on with a scan of something else.
+
+    Args:
+        file: the result file, for the message.
+        saved: its attributes.
+        attributes: those of the scan that was asked for.
+
+    Raises:
+        RequestError: names the first difference, and says how to keep both.
+    """
+    there, here = (_identity(each) for each in (saved, attributes))
+    for name, before, now in differences(there, here, ""):
+        raise RequestError(
+            f"{file}: holds a scan with {name.lstrip('.')} = {before}, and now it is {now}\n"
+            "  give this one a name of its own (--set surface.name=...), or discard the old one with --fresh"
+        )
+
+
+def refuse_other_directions(directions: Path, saved: Mapping[str, object]) -> None:
+    """Refuse to go on in directions that the scan did not begin with.
+
+    Raises:
+        RequestError: the file is another one.
+    """
+    if sha256(directions) != saved["directions_sha256"]:
+        raise RequestError(
+            f"{directions}: holds other directions than those that the scan beside it began with\n"
+            "  put those back, or discard the scan with --fresh"
+        )
+
+
+def resumed_attributes(saved: Attributes, attributes: Attributes, measured: bool, *, whole: bool) -> Attributes:
+    """The attributes of a scan that goes on.
+
+    Args:
+        saved: those of its file; what is known of directions, execution and so on stays.
+        attributes: what is asked for now, which may have another grid.
+        measured: whether the file has the checkpoints in the plane. The same checkpoint by another name (last, a step,
+            a path) then stays what they call it.
+        whole: whether all points are known; what was said of a whole scan does not hold for a larger one.
+    """
+    kept = ("checkpoint", "checkpoint_step") if measured else ()
+    left_out = () if whole else ("sanity",)
+    old = {name: saved[name] for name in saved if (name not in attributes or name in kept) and name not in left_out}
+    devices = dict.fromkeys([*str(saved["device"]).split("; "), str(attributes["device"])])
+    return {**attributes, **old, "device": "; ".join(devices)}
+
+
+def unfollowed(execution: ExecutionPlan, config: Surface) -> str:
+    """What a configuration asks for and a scan that began otherwise does not follow; empty where there is nothing."""
+    pairs = (
+        ("batch_size", config.batch_size, execution.batch_size),
+        ("compile", config.compile, execution.compiled),
+    )
+    other = [f"surface.{key} = {show(began)}" for key, asked, began in pairs if asked not in ("auto", began)]
+    return f"; {' and '.join(other)} as it began, so that all points are computed alike" if other else ""
+
+
+def _identity(attributes: Mapping[str, object]) -> dict[str, object]:
+    """What must be the same for two scans to be parts of one."""
+    tree = yaml.safe_load(str(attributes["configuration"]))
+    found = {name: tree.get(name) for name in (*IDENTITY, "surface")}
+    found["data"] = {name: value for name, value in tree["data"].items() if name not in PLACES["data"]}
+    # `last` may have become another checkpoint: its checksum tells. A finer or larger grid is the same scan, and
+    # execution is settled when it begins.
+    left_out = ("checkpoint", "batch_size", "compile", "x", "y")
+    found["surface"] = {name: value for name, value in tree["surface"].items() if name not in left_out}
+    found["surface"]["y"] = "null" if tree["surface"]["y"] is None else "a range"
+    names = ("checkpoint_sha256", "data_sha256", "own_code", "precision")
+    return {**found, **{name: attributes.get(name, "") for name in names}}

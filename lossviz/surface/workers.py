@@ -1,0 +1,121 @@
+"""How the points of a scan are handed to workers: one process, or several that torchrun started."""
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+from lossviz.engine.ranks import Ranks
+from lossviz.errors import WorkError
+from lossviz.surface.file import Found, ScanFile
+from lossviz.surface.grid import Index
+
+# Saving takes some 20 ms: at most 1 % of the time, and a kill -9 costs two seconds of work.
+SECONDS_BETWEEN_SAVES = 2.0
+SECONDS_OF_PATIENCE = 60.0
+# Near the end nobody should claim what the others could have done meanwhile.
+SHARE_OF_THE_REST = 4
+
+
+class Workers(Protocol):
+    """Who computes which points. The numbers do not depend on it."""
+
+    def claims(self) -> Iterator[list[Index]]:
+        """The points that are this process's to compute, some at a time."""
+
+    def keep(self, found: Found) -> int:
+        """Put away what was computed of a claim; returns how many points are known by now, to all processes."""
+
+    def save(self) -> None:
+        """Bring to disk what was kept, before this process ends."""
+
+    def finish(self) -> bool:
+        """Bring everything together in the result file; false while others are not through, to be asked again."""
+
+
+class Alone:
+    """One process: every point goes into the grid, and the grid to disk from time to time."""
+
+    def __init__(self, file: ScanFile) -> None:
+        self.file = file
+        self._saved_at = time.monotonic()
+
+    def claims(self) -> Iterator[list[Index]]:
+        """One point after another."""
+        yield from ([index] for index in self.file.grid.todo())
+
+    def keep(self, found: Found) -> int:
+        """Into the grid."""
+        self.file.put(found)
+        if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
+            self.save()
+        return self.file.grid.done
+
+    def save(self) -> None:
+        """The grid, to disk."""
+        self.file.save()
+        self._saved_at = time.monotonic()
+
+    def finish(self) -> bool:
+        """Nobody else is waited for."""
+        self.save()
+        return True
+
+
+class Together:
+    """Several processes claim small blocks from a counter that they share, so that slow and fast ones finish together.
+
+    Each finished block is a file of its own; the first process brings the files together at the end.
+    """
+
+    def __init__(self, file: ScanFile, ranks: Ranks) -> None:
+        self.file, self.ranks = file, ranks
+        self._todo = file.grid.todo()
+        self._store = ranks.store(file.purpose)
+        self._seconds_a_point = 0.0
+        self._complete_at: float | None = None
+
+    def claims(self) -> Iterator[list[Index]]:
+        """Blocks that take as long as saving may be apart, smaller ones near the end."""
+        taken = 0
+        while taken < len(self._todo):
+            share = (len(self._todo) - taken) // (SHARE_OF_THE_REST * self.ranks.world)
+            in_time = SECONDS_BETWEEN_SAVES / self._seconds_a_point if self._seconds_a_point else 1
+            size = int(max(1, min(share, in_time)))
+            taken = self._store.add("claimed", size)
+            block = self._todo[taken - size : taken]
+            if block:
+                yield block
+
+    def keep(self, found: Found) -> int:
+        """Leave the block as a file."""
+        if found:
+            self._seconds_a_point = sum(values["seconds"] for values in found.values()) / len(found)
+            self.file.put(found)
+            self.file.save_block(found)
+        return self.file.grid.status.size - len(self._todo) + int(self._store.add("done", len(found)))
+
+    def save(self) -> None:
+        """Every block is on disk already."""
+
+    def finish(self) -> bool:
+        """The first process takes all blocks into the result file."""
+        if self._store.add("done", 0) < len(self._todo):
+            return False
+        if not self.ranks.first:
+            return True
+        self.file.gather()
+        missing = self.file.grid.todo()
+        if self._complete_at is None:
+            self._complete_at = time.monotonic()
+        # A shared folder may show a file later than its writer said so.
+        if missing and time.monotonic() > self._complete_at + SECONDS_OF_PATIENCE:
+            raise WorkError(
+                f"{self.file.run.folder}: {len(missing):,} points that were computed are not there\n"
+                "  is the folder shared by all processes? the same command computes what is missing"
+            )
+        return not missing
+
+
+def workers_of(file: ScanFile, ranks: Ranks) -> Workers:
+    """Those that torchrun started, or this process alone."""
+    return Alone(file) if ranks.alone else Together(file, ranks)

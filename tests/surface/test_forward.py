@@ -1,0 +1,281 @@
+"""Batch size and compilation: chosen where it pays, and never at the price of a wrong number."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lossviz.engine.evaluation import evaluate
+from lossviz.engine.objective import Objective, cross_entropy
+from lossviz.errors import WorkError
+from lossviz.surface.forward import COMPILING_A_LAYER_S, ExecutionPlan, Forward, choose_execution
+
+EXAMPLES = 1000
+INPUTS = torch.randn(EXAMPLES, 3, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.arange(EXAMPLES) % 3
+
+
+def batches(size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return iter(zip(torch.split(INPUTS, size), torch.split(TARGETS, size), strict=True))
+
+
+class Recorder:
+    """In place of torch.compile: what it is given, and that it only ever sees full batches."""
+
+    def __init__(self, size: int, error: Exception | None = None) -> None:
+        self.size, self.error = size, error
+        self.compiled, self.calls = 0, 0
+
+    def __call__(self, plain: Callable[[Tensor], Tensor], **options: Any) -> Callable[[Tensor], Tensor]:
+        self.compiled += 1
+        assert options["dynamic"] is False
+
+        def faster(inputs: Tensor) -> Tensor:
+            assert len(inputs) == self.size
+            self.calls += 1
+            if self.error:
+                raise self.error
+            return plain(inputs)
+
+        return faster
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 3)).eval()
+
+
+@pytest.mark.parametrize("size", [7, 64, 100, 1000, 1200])
+def test_compiled_batches_are_always_full(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Smaller ones are filled up, and what the filling gives is thrown away: every example counts once."""
+    recorder, model = Recorder(size), network()
+    monkeypatch.setattr(torch, "compile", recorder)
+    objective = Objective(model)
+    forward = Forward(objective, ExecutionPlan(size, compiled=True))
+    plain = evaluate(model, cross_entropy, batches(size))
+    for _ in range(2):
+        found = evaluate(forward(model), cross_entropy, batches(size))
+        assert found.examples == EXAMPLES
+        np.testing.assert_allclose((found.loss, found.loss_stderr), (plain.loss, plain.loss_stderr), rtol=1e-6)
+        assert found.error == plain.error
+    assert recorder.compiled == 1
+    assert recorder.calls == 2 * -(-EXAMPLES // size)
+
+
+def test_filling_up_keeps_images_channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another layout would be compiled once more."""
+    seen: list[tuple[int, ...]] = []
+
+    def compiled(plain: Callable[[Tensor], Tensor], **_: Any) -> Callable[[Tensor], Tensor]:
+        def faster(inputs: Tensor) -> Tensor:
+            seen.append(inputs.stride())
+            return plain(inputs)
+
+        return faster
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    model = nn.Flatten()
+    forward = Forward(Objective(network()), ExecutionPlan(4, compiled=True))(model)
+    images = torch.randn(10, 3, 8, 8).to(memory_format=torch.channels_last)
+    outputs = torch.cat([forward(part) for part in torch.split(images, 4)])
+    assert torch.equal(outputs, images.flatten(1))
+    assert len(set(seen)) == 1
+    assert len(seen) == 3
+
+
+def test_a_batch_that_is_larger_than_the_compiled_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes the plain way."""
+    recorder, model = Recorder(4), network()
+    monkeypatch.setattr(torch, "compile", recorder)
+    outputs = Forward(Objective(model), ExecutionPlan(4, compiled=True))(model)(INPUTS[:6])
+    assert torch.equal(outputs, model(INPUTS[:6]))
+    assert recorder.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nmore"), "No working C++ compiler found"),
+        (ImportError("no triton"), "no triton"),
+        (OSError("cannot write"), "cannot write"),
+        (RuntimeError(""), "RuntimeError"),
+    ],
+)
+def test_without_a_compiler_the_scan_goes_on_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    recorder, model = Recorder(64, error), network()
+    monkeypatch.setattr(torch, "compile", recorder)
+    said: list[str] = []
+    forward = Forward(Objective(model), ExecutionPlan(64, compiled=True), said.append)
+    for _ in range(2):
+        assert evaluate(forward(model), cross_entropy, batches(64)) == evaluate(model, cross_entropy, batches(64))
+    assert len(said) == 1
+    assert said[0].startswith("not compiled,")
+    assert said[0].endswith(reason)
+    assert recorder.calls == 1  # it is not tried again
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_too_little_memory_is_no_broken_compiler(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """After halving, the same network is compiled for the smaller batch."""
+    recorder, model = Recorder(64, error), network()
+    monkeypatch.setattr(torch, "compile", recorder)
+    said: list[str] = []
+    forward = Forward(Objective(model), ExecutionPlan(64, compiled=True), said.append)
+    with pytest.raises(RuntimeError):
+        forward(model)(INPUTS[:64])
+    forward.halve()
+    recorder.error, recorder.size = None, 32
+    forward(model)(INPUTS[:32])
+    assert (recorder.compiled, recorder.calls) == (2, 2)
+    assert said == ["out of memory: going on with 32 examples a batch"]
+
+
+def test_uncompiled_is_the_network_itself() -> None:
+    model = network()
+    assert torch.equal(Forward(Objective(model), ExecutionPlan(8))(model)(INPUTS), model(INPUTS))
+
+
+def test_halving_ends_at_one() -> None:
+    forward = Forward(Objective(network()), ExecutionPlan(3))
+    for size in (1, 1):
+        forward.halve()
+        assert forward.plan.batch_size == size
+
+
+class Clock(nn.Module):
+    """A network with a time of its own: examples a second by batch size, and too little memory above `room`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rates: dict[int, float], room: int = 10**6) -> None:
+        super().__init__()
+        self.inner, self.rates, self.room, self.now = network(), rates, room, 0.0
+        self.sizes: set[int] = set()
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.sizes.add(len(inputs))
+        if len(inputs) > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        self.now += len(inputs) / self.rates.get(len(inputs), 100.0)
+        outputs: Tensor = self.inner(inputs)
+        return outputs
+
+
+def chosen(clock: Clock, work: int, size: int | str = "auto", compiled: bool | str = False) -> ExecutionPlan:
+    return choose_execution(Objective(clock), clock, batches, work, (size, compiled))
+
+
+LONG = 10**6  # seconds, at the rates below
+
+
+@pytest.mark.parametrize(
+    ("rates", "best"),
+    [
+        ({32: 100, 64: 100, 128: 105, 256: 109}, 64),  # no clear gain: the usual one, as everywhere
+        ({32: 100, 64: 100, 128: 115, 256: 120}, 256),
+        ({32: 150, 64: 100, 128: 120, 256: 90}, 32),
+        ({32: 90, 64: 100, 128: 112, 256: 80}, 128),
+    ],
+)
+def test_another_batch_size_only_for_a_clear_gain(
+    monkeypatch: pytest.MonkeyPatch, rates: dict[int, float], best: int
+) -> None:
+    pace = chosen(Clock(monkeypatch, rates), 100 * LONG)
+    assert (pace.batch_size, pace.compiled) == (best, False)
+    assert pace.why == f"64 a batch: 100 examples/s, 32: {rates[32]}, 128: {rates[128]}, 256: {rates[256]}"
+
+
+def test_a_short_scan_is_not_delayed_by_choosing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, {64: 100, 256: 1000})
+    assert chosen(clock, 1000).batch_size == 64
+    assert clock.sizes == {64}
+
+
+def test_a_configured_size_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, {64: 1000})
+    assert chosen(clock, 100 * LONG, size=50).batch_size == 50
+    assert clock.sizes == {50}
+
+
+def test_no_batch_is_larger_than_there_are_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiled pass would be filled up to it."""
+    clock = Clock(monkeypatch, {64: 100, 1000: 10_000})
+    assert chosen(clock, 10, size=5000).batch_size == EXAMPLES
+    few = choose_execution(
+        Objective(clock), clock, lambda n: iter([next(batches(min(n, 40)))]), 100 * LONG, ("auto", False)
+    )
+    assert (few.batch_size, few.why) == (40, "40 a batch: 100 examples/s, 20: 100")
+    assert max(clock.sizes) == 1000
+
+
+@pytest.mark.parametrize(("room", "best"), [(100, 64), (50, 32), (10, 8), (1, 1)])
+@pytest.mark.parametrize("work", [10, 100 * LONG])
+def test_sizes_for_which_there_is_no_memory_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch, room: int, best: int, work: int
+) -> None:
+    pace = chosen(Clock(monkeypatch, dict.fromkeys((1, 8, 32, 64), 100.0), room), work, compiled="auto")
+    assert pace.batch_size == best
+
+
+def test_memory_for_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WorkError, match="out of memory"):
+        chosen(Clock(monkeypatch, {}, room=0), 10)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("another")])
+def test_other_errors_stay_visible(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    clock = Clock(monkeypatch, {})
+    clock.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error), match=str(error)):
+        chosen(clock, 10)
+
+
+@pytest.mark.parametrize(("wanted", "seconds", "compiled"), [(True, 1, True), (False, 1e9, False)])
+def test_compiling_as_configured(monkeypatch: pytest.MonkeyPatch, wanted: bool, seconds: float, compiled: bool) -> None:
+    assert chosen(Clock(monkeypatch, {64: 100}), int(100 * seconds), 64, wanted).compiled == compiled
+
+
+def test_compiling_pays_for_a_long_scan_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An eighth of the time is won, and must be twice what compiling two layers costs."""
+    cost = 2 * COMPILING_A_LAYER_S
+    enough = 2 * cost / 0.12
+    for seconds, worth in ((0.9 * enough, False), (1.1 * enough, True)):
+        pace = chosen(Clock(monkeypatch, {64: 100}), int(100 * seconds), 64, "auto")
+        assert pace.compiled == worth
+        assert pace.why.endswith(f"; compiling would win about {0.12 * seconds:.0f} s and cost {cost:.0f} s")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is no g++")
+def test_really_compiled() -> None:
+    """A folded network with BatchNorm, moved after compiling, a ragged last batch: all as the plain one, to 1e-5."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    ).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.is_floating_point():
+                tensor.add_(0.3 * torch.rand_like(tensor))
+    model.eval()
+    images = torch.randn(10, 3, 8, 8).to(memory_format=torch.channels_last)
+    labels = torch.arange(10) % 3
+    data = list(zip(torch.split(images, 4), torch.split(labels, 4), strict=True))
+    objective, said = Objective(model), list[str]()
+    forward = Forward(objective, ExecutionPlan(4, compiled=True), said.append)
+    follow = objective.follow(images)
+    for _ in range(3):
+        plain = evaluate(model, cross_entropy, data)
+        found = evaluate(forward(follow()), cross_entropy, data)
+        np.testing.assert_allclose((found.loss, found.loss_stderr), (plain.loss, plain.loss_stderr), rtol=1e-5)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1.2)
+    assert said == []

@@ -1,0 +1,64 @@
+"""Going on with a scan under other circumstances, or in another scan's plane."""
+
+from pathlib import Path
+
+import pytest
+
+from lossviz.config.surface import Surface
+from lossviz.engine.setup import prepare
+from lossviz.progress import Report
+from lossviz.results import load_results, save_results
+from lossviz.run import run_of
+from lossviz.signals import Stopped, StopRequest
+from lossviz.surface.command import surface
+from lossviz.surface.forward import ExecutionPlan
+from lossviz.surface.resume import unfollowed
+from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({}, []),
+        ({"batch_size": 25, "compile": False}, []),
+        ({"batch_size": 50}, ["surface.batch_size = 25"]),
+        ({"batch_size": 50, "compile": True}, ["surface.batch_size = 25", "surface.compile = false"]),
+    ],
+)
+def test_what_a_scan_that_goes_on_does_not_follow(asked: dict[str, int | bool], named: list[str]) -> None:
+    said = unfollowed(ExecutionPlan(25), Surface.model_validate(asked))
+    assert [part for part in ("surface.batch_size = 25", "surface.compile = false") if part in said] == named
+    assert bool(said) == bool(named)
+
+
+def test_a_scan_that_goes_on_with_other_batches_says_so_and_keeps_its_own(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = load_results(scanned(trained, "surface.name=whole").run.surface_file("whole"))
+    with pytest.raises(Stopped):
+        scanned(trained, stop=StopAfter(2))
+    config = configured("surface.batch_size=50")
+    surface(prepare(config, run_of(config, trained), "cpu"), Report(), StopRequest())
+    assert "going on, 2 of 15 points are there; surface.batch_size = 25 as it began" in capsys.readouterr().out
+    same(surface_of(trained), whole)
+    assert surface_of(trained).attrs["batch_size"] == 25
+
+
+def test_every_device_that_took_part_is_named_once(trained: Path) -> None:
+    setup = scanned(trained)
+    file, partial = setup.run.surface_file("main"), surface_of(trained)
+    here = partial.attrs["device"]
+    partial.status[0, 0] = 0
+    save_results(file, partial.assign_attrs(device="cuda:0: another"))
+    scanned(trained)
+    assert surface_of(trained).attrs["device"] == f"cuda:0: another; {here}"
+
+
+def test_a_scan_along_another_one_s_directions_is_in_the_same_plane(trained: Path) -> None:
+    """By the checksum that the figure of the difference goes by."""
+    first = scanned(trained)
+    file = first.run.directions_file("main")
+    scanned(trained, "surface.name=again", f"surface.directions={{kind: file, path: {file}}}")
+    one, two = surface_of(trained), surface_of(trained, "again")
+    assert one.attrs["directions_sha256"] == two.attrs["directions_sha256"]
+    same(one, two)
