@@ -159,7 +159,8 @@ def _make_repeatable(device: torch.device, tf32: bool) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
         # Nothing here reads memory that was not written; torch would fill every new tensor with NaN first.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        switches: Any = torch.utils.deterministic
+        switches.fill_uninitialized_memory = False
 
 
 @contextmanager
