@@ -135,7 +135,7 @@ def probing(pairs: int) -> dict[str, Any]:
             loss = nn.functional.cross_entropy(ours(batch.inputs), batch.targets)
             torch.autograd.grad(loss, objective.parameters)
 
-    return paired(bare, lambda: measure_step(Step(objective, batch, Probe(lengths=LENGTHS))), pairs)
+    return paired(bare, lambda: measure_step(Step(objective, batch, Probe(lengths=LENGTHS), anchored=False)), pairs)
 
 
 def start_up(pairs: int) -> dict[str, Any]:
