@@ -2,22 +2,27 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from lossviz.plot.figure import FigureKind, on_request
 from lossviz.plot.figures.contour import draw_levels, pale_colours
 from lossviz.plot.kit.extras import needing_extra
 from lossviz.plot.kit.labels import keep_apart, mark_checkpoints
-from lossviz.plot.kit.panels import axis_name, axis_ticks, colour_bar, surface_key, title
+from lossviz.plot.kit.panels import colour_bar, finish_square_panels, rows_and_columns, surface_key, title
 from lossviz.plot.kit.scale import common_scale
 from lossviz.plot.kit.style import COLOUR_MAP, SMALL, TEXT_WIDTH
 from lossviz.plot.needs import Planes
 from lossviz.plot.series import DEFAULT, Options, Series
 
-# Inches for the colour bars and the numbers of the axes.
-_BARS, _NUMBERS = 0.75, 0.4
+# Inches: of a figure of one network; for colour bars, the numbers and names of axes, between panels, and for the key.
+_NARROW, _BARS, _NUMBERS, _GAP, _KEY = 4.0, 0.75, 0.45, 0.1, 0.35
+PER_ROW = 4
+Image = NDArray[np.uint8]
 
 
 def draw_relief(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
@@ -37,29 +42,36 @@ def draw_relief(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
         from lossviz.plot.kit.render import render, without_margins
     scale = common_scale([each.results.loss for each in series], options.log, options.clip)
     images = without_margins([render(each.results, scale) for each in series])
-    columns, lines = len(series), max(title(each).count("\n") for each in series) + 1
-    side = (TEXT_WIDTH - _BARS) / columns
-    tall, contour = side * images[0].shape[0] / images[0].shape[1], min(0.8 * side, 2.2)
-    heights = [tall, contour + _NUMBERS]
-    drawn = Figure(figsize=(TEXT_WIDTH, sum(heights) + 0.13 * lines + 0.5), layout="compressed")
-    above, below = drawn.subplots(2, columns, squeeze=False, height_ratios=heights)
-    colours, lines_of, names = pale_colours(scale), [], []
-    for ax, each, image in zip(above, series, images, strict=True):
-        ax.imshow(image, interpolation="antialiased", label="surface")
-        ax.set_axis_off()
-        ax.set_title(title(each), fontsize=SMALL)
-    for place, (ax, each) in enumerate(zip(below, series, strict=True)):
-        lines_of.append(draw_levels(ax, each.results, scale, colours))
+    rows, columns = rows_and_columns(len(series), PER_ROW)
+    width = TEXT_WIDTH if columns > 1 else _NARROW
+    side = (width - _BARS - _NUMBERS) / columns - _GAP
+    tall = side * images[0].shape[0] / images[0].shape[1]
+    lines = max(title(each).count("\n") for each in series) + 1
+    height = rows * (tall + side + 0.13 * lines + _NUMBERS + _GAP) + _KEY
+    drawn = Figure(figsize=(width, height), layout="compressed")
+    grid = drawn.add_gridspec(2 * rows, columns, height_ratios=[tall, side] * rows)
+    above, below, contours, names = [], [], [], []
+    colours = pale_colours(scale)
+    for place, (each, image) in enumerate(zip(series, images, strict=True)):
+        row, column = divmod(place, columns)
+        above.append(_draw_surface(drawn.add_subplot(grid[2 * row, column]), each, image))
+        ax = drawn.add_subplot(grid[2 * row + 1, column])
+        contours.append(draw_levels(ax, each.results, scale, colours))
         names.append(mark_checkpoints(ax, each.results))
-        ax.set_box_aspect(1)
-        ax.xaxis.set_major_locator(axis_ticks())
-        ax.yaxis.set_major_locator(axis_ticks())
-        ax.set(xlabel=axis_name(each.results, "x"), ylabel=axis_name(each.results, "y", named=place == 0))
-    colour_bar(drawn, ScalarMappable(scale.norm, COLOUR_MAP), scale, list(above))
-    colour_bar(drawn, ScalarMappable(BoundaryNorm(scale.bounds, colours.N), colours), scale, list(below))
+        below.append(ax)
+    finish_square_panels(below, series, columns)
+    colour_bar(drawn, ScalarMappable(scale.norm, COLOUR_MAP), scale, above)
+    colour_bar(drawn, ScalarMappable(BoundaryNorm(scale.bounds, colours.N), colours), scale, below)
     surface_key(drawn, series)
-    keep_apart(drawn, list(below), names, lines_of)
+    keep_apart(drawn, below, names, contours)
     return drawn
+
+
+def _draw_surface(ax: Axes, each: Series, image: Image) -> Axes:
+    ax.imshow(image, interpolation="antialiased")
+    ax.set_axis_off()
+    ax.set_title(title(each), fontsize=SMALL)
+    return ax
 
 
 FIGURE = FigureKind("relief", Planes(), draw_relief, by_default=on_request, dpi=200)

@@ -33,11 +33,18 @@ def square_panels(series: Sequence[Series], quantity: str = "loss") -> tuple[Fig
     drawn = Figure(figsize=(width, rows * (side + lines * 0.13 + 0.1) + 0.45), layout="compressed")
     grid = drawn.add_gridspec(rows, columns)
     axes = [drawn.add_subplot(grid[divmod(place, columns)]) for place in range(len(series))]
+    for ax, each in zip(axes, series, strict=True):
+        ax.set_title(title(each, quantity), fontsize=SMALL)
+    finish_square_panels(axes, series, columns)
+    return drawn, axes
+
+
+def finish_square_panels(axes: Sequence[Axes], series: Sequence[Series], columns: int) -> None:
+    """Make panels square, and number and name only the outer axes where all have the same range."""
     alike = len({_extent(each.results) for each in series}) == 1
     for place, (ax, each) in enumerate(zip(axes, series, strict=True)):
         bottom, left = place + columns >= len(series), place % columns == 0
         ax.set_box_aspect(1)
-        ax.set_title(title(each, quantity), fontsize=SMALL)
         ax.xaxis.set_major_locator(axis_ticks())
         ax.yaxis.set_major_locator(axis_ticks())
         ax.tick_params(labelbottom=bottom or not alike, labelleft=left or not alike)
@@ -46,7 +53,6 @@ def square_panels(series: Sequence[Series], quantity: str = "loss") -> tuple[Fig
             xlabel=axis_name(each.results, "x", named=bottom),
             ylabel=axis_name(each.results, "y", named=left),
         )
-    return drawn, axes
 
 
 def rows_and_columns(panels: int, most: int) -> tuple[int, int]:

@@ -35,8 +35,9 @@ def test_every_run_has_its_surface_over_its_contour_on_one_scale(build: Build, s
     drawn = draw_relief(build.series(flat, steep))
     drawn.draw_without_rendering()
     assert [(scale.low, scale.high, scale.log) for scale in scales] == [(1, 100, True)] * 2
-    first, second, below, _ = drawn.axes[:4]
+    first, below, second, _ = drawn.axes[:4]
     assert [cells(image).shape for ax in (first, second) for image in ax.images] == [(20, 20, 4)] * 2
+    assert first.get_position().y0 >= below.get_position().y1
     assert first.get_title() == "standard\nloss 1 at the centre"
     assert below.get_xlabel() == "x (units of d)"
     assert {bar.get_ylabel() for bar in drawn.axes[4:]} == {"loss (nats)"}
