@@ -20,7 +20,7 @@ from lossviz.engine.loss import loss_name
 from lossviz.engine.objective import Objective, cross_entropy
 from lossviz.engine.point import undisturbed
 from lossviz.engine.trust import EXAMPLES
-from lossviz.errors import RequestError, either
+from lossviz.errors import RequestError, either, refuse
 from lossviz.progress import Report
 from lossviz.results import in_units
 from lossviz.signals import StopRequest
@@ -195,7 +195,7 @@ def _directions(
             return networks[str(name)]
         if not Path(str(name)).is_file():
             accepted = either([*networks, "a path"])
-            raise RequestError(f"directions.checkpoints: {name}: there is no such network\n  accepted: {accepted}")
+            refuse("directions.checkpoints", f"{name}: there is no such network", accepted=accepted)
         return Checkpoint(str(name), Path(str(name)))
 
     own = Checkpoint("the network itself", Path("the network itself"), state={})
@@ -207,14 +207,12 @@ def _directions(
 
 def _refuse(model: nn.Module, batches: object, x: Axis, y: Axis | None) -> None:
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise RequestError("model: no parameter is trainable, so none would move\n  model.requires_grad_(True)")
+        refuse("model", "no parameter is trainable, so none would move", advice="model.requires_grad_(True)")
     if isinstance(batches, Iterator):
-        raise RequestError("batches: can be gone through only once\n  accepted: a list, or a DataLoader")
+        refuse("batches", "can be gone through only once", accepted="a list, or a DataLoader")
     for name, axis in (("x", x), ("y", y)):
         if axis is not None and not _grows(axis):
-            raise RequestError(
-                f"{name} = {axis}\n  accepted: min, max and number of points, with min < max and two or more"
-            )
+            refuse(f"{name} = {axis}", accepted="min, max and number of points, with min < max and two or more")
 
 
 def _grows(axis: Axis) -> bool:
@@ -227,17 +225,15 @@ def _grows(axis: Axis) -> bool:
 def _refuse_words(directions: object, batch_norm: str, metrics: Sequence[str]) -> None:
     if not isinstance(directions, KINDS) and not isinstance(directions, Mapping):
         kinds = ", ".join(f"{kind.__name__}(...)" for kind in KINDS)
-        raise RequestError(
-            f"directions = {directions!r}\n"
-            f"  accepted: {kinds} of lossviz.config.directions, or by axis a tensor for every parameter that moves"
-        )
+        known = f"{kinds} of lossviz.config.directions, or by axis a tensor for every parameter that moves"
+        refuse(f"directions = {directions!r}", accepted=known)
     for name, given, accepted in (
         ("batch_norm", [batch_norm], get_args(BatchNormMode)),
         ("metrics", metrics, get_args(Metric)),
     ):
         for each in given:
             if each not in accepted:
-                raise RequestError(f"{name} = {each!r}\n  accepted: {either(accepted)}")
+                refuse(f"{name} = {each!r}", accepted=either(accepted))
 
 
 def _by_targets(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -245,10 +241,8 @@ def _by_targets(outputs: Tensor, targets: Tensor) -> Tensor:
     if not targets.is_floating_point():
         return cross_entropy(outputs, targets)
     if outputs.shape != targets.shape:
-        raise RequestError(
-            f"loss: outputs are {tuple(outputs.shape)} and targets {tuple(targets.shape)}: there is no squared error\n"
-            "  give the loss, a function of both, or targets of the shape of the outputs"
-        )
+        problem = f"outputs are {tuple(outputs.shape)} and targets {tuple(targets.shape)}: there is no squared error"
+        refuse("loss", problem, advice="give the loss, a function of both, or targets of the shape of the outputs")
     return (outputs - targets).square().flatten(1).sum(dim=1)
 
 
@@ -264,18 +258,16 @@ def _given(subspace: Subspace, directions: Mapping[str, Mapping[str, Tensor]], a
     shapes = {each.name: each.tensor.shape for each in subspace.tensors}
     for axis in axes:
         if axis not in directions:
-            raise RequestError(f"directions: has no {axis}\n  accepted: one mapping of parameters for each axis")
+            refuse("directions", f"has no {axis}", accepted="one mapping of parameters for each axis")
         for name, part in directions[axis].items():
             if name not in shapes:
-                raise RequestError(
-                    f"directions[{axis!r}]: the network has no parameter {name}\n  there are: {', '.join(shapes)}"
-                )
+                advice = f"there are: {', '.join(shapes)}"
+                refuse(f"directions[{axis!r}]", f"the network has no parameter {name}", advice=advice)
             if part.shape != shapes[name]:
-                raise RequestError(
-                    f"directions[{axis!r}][{name!r}] is {tuple(part.shape)}, and the parameter {tuple(shapes[name])}"
-                )
+                problem = f"is {tuple(part.shape)}, and the parameter {tuple(shapes[name])}"
+                refuse(f"directions[{axis!r}][{name!r}]", problem)
         if not any(part.any() for part in directions[axis].values()):
-            raise RequestError(f"directions: that of {axis} is zero in every parameter")
+            refuse("directions", f"that of {axis} is zero in every parameter")
     zeros = dict(zip(shapes, subspace.zeros(), strict=True))
     vectors = {axis: subspace.like([{**zeros, **directions[axis]}[name] for name in shapes]) for axis in axes}
     return DirectionSet(vectors, subspace.only({name for axis in axes for name in directions[axis]}))
@@ -286,10 +278,8 @@ def _checked(loss: PerExample) -> PerExample:
     def checked(outputs: Tensor, targets: Tensor) -> Tensor:
         losses = loss(outputs, targets)
         if losses.shape != (len(targets),):
-            raise RequestError(
-                f"loss: gave {tuple(losses.shape)} for {len(targets)} examples\n"
-                '  accepted: one loss an example, such as torch.nn.functional.cross_entropy(..., reduction="none")'
-            )
+            accepted = 'one loss an example, such as torch.nn.functional.cross_entropy(..., reduction="none")'
+            refuse("loss", f"gave {tuple(losses.shape)} for {len(targets)} examples", accepted=accepted)
         return losses
 
     return checked

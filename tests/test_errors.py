@@ -1,11 +1,15 @@
 """Refusals: what they say, and that they are values."""
 
+import ast
 import pickle
 from pathlib import Path
 
 import pytest
 
+import lossviz
 from lossviz.errors import LossvizError, Refusal, RequestError, WorkError, either, first_line, refuse, show, spell
+
+RAISED = ("LossvizError", "RequestError", "WorkError")
 
 
 @pytest.mark.parametrize(
@@ -89,3 +93,13 @@ def test_small_words() -> None:
     assert [either(words) for words in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a or b", "a, b or c"]
     assert first_line(ValueError(" \n one\ntwo")) == "one"
     assert first_line(ValueError()) == "ValueError"
+
+
+def test_every_refusal_has_parts() -> None:
+    """No text with its own colons and lines is raised anywhere: `Refusal` alone renders."""
+    package = Path(lossviz.__file__).parent
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RAISED:
+                text = [part for part in node.args if isinstance(part, ast.JoinedStr | ast.Constant | ast.BinOp)]
+                assert not text, f"{file.relative_to(package)}, line {node.lineno}"

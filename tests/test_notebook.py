@@ -243,7 +243,7 @@ def test_a_point_that_is_not_finite_is_a_result() -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"directions": {"x": {"4.bias": torch.zeros(5)}}}, r"4\.bias'\] is \(5,\), and the parameter \(4,\)"),
+        ({"directions": {"x": {"4.bias": torch.zeros(5)}}}, r"4\.bias'\]: is \(5,\), and the parameter \(4,\)"),
         ({"directions": {"x": {"bias": torch.zeros(5)}}}, "no parameter bias"),
         ({"directions": {"y": {"4.bias": torch.ones(4)}}}, "has no x"),
         ({"directions": {"x": {"4.bias": torch.ones(4)}}, "y": Y}, "has no y"),

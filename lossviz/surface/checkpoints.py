@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from lossviz.engine.checkpoint import check_fit, load_foreign, load_tensors
-from lossviz.errors import RequestError
+from lossviz.errors import RequestError, refuse
 from lossviz.run import Run
 
 
@@ -39,7 +39,7 @@ class Checkpoint:
         try:
             return check_fit(model, self._tensors(), self.path)
         except RequestError as error:
-            raise RequestError(f"{self.key}: {error}" if self.key else str(error)) from error
+            raise RequestError(*(each.at(self.key) for each in error.refusals)) from error
 
     def same_file(self, other: "Checkpoint") -> bool:
         """Whether two names mean one file, or one network in memory."""
@@ -70,16 +70,16 @@ def find_checkpoint(run: Run, wanted: str | int, key: str, training: str) -> Che
     """
     if isinstance(wanted, str) and wanted != "last":
         if not Path(wanted).is_file():
-            raise RequestError(f"{key} = {wanted}: there is no such file")
+            refuse(key, "there is no such file", given=Path(wanted))
         return Checkpoint(wanted, Path(wanted), key=key)
     steps = run.checkpoint_steps
     if not steps:
-        raise RequestError(f"{key} = {wanted}: {run.folder} has no checkpoint to scan\n  make one: lossviz {training}")
+        advice = f"make one: lossviz {training}"
+        refuse(key, f"{run.folder} has no checkpoint to scan", given=wanted, advice=advice)
     if wanted != "last" and wanted not in steps:
         there = ", ".join(f"{each:,}" for each in steps)
-        raise RequestError(
-            f"{key} = {wanted}: {run.folder} has no checkpoint of that step\n  accepted: last, {there}, or a path"
-        )
+        problem = f"{run.folder} has no checkpoint of that step"
+        refuse(key, problem, given=wanted, accepted=f"last, {there}, or a path")
     return _of_step(run, steps[-1] if wanted == "last" else int(wanted))
 
 

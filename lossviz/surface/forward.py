@@ -15,7 +15,7 @@ from lossviz.engine.evaluation import evaluate
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
 from lossviz.engine.trust import difference
-from lossviz.errors import WorkError
+from lossviz.errors import Refusal, WorkError, first_line
 
 BatchesOf = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
 """Batches of a size."""
@@ -109,7 +109,7 @@ class Forward:
             except (RuntimeError, OSError, ImportError) as error:  # no C++ compiler, an operator that it cannot do
                 if is_out_of_memory(error):
                     raise
-                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                reason = first_line(error)
                 self._give_up(reason)
                 self._say(f"not compiled, which changes the speed and the last digits only: {reason}")
                 return plain(inputs)
@@ -147,7 +147,8 @@ def choose_execution(
     while not (rate := _rate(objective, network, batches, usual)) and usual > 1:
         usual //= 2
     if not rate:
-        raise WorkError("out of memory: not even one example fits\n  use another --device, or lower model.width")
+        advice = "use another --device, or lower model.width"
+        raise WorkError(Refusal("out of memory", "not even one example fits", advice=advice))
     why = f"{usual} a batch: {rate:.0f} examples/s"
     best = usual
     if size == "auto" and work / rate > WORTH_MEASURING_S:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from lossviz.config.surface import Axis
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.results import DONE, NOT_FINITE, STATUS, TO_DO, variable
 from lossviz.results.surface import matching_points
 
@@ -79,10 +79,8 @@ def resolve(axis: Axis, automatic: Interval | None = None, one: bool = False) ->
         return through_zero(least, greatest, count, one)
     first, last = least if low == "auto" else low, greatest if high == "auto" else high
     if first >= last:
-        raise RequestError(
-            f"surface: an axis [{low}, {high}, {count}] would run from {first:g} to {last:g}, and must grow\n"
-            "  give both ends, or leave both to auto"
-        )
+        problem = f"an axis [{low}, {high}, {count}] would run from {first:g} to {last:g}, and must grow"
+        refuse("surface", problem, advice="give both ends, or leave both to auto")
     return first, last, count
 
 
@@ -144,12 +142,13 @@ class Grid:
             lost = (places[axis] < 0) & known.any(axis=tuple(set(range(known.ndim)) - {dim}))
             if lost.any():
                 before, now = old.axes[axis], self.axes[axis]
-                raise RequestError(
-                    f"{name}: holds points at {axis} = {before[lost][0]:g}, which surface.{axis} = "
-                    f"[{now[0]:g}, {now[-1]:g}, {len(now)}] does not have\n"
-                    f"  a scan is refined or extended by a grid that holds the old one, [{before[0]:g}, "
+                refuse(
+                    str(name),
+                    f"holds points at {axis} = {before[lost][0]:g}, which surface.{axis} = "
+                    f"[{now[0]:g}, {now[-1]:g}, {len(now)}] does not have",
+                    advice=f"a scan is refined or extended by a grid that holds the old one, [{before[0]:g}, "
                     f"{before[-1]:g}, {len(before)}]; give another one a name of its own (--set surface.name=...), or "
-                    "discard this one with --fresh"
+                    "discard this one with --fresh",
                 )
         there = np.ix_(*(places[axis] >= 0 for axis in self.axes))
         here = np.ix_(*(places[axis][places[axis] >= 0] for axis in self.axes))

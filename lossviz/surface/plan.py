@@ -15,7 +15,7 @@ from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector
 from lossviz.engine.setup import Setup
 from lossviz.engine.trust import EXAMPLES
-from lossviz.errors import RequestError, refuse
+from lossviz.errors import refuse
 from lossviz.seeding import generator
 from lossviz.surface.attributes import split_names
 from lossviz.surface.batch_norm import BatchNormTreatment, treatment_of
@@ -175,10 +175,9 @@ class ScanPlan:
     def _path(self) -> list[Checkpoint]:
         path = run_checkpoints(self.setup.run)
         if not path:
-            raise RequestError(
-                f"surface.trajectory = true: {self.setup.run.folder} has no checkpoint of its own\n"
-                "  the path is that of a training: lossviz train makes it"
-            )
+            problem = f"{self.setup.run.folder} has no checkpoint of its own"
+            advice = "the path is that of a training: lossviz train makes it"
+            refuse("surface.trajectory", problem, given=True, advice=advice)
         return path
 
     def _direction_batches(self, examples: int | str) -> Iterable[tuple[Tensor, Tensor]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from lossviz.config.surface import Surface
-from lossviz.errors import RequestError, show
+from lossviz.errors import refuse, show
 from lossviz.results import TO_DO, load_results
 from lossviz.run import IDENTITY, PLACES, Run, differences
 from lossviz.surface.attributes import sha256
@@ -33,10 +33,9 @@ def refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping[
     """
     there, here = (_identity(each) for each in (saved, attributes))
     for name, before, now in differences(there, here, ""):
-        raise RequestError(
-            f"{file}: holds a scan with {name.lstrip('.')} = {before}, and now it is {now}\n"
-            "  give this one a name of its own (--set surface.name=...), or discard the old one with --fresh"
-        )
+        problem = f"holds a scan with {name.lstrip('.')} = {before}, and now it is {now}"
+        advice = "give this one a name of its own (--set surface.name=...), or discard the old one with --fresh"
+        refuse(str(file), problem, advice=advice)
 
 
 def refuse_other_directions(directions: Path, saved: Mapping[str, object]) -> None:
@@ -46,10 +45,8 @@ def refuse_other_directions(directions: Path, saved: Mapping[str, object]) -> No
         RequestError: the file is another one.
     """
     if sha256(directions) != saved["directions_sha256"]:
-        raise RequestError(
-            f"{directions}: holds other directions than those that the scan beside it began with\n"
-            "  put those back, or discard the scan with --fresh"
-        )
+        problem = "holds other directions than those that the scan beside it began with"
+        refuse(str(directions), problem, advice="put those back, or discard the scan with --fresh")
 
 
 def resumed_attributes(saved: Attributes, attributes: Attributes, measured: bool, *, whole: bool) -> Attributes:

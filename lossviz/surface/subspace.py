@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from lossviz.config.directions import Selection
 from lossviz.engine.point import Vector, dot, squared_norm
-from lossviz.errors import RequestError
+from lossviz.errors import Refusal, RequestError, show
 from lossviz.models.lp import LpNorm
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, LpNorm)
@@ -164,13 +164,14 @@ class Subspace:
         why = ", although surface.batch_norm = interpolate asks for it" if statistic else ""
         names = [each.name for each in self.tensors if (each.kind == "statistic") == statistic]
         shown = [*names[:3], "...", names[-1]] if len(names) > 4 else names
-        return RequestError(
-            f"surface.directions: no {what} of the network moves{why}\n"
-            f"  ignore = {list(selection.ignore)}\n"
-            f"  parameters.include = {list(selection.parameters.include)}\n"
-            f"  parameters.exclude = {list(selection.parameters.exclude)}\n"
-            f"  names here: {', '.join(shown)}"
+        lines = (
+            f"ignore = {show(selection.ignore)}",
+            f"parameters.include = {show(selection.parameters.include)}",
+            f"parameters.exclude = {show(selection.parameters.exclude)}",
+            f"names here: {', '.join(shown)}",
         )
+        problem = f"no {what} of the network moves{why}"
+        return RequestError(Refusal("surface.directions", problem, advice="\n".join(lines)))
 
 
 def _parameters(model: nn.Module) -> Iterator[MovingTensor]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from lossviz.engine.ranks import Ranks
-from lossviz.errors import WorkError
+from lossviz.errors import Refusal, WorkError
 from lossviz.surface.file import Found, ScanFile
 from lossviz.surface.grid import Index
 
@@ -109,10 +109,9 @@ class Together:
             self._complete_at = time.monotonic()
         # A shared folder may show a file later than its writer said so.
         if missing and time.monotonic() > self._complete_at + SECONDS_OF_PATIENCE:
-            raise WorkError(
-                f"{self.file.run.folder}: {len(missing):,} points that were computed are not there\n"
-                "  is the folder shared by all processes? the same command computes what is missing"
-            )
+            problem = f"{len(missing):,} points that were computed are not there"
+            advice = "is the folder shared by all processes? the same command computes what is missing"
+            raise WorkError(Refusal(str(self.file.run.folder), problem, advice=advice))
         return not missing
 
 

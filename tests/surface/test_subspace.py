@@ -192,9 +192,9 @@ def test_statistics_are_selected_by_name_and_never_ignored() -> None:
 @pytest.mark.parametrize(
     ("selection", "statistics", "said"),
     [
-        (Selection(parameters=Parameters(include=("conv7",))), False, "include = ['conv7']"),
-        (Selection(parameters=Parameters(exclude=(".",))), False, "exclude = ['.']"),
-        (Random(parameters=Parameters(include=("bias",))), False, "ignore = ['bias', 'norm']"),
+        (Selection(parameters=Parameters(include=("conv7",))), False, "include = [conv7]"),
+        (Selection(parameters=Parameters(exclude=(".",))), False, "exclude = [.]"),
+        (Random(parameters=Parameters(include=("bias",))), False, "ignore = [bias, norm]"),
         (Selection(parameters=Parameters(include=("weight",))), True, "running statistic"),
         (Selection(parameters=Parameters(include=("running",))), True, "no parameter"),
     ],

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lossviz.config.directions import Directions, File, Gradient, Hessian, Pca, Random, Toward
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.surface.directions.file import file_directions
 from lossviz.surface.directions.gradient import gradient_directions
 from lossviz.surface.directions.hessian import hessian_directions
@@ -42,8 +42,7 @@ def make_directions(wanted: Directions, subspace: Subspace, sources: Sources) ->
     for axis, vector in found.vectors.items():
         # One that is not finite, through a network that diverged, has results: losses that are not.
         if subspace.norm(vector) == 0:
-            raise RequestError(
-                f"surface.directions: the direction of {axis} is zero in every parameter that may move\n"
-                "  move others (ignore, parameters), or take another kind"
-            )
+            problem = f"the direction of {axis} is zero in every parameter that may move"
+            advice = "move others (ignore, parameters), or take another kind"
+            refuse("surface.directions", problem, advice=advice)
     return found

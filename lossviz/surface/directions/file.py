@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lossviz.config.directions import File
 from lossviz.engine.checkpoint import SAFETENSORS, load_foreign
-from lossviz.errors import RequestError
+from lossviz.errors import Refusal, RequestError, refuse
 from lossviz.official import SUFFIX, read_official_directions
 from lossviz.surface.directions.sources import DirectionSet, Sources
 from lossviz.surface.subspace import Subspace
@@ -38,10 +38,8 @@ def load_directions(path: Path, subspace: Subspace, axes: Sequence[str]) -> Dire
     elif path.suffix == SUFFIX:
         tensors = _by_name(subspace.model, read_official_directions(path), path)
     else:
-        raise RequestError(
-            f"surface.directions.path = {path}: is no file of directions\n"
-            "  accepted: a directions-NAME.safetensors, or the official tool's .h5"
-        )
+        accepted = "a directions-NAME.safetensors, or the official tool's .h5"
+        refuse("surface.directions.path", "is no file of directions", given=path, accepted=accepted)
     _check(subspace, tensors, path, axes)
     vectors = {axis: subspace.from_tensors(tensors, axis) for axis in axes}
     parts = zip(subspace.tensors, *vectors.values(), strict=True)
@@ -92,8 +90,8 @@ def _check(subspace: Subspace, tensors: Mapping[str, Tensor], path: Path, axes: 
             if tensors[name].shape != each.tensor.shape:
                 raise _refusal(
                     path,
-                    f"belongs to another network: {name} is {_shape(tensors[name])} in the file and "
-                    f"{_shape(each.tensor)} in the network",
+                    f"belongs to another network: {name} is {tuple(tensors[name].shape)} in the file and "
+                    f"{tuple(each.tensor.shape)} in the network",
                 )
     own = subspace.model.state_dict()
     for name in tensors:
@@ -102,8 +100,4 @@ def _check(subspace: Subspace, tensors: Mapping[str, Tensor], path: Path, axes: 
 
 
 def _refusal(path: Path, problem: str, advice: str = "check the model section") -> RequestError:
-    return RequestError(f"surface.directions.path = {path}: {problem}\n  {advice}")
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "scalar"
+    return RequestError(Refusal("surface.directions.path", problem, path, advice=advice))

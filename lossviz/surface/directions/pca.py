@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lossviz.config.directions import Pca
-from lossviz.errors import RequestError
+from lossviz.errors import refuse
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.directions.sources import DirectionSet, Sources, around
 from lossviz.surface.subspace import Subspace
@@ -77,10 +77,9 @@ def principal_directions(subspace: Subspace, checkpoints: Sequence[Checkpoint], 
         parts = subspace.difference(checkpoints[i].load(subspace.model), torch.float64)
         flat = torch.cat([parts[j].flatten() for j in used])
         if not flat.isfinite().all():
-            raise RequestError(
-                f"surface.directions: {checkpoints[i].name} has weights that are not finite\n"
-                "  name the checkpoints that count: surface.directions.checkpoints"
-            )
+            problem = f"{checkpoints[i].name} has weights that are not finite"
+            advice = "name the checkpoints that count: surface.directions.checkpoints"
+            refuse("surface.directions", problem, advice=advice)
         return flat
 
     size = sum(subspace.tensors[i].tensor.numel() for i in used)
@@ -119,10 +118,8 @@ def _components(products: np.ndarray, count: int) -> tuple[np.ndarray, list[floa
     values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
     # Rounding of float32 weights squared, and of the products themselves.
     if not values[-1] > 1e-12 * np.trace(products):
-        raise RequestError(
-            "surface.directions: the checkpoints are all the same or lie on one line, in what the directions move\n"
-            "  take other checkpoints, or scan a line (without y)"
-        )
+        problem = "the checkpoints are all the same or lie on one line, in what the directions move"
+        refuse("surface.directions", problem, advice="take other checkpoints, or scan a line (without y)")
     weights = centre @ vectors / np.sqrt(values)
     positions = products @ weights
     farthest = positions[np.abs(positions).argmax(axis=0), range(count)]
@@ -132,11 +129,12 @@ def _components(products: np.ndarray, count: int) -> tuple[np.ndarray, list[floa
 def _refuse_few(there: int, count: int) -> None:
     # Centred rows: n of them span n - 1 dimensions.
     if there < count + 1:
-        raise RequestError(
-            f"surface.directions: pca of a {'plane' if count == 2 else 'line'} needs {count + 1} checkpoints or more "
-            f"beside the scan's own, and there {'is' if there == 1 else 'are'} {there}\n"
-            "  name others in surface.directions.checkpoints, or train again (--fresh) with a lower "
-            "train.checkpoint_every"
+        refuse(
+            "surface.directions",
+            f"pca of a {'plane' if count == 2 else 'line'} needs {count + 1} checkpoints or more beside the scan's "
+            f"own, and there {'is' if there == 1 else 'are'} {there}",
+            advice="name others in surface.directions.checkpoints, or train again (--fresh) with a lower "
+            "train.checkpoint_every",
         )
 
 
@@ -144,6 +142,5 @@ def _refuse_twice(checkpoints: Sequence[Checkpoint]) -> None:
     for i, each in enumerate(checkpoints):
         for other in checkpoints[:i]:
             if each.same_file(other):
-                raise RequestError(
-                    f"surface.directions.checkpoints: {other.name} and {each.name} are one file\n  name each only once"
-                )
+                problem = f"{other.name} and {each.name} are one file"
+                refuse("surface.directions.checkpoints", problem, advice="name each only once")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lossviz.config.directions import Toward
 from lossviz.engine.point import Vector, dot, squared_norm
-from lossviz.errors import RequestError
+from lossviz.errors import Refusal, RequestError
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.directions.sources import DirectionSet, Sources, around
 from lossviz.surface.subspace import Subspace
@@ -76,4 +76,5 @@ def _across(first: Vector, second: Vector) -> list[Tensor]:
 
 
 def _refusal(problem: str, advice: str) -> RequestError:
-    return RequestError(f"surface.directions.checkpoints: {problem} (in what the directions move)\n  {advice}")
+    problem = f"{problem} (in what the directions move)"
+    return RequestError(Refusal("surface.directions.checkpoints", problem, advice=advice))

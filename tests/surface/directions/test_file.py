@@ -87,7 +87,7 @@ def refused(path: Path, axes: str = "xy", statistics: bool = False) -> str:
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     assert "x/4.weight is missing" in refused(saved(tmp_path, **{"x/4.weight": None}))
     said = refused(saved(tmp_path, **{"y/4.weight": torch.zeros(3, 5)}))
-    assert "y/4.weight is 3x5 in the file and 3x4 in the network" in said
+    assert "y/4.weight is (3, 5) in the file and (3, 4) in the network" in said
     assert "x/5.weight is in the file and not in the network" in refused(
         saved(tmp_path, **{"x/5.weight": torch.ones(1)})
     )
