@@ -2,7 +2,7 @@
 
 python -m benchmarks.figures [NAME ...]
 
-A PNG there has 256 colours, which nobody sees in such figures and which makes it a third as large.
+A PNG there has 256 colours, which makes it a third as large and is not seen, but where a picture has light and shade.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from PIL import Image
 
 RUNS, FIGURES = Path("docs/runs"), Path("docs/figures")
 COLOURS = 256
+SHADED = ("official-relief",)
 _BATCHNORM = ("batchnorm-paper", "--variant", "standard", "--variant", "batchnorm")
 _NOISY = (*_BATCHNORM, "--variant", "noisy")
 # The figure's name there: the run and options of `lossviz plot`, and the file that it leaves.
@@ -31,8 +32,7 @@ DRAWN: dict[str, tuple[tuple[str, ...], str]] = {
     "batchnorm-paper-shift": ((*_BATCHNORM, "--figure", "shift"), "shift"),
     "resnet-fig6-residual": (("resnet-fig6", "--figure", "residual", "--reference"), "residual"),
     "resnet-fig4-long-residual": (("resnet-fig4-small", "--figure", "residual"), "residual"),
-    "official-surface-contour": (("official", "--figure", "contour", "--log"), "surface-main-contour"),
-    "official-surface-3d": (("official", "--figure", "3d", "--log"), "surface-main-3d"),
+    "official-relief": (("official", "--figure", "relief"), "surface-main-relief"),
 }
 
 
@@ -42,9 +42,9 @@ def draw(name: str) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "lossviz", "plot", str(RUNS / run), *options, "--out", folder]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        content = reduced((Path(folder) / f"{file}.png").read_bytes())
+        content = (Path(folder) / f"{file}.png").read_bytes()
     path = FIGURES / f"{name}.png"
-    path.write_bytes(content)
+    path.write_bytes(content if name in SHADED else reduced(content))
     return path
 
 
