@@ -271,7 +271,7 @@ def _is_folder(source: str) -> bool:
 
 @contextmanager
 def _errors(debug: bool) -> Iterator[None]:
-    """Errors a person can act on end in a readable block and an exit status; others are bugs and stay visible."""
+    """Print errors that users can act on as a readable block and set the exit status; bugs stay visible."""
     try:
         yield
     except (LossvizError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What a person can do wrong, as values: each is one readable line or short block, and an exit status."""
+"""Refusals as values: each is one readable line or short block, with an exit status."""
 
 import json
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ class Refusal:
 
 
 class LossvizError(Exception):
-    """Something a person can act on; printed without a traceback.
+    """An error that the user can act on; printed without a traceback.
 
     Args:
         refusals: what is wrong; a text stands for a refusal without parts.

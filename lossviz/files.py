@@ -1,4 +1,4 @@
-"""The one door to the disk: whole files or none, each sealed with a checksum."""
+"""All writing to disk: files are whole or absent, and sealed with a checksum."""
 
 import hashlib
 import os
@@ -91,7 +91,7 @@ def read(path: Path) -> bytes:
 
 
 def shown(path: Path) -> str:
-    """A path as people are told it: relative to the working directory where it lies below that."""
+    """A path as users read it: relative to the working directory if it lies below that."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except (OSError, ValueError):

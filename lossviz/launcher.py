@@ -21,7 +21,7 @@ SECONDS_FOR_FIRST = 10.0
 def end_with_launcher() -> None:
     """Watch torchrun from a thread, in a process that it started; when it is gone, stop as on SIGTERM, or else hard.
 
-    After a `kill -9` of torchrun nobody tells its processes to end: they would train on unseen, or wait for a store
+    After a `kill -9` of torchrun nothing tells its processes to end: they would train on unseen, or wait for a store
     that is gone, and hold the lock of the run folder. The parent's number is watched instead of PR_SET_PDEATHSIG, which
     leaves no time to save, and which also fires when only the thread ends that started the process.
     """
@@ -55,7 +55,7 @@ def _watch(launcher: int) -> None:
 
 
 def _refuses() -> bool:
-    """Whether torchrun's store, which is there before its processes, refuses connections: nobody listens."""
+    """Whether torchrun's store, which exists before its processes, refuses connections because it has ended."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return False
     try:

@@ -1,4 +1,4 @@
-"""What a command would do, cost and write, for --dry-run; refuses what cannot be done."""
+"""The plan of a command for --dry-run: what it would do, cost and write; refuses what is impossible."""
 
 import math
 
@@ -36,7 +36,7 @@ def train(setup: Setup) -> list[str]:
 
 
 def train_time(setup: Setup, fresh: bool = False) -> list[str]:
-    """How long a training will take, from a few examples that are computed; nothing for one that is over or shared.
+    """Estimate the training time from a few examples; empty if training is finished or distributed.
 
     Args:
         setup: the variant.

@@ -59,7 +59,7 @@ class Track:
         self.reach(self.done + 1, note)
 
     def reach(self, done: int, note: str = "") -> None:
-        """So many units are finished, by whomever."""
+        """Set the number of finished units, of all processes."""
         self.done = done
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
@@ -88,7 +88,7 @@ class Bar(Track):
         self.task = bar.add_task(what, total=total, completed=done, rate="", note="")
 
     def reach(self, done: int, note: str = "") -> None:
-        """So many units are finished, by whomever."""
+        """Set the number of finished units, of all processes."""
         self.done = done
         rate = f"{self.rate():.3g} {self.unit}/s"
         self.bar.update(self.task, completed=self.done, rate=rate, note=note)

@@ -67,14 +67,14 @@ class Run:
         return sorted(self.folder.glob("surface-*.nc"))
 
     def block_file(self, name: str, point: int) -> Path:
-        """Where one of several processes leaves the block of a scan that begins with a point; gone at its end."""
+        """File of a finished block of points, by its first point, while several processes scan."""
         return self.folder / f"blocks-{name}" / f"{point:08d}.nc"
 
     def block_files(self, name: str) -> list[Path]:
         return sorted(self.block_file(name, 0).parent.glob("*.nc"))
 
     def scan_files(self, name: str) -> list[Path]:
-        """What a scan of this name leaves."""
+        """The files of a scan of this name."""
         return [self.surface_file(name), self.directions_file(name), self.block_file(name, 0).parent]
 
     @property
@@ -91,7 +91,7 @@ class Run:
 
     @property
     def replay_file(self) -> Path:
-        """Where a replay for `lossviz probe` stands; gone when it is complete."""
+        """The saved state of a replay for `lossviz probe`; deleted when it is complete."""
         return self.folder / "checkpoints" / "replay.pt"
 
     @property
@@ -106,7 +106,7 @@ class Run:
         return read(str(self.config_file), overrides, allowed=allowed)[0]
 
     def command(self, word: str, subject: Path | str, allowed: Allowed = NOBODY) -> str:
-        """What follows `lossviz` on a command line that works in this folder; for advice.
+        """The arguments of a `lossviz` command for this folder; for advice.
 
         Args:
             word: train, probe, ...
@@ -127,7 +127,7 @@ class Run:
             keep: leave a config.yaml that is there: the settings are for this once.
 
         Raises:
-            WorkError: somebody else writes here.
+            WorkError: another process writes here.
             RequestError: the folder holds the results of another configuration.
         """
         with exclusive(self.folder):
@@ -160,7 +160,7 @@ class Run:
             refuse(shown(self.folder), problem, advice="\n".join(lines))
 
     def record(self) -> dict[str, Any]:
-        """What run.json says, by stage: train, probe, surface-<name>."""
+        """The content of run.json, by stage: train, probe, surface-<name>."""
         if not self.record_file.exists():
             return {}
         content = read_file(self.record_file)

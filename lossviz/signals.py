@@ -24,7 +24,7 @@ class StopRequest:
         return self.number != 0
 
     def obey(self) -> None:
-        """Stop here if somebody asked to."""
+        """Stop here if a stop was requested."""
         if self.number:
             raise Stopped(self.number)
 

@@ -1,4 +1,4 @@
-"""Each command over all variants of an experiment: prepare, lock the folder, work; or only say what would be done."""
+"""Run a command over all variants of an experiment: prepare, lock the folder, work; or print the plan."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -27,7 +27,7 @@ from lossviz.user_code.permissions import NOBODY, Allowed
 
 Jobs = Sequence[tuple[Run, Config]]
 
-# Until all processes have said which files they skipped; all end at nearly the same time.
+# How long the first process waits for the others' lists of skipped files; all end at nearly the same time.
 SECONDS_FOR_OTHERS = 60.0
 
 
@@ -146,7 +146,7 @@ def _ready(run: Run, config: Config, options: Options, command: Command) -> Setu
 
 
 def _refuse_any(jobs: Jobs, options: Options, command: Command) -> None:
-    """Refuse what cannot be done of any variant before the first of several begins: its turn may be days later."""
+    """Refuse impossible variants before the first of several begins: their turn may be days later."""
     possible, refusals = [], []
     for run, config in jobs if len(jobs) > 1 else ():
         with explained(), _memory(run):
@@ -168,7 +168,7 @@ def _named(error: RequestError, run: Run) -> RequestError:
 
 
 def _say_plans(jobs: Jobs, options: Options, command: Command, report: Report) -> None:
-    """Say of every variant what would be done, or why it is refused; the first refusal ends the command."""
+    """Print each variant's plan or refusal; the first refusal ends the command."""
     first, said = ranks().first, None
     refusals: list[RequestError] = []
     for run, config in jobs:
@@ -194,7 +194,7 @@ def _say_plans(jobs: Jobs, options: Options, command: Command, report: Report) -
 
 
 def _there(run: Run, config: Config, options: Options, command: Command) -> list[str]:
-    """What happens to the files that a command finds."""
+    """Say what happens to files that exist already."""
     there = [path.name for path in command.files(run, config) if path.exists()]
     return [f"{'discards' if options.fresh else 'goes on with'} {', '.join(there)}"] if there else []
 
@@ -213,7 +213,7 @@ def _tell_damaged(setup: Setup, report: Report, group: Ranks, wait_s: float) -> 
 
 
 def _offline(config: Config) -> Config:
-    """The same without downloads."""
+    """The same configuration without downloads."""
     if not isinstance(config.data, Cifar10):
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"download": False})})

@@ -30,7 +30,7 @@ def automatic_workers() -> int:
 
 
 class Filling:
-    """Rows that are being filled, by threads or, with no workers, by whoever waits for them.
+    """Rows that are being filled by threads or, without workers, by the caller that waits for them.
 
     Args:
         fill: fills one row.
@@ -68,14 +68,14 @@ class Started(Protocol):
     """Something under way."""
 
     def cancel(self) -> None:
-        """Nobody waits for it any more."""
+        """Its result is no longer needed."""
 
 
 T = TypeVar("T", bound=Started)
 
 
 class Ahead(Generic[T]):
-    """Things by number, mostly asked for in order: the next ones are started on the way.
+    """Items by number, mostly asked for in order: the next ones are started ahead of time.
 
     Args:
         start: starts one.
@@ -88,7 +88,7 @@ class Ahead(Generic[T]):
         self._depth = depth
         self._end = end
         self._started: dict[int, T] = {}
-        # Whoever drops this wants no more of it.
+        # When this is dropped, its work is no longer needed.
         weakref.finalize(self, _cancel, self._started)
 
     def __call__(self, number: int) -> T:
@@ -112,7 +112,7 @@ def _threads(workers: int) -> "Threads":
 
 
 class Threads:
-    """Threads that end with the process; those of concurrent.futures would first do all that was asked for."""
+    """Threads that end with the process; those of concurrent.futures would first finish all jobs."""
 
     def __init__(self, workers: int) -> None:
         self._jobs: SimpleQueue[tuple[Future[None], Callable[[], None]]] = SimpleQueue()

@@ -79,7 +79,7 @@ def random_resized_crop(image: Image.Image, size: int, draws: Sequence[float]) -
 
 
 def colour_noise(normals: Tensor) -> Tensor:
-    """What is added to red, green and blue of all of an image's pixels, on the scale 0 to 1.
+    """The noise added to red, green and blue of all pixels of an image, on the scale 0 to 1.
 
     sum over components i of alpha_i * lambda_i * component_i, with alpha_i from N(0, 0.1^2).
 

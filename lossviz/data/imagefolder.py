@@ -1,4 +1,4 @@
-"""ImageNet, or any other set of photographs in a folder a class."""
+"""ImageNet, or any other set of photographs with one folder for each class."""
 
 from pathlib import Path
 

@@ -43,7 +43,7 @@ class ByStep(Protocol):
 
 
 class Order:
-    """Which examples a step takes, whatever was drawn before, wherever and however often.
+    """The examples of each step, independent of which steps were drawn before, where and how often.
 
     The examples are a stream of epochs, each a fresh permutation of the split; step t takes the positions
     t * batch_size to (t + 1) * batch_size - 1, so a minibatch may span two epochs and none is ragged.

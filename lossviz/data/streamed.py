@@ -1,4 +1,4 @@
-"""Images that stay in their files and are decoded, crop by crop, when somebody asks for them."""
+"""Images that stay in their files and are decoded, crop by crop, on request."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -73,7 +73,7 @@ class StreamedSplit:
 
     @property
     def ahead(self) -> int:
-        """How many batches are decoded before they are asked for."""
+        """Number of batches that are decoded ahead of time."""
         return BATCHES_AHEAD if self.workers else 0
 
     def normalise(self, images: Tensor, shift: Tensor | None = None) -> Tensor:
@@ -229,7 +229,7 @@ class Crops:
             WorkError: a file is damaged or cannot be read.
         """
         self.filling.wait()
-        # Not before somebody wants them: how far threads are ahead must not be seen in the count.
+        # Not before they are asked for: the count must not depend on how far the threads are ahead.
         self.split.damaged.update(self.damaged)
         targets, filled = self.split.targets, torch.tensor([index is not None for index in self.indices])
         used = torch.tensor([index for index in self.indices if index is not None], dtype=torch.int64)
@@ -239,5 +239,5 @@ class Crops:
         return (images.squeeze(1) if images.shape[1] == 1 else images), classes
 
     def cancel(self) -> None:
-        """Nobody waits for it any more."""
+        """Its result is no longer needed."""
         self.filling.cancel()

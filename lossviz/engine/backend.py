@@ -29,7 +29,7 @@ class Backend:
 
     @property
     def evaluation_batch(self) -> int:
-        """Examples per forward pass where nothing else decides it."""
+        """Examples per forward pass by default."""
         return evaluation_batch(self.device)
 
     @property
@@ -44,7 +44,7 @@ class Backend:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know about this choice."""
+        """Warnings about this choice."""
         if self.autocast and self.device.type == "cpu" and not computes_bfloat16():
             return [
                 "warning: precision = bfloat16: this CPU has no instructions for it (avx512_bf16, amx_bf16 or bf16), "
@@ -165,7 +165,7 @@ def _make_repeatable(device: torch.device, tf32: bool) -> None:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Without TF32, which torch allows in convolutions unless told otherwise; the switches are put back."""
+    """Switch off TF32, which torch allows in convolutions by default; put the switches back afterwards."""
     kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:

@@ -231,13 +231,13 @@ def _state_dict(tree: object, path: Path) -> dict[str, Tensor]:
 
 
 def _bare(name: str) -> str:
-    """Without wrappers of the whole network."""
+    """The name without wrappers of the whole network."""
     head, dot, rest = name.partition(".")
     return _bare(rest) if dot and head in _WRAPPERS else name
 
 
 def _unwrapped(name: str) -> str:
-    """Without wrappers anywhere: `features.module.0.weight` is `features.0.weight` in parallel."""
+    """The name without wrappers anywhere: `features.module.0.weight` is `features.0.weight` in parallel."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 

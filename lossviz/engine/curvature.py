@@ -113,9 +113,9 @@ class Hessian:
     Every example weighs the same, also in a ragged last batch. (The code of Li et al. adds batches up, so its
     eigenvalues are too large by their number; their ratio is not affected.)
 
-    With one batch, the graph of its gradient is kept for all products: 1.3 to 1.6 times as fast as building it anew
+    With one batch, the graph of its gradient is kept for all products: 1.3 to 1.6 times as fast as building it again
     (ResNet-20, one core) at the same peak of memory. The graphs of several would lie in memory together, so they
-    are built anew. The operator is good for as long as the parameters stay where they are.
+    are built again. The operator is valid as long as the parameters stay where they are.
 
     Args:
         objective: in the mode in which the loss is meant.

@@ -13,7 +13,7 @@ T = TypeVar("T")
 PerExample = Callable[[Tensor, Tensor], Tensor]
 """From outputs (N, ...) and targets (N, ...) to losses (N,)."""
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
-"""Inputs and targets, anew at every call."""
+"""Inputs and targets; every call starts from the first batch."""
 
 # The label that torch's losses leave out unless they are told another one.
 IGNORED = -100
@@ -39,7 +39,7 @@ def evaluate(
     """Mean over all examples, exact with a ragged last batch.
 
     The losses of the examples are added once, in float64, whatever batches they came in: the batch size changes the
-    mean only by what it changes in the outputs. The device is waited for at the end only.
+    mean only by what it changes in the outputs. The host waits for the device at the end only.
 
     Examples whose label the loss ignores (`ignored_label`) are left out of mean, standard error and error, as torch's
     own `reduction="mean"` leaves them out; all numbers are NaN where none is left.
@@ -76,7 +76,7 @@ def without_gradients(compute: Callable[[], T]) -> T:
         with torch.no_grad():
             return compute()
     except RuntimeError as error:
-        # torch's words where somebody asks for the gradient of what was computed without.
+        # torch's words if a gradient is asked for that was not recorded.
         if "does not require grad" not in str(error):
             raise
     with torch.enable_grad():

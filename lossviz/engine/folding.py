@@ -60,7 +60,7 @@ class Folded:
 
     @property
     def count(self) -> int:
-        """How many BatchNorm layers are gone."""
+        """Number of BatchNorm layers that were folded."""
         return len(self._folded)
 
     @torch.no_grad()
@@ -94,7 +94,7 @@ class Folded:
 
 
 class _Identity(nn.Module):
-    """What a BatchNorm becomes that is part of the layer before it."""
+    """Takes the place of a BatchNorm that was folded into the layer before it."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs
@@ -104,7 +104,7 @@ def foldable(model: nn.Module) -> list[tuple[str, str]]:
     """Names of the layers, and of the BatchNorms after them, that can be one layer in eval mode.
 
     The data flow decides (torch.fx), not the order of definition: the layer is used once, BatchNorm is the only
-    reader of its output, and nobody shares their tensors. A network that cannot be traced has none.
+    reader of its output, and no other module shares their tensors. A network that cannot be traced has none.
     """
     try:
         graph = _Tracer().trace(duplicate(model, model.parameters()).eval())
@@ -146,7 +146,7 @@ def _is_batch_norm(module: nn.Module) -> TypeGuard[BatchNorm]:
 
 
 def _hooked(module: nn.Module) -> bool:
-    """Whether somebody's own function sees, and may change, what goes in or out."""
+    """Whether a hook sees, and may change, what goes in or out."""
     return bool(module._forward_pre_hooks or module._forward_hooks)
 
 

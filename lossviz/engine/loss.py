@@ -30,7 +30,7 @@ def per_example(config: Loss | None, regression: bool, allowed: Allowed) -> PerE
 
 
 def loss_name(config: Loss | None, regression: bool) -> str:
-    """Which one `per_example` gives, in the words of the `loss` section: cross-entropy, squared-error or own."""
+    """Name of the loss that `per_example` gives: cross-entropy, squared-error or own."""
     if config is not None:
         return config.name
     return "squared-error" if regression else "cross-entropy"

@@ -115,7 +115,7 @@ class Objective:
             return evaluate(self.precisely(network), self.loss, chain([first], batches))
 
     def follow(self, inputs: Tensor) -> Callable[[], nn.Module]:
-        """What gives a network for evaluation, to be asked anew wherever the parameters have moved.
+        """A function that returns a network for evaluation; call it again after the parameters moved.
 
         BatchNorm is folded into the weights, on a copy, where the copy agrees with the network; else, and where there
         is nothing to fold, it is the network itself.
@@ -145,7 +145,7 @@ class Objective:
 
     @property
     def tolerance(self) -> float:
-        """Within which two ways to compute the same outputs agree, relative to the largest."""
+        """The relative difference within which two ways to compute the same outputs agree."""
         tf32 = self.device.type == "cuda" and torch.backends.cudnn.allow_tf32
         dtype = torch.bfloat16 if tf32 else self.autocast or self.parameters[0].dtype
         return TOLERANCES.get(dtype, TOLERANCE_OF_SHORT_NUMBERS)

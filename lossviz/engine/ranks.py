@@ -14,7 +14,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from lossviz.errors import Refusal, WorkError, first_line, refuse
 
-# Somebody may be measuring batch sizes, compiling or computing eigenvectors meanwhile.
+# Meanwhile another process may measure batch sizes, compile or compute eigenvectors.
 PATIENCE = timedelta(hours=12)
 # torchrun's own store is there before its processes; without torchrun, the first of them may be reading data.
 PATIENCE_TO_CONNECT = {True: timedelta(minutes=1), False: timedelta(minutes=30)}
@@ -63,7 +63,7 @@ class SharedStore:
 
 @contextmanager
 def waiting_for_others() -> Iterator[None]:
-    """Tell what torch says of connections to the other processes in words.
+    """Turn torch's errors about connections to other processes into words.
 
     Raises:
         WorkError: a process cannot be reached.
@@ -79,7 +79,7 @@ def waiting_for_others() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of how many processes this one is.
+    """The number of this process (its rank), and the number of all (the world).
 
     Attributes:
         rank: from 0, over all machines; rank 0 speaks, writes results and holds the lock.

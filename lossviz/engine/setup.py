@@ -1,4 +1,4 @@
-"""From a configuration to what all three kinds of work start with: a device, data, a network."""
+"""Prepare a variant for training, probing or scanning: device, data, network."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,7 +61,7 @@ class Setup:
 
     @property
     def loss_name(self) -> str:
-        """Of the loss that the objective is made of: cross-entropy, squared-error or own."""
+        """Name of the objective's loss: cross-entropy, squared-error or own."""
         return loss_name(self.config.loss, self.data.regression)
 
     def objective(self, *, eager: bool = False) -> Objective:
@@ -102,7 +102,7 @@ class Setup:
         return self.data.minibatches(train.batch_size, self.config.seed, augment)
 
     def facts(self) -> dict[str, Any]:
-        """For run.json."""
+        """What run.json records of every stage."""
         return {
             "seed": self.config.seed,
             "machine": machine(),

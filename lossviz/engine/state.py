@@ -1,4 +1,4 @@
-"""Everything of a network that its own code can change, as it was found."""
+"""The state of a network that its own code can change, kept and put back."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def steady(model: nn.Module) -> Iterator[None]:
 
 
 def snapshot(model: nn.Module) -> Callable[[], None]:
-    """What puts a network back into its present state, as often as wanted; see `steady`."""
+    """A function that puts a network back into its present state, any number of times; see `steady`."""
     restores = [restore for value in held(model) if (restore := _restore(value))]
 
     @torch.no_grad()
@@ -40,7 +40,7 @@ def snapshot(model: nn.Module) -> Callable[[], None]:
 
 
 def _restore(value: object) -> Callable[[], object] | None:
-    """What puts a value back as it is now; nothing where it cannot change, or others see to it."""
+    """A function that puts a value back as it is now; none if it cannot change or is put back elsewhere."""
     if isinstance(value, dict):
         return partial(_restore_dict, value, dict(value))
     if isinstance(value, list | deque):

@@ -1,4 +1,4 @@
-"""How long much work takes, by a little of it that is really done; for --dry-run."""
+"""The time that much work takes, estimated from a little of it; for --dry-run."""
 
 import time
 from collections.abc import Callable

@@ -70,7 +70,7 @@ def split_names(split: str) -> tuple[str, ...]:
 
 
 def sha256(path: Path) -> str:
-    """Of the contents of a file."""
+    """SHA-256 of the contents of a file."""
     return hashlib.sha256(read(path)).hexdigest()
 
 
@@ -81,7 +81,7 @@ def _changed(setup: Setup, checkpoint: Checkpoint, data: Mapping[str, str]) -> l
 
 
 def _classes(setup: Setup, scanned: Mapping[str, Split | StreamedSplit]) -> Attributes:
-    """Of how many classes the examples are, and how many their split has; vectors and sequences have none."""
+    """Number of classes among the examples, and in their split; vectors and sequences have none."""
     found: Attributes = {}
     for name, (prefix, chosen) in zip(split_names(setup.config.surface.data.split), scanned.items(), strict=True):
         there = getattr(setup.data, name).targets

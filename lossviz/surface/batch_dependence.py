@@ -37,7 +37,7 @@ def depends_on_batch(model: nn.Module, forward: Callable[[Tensor], Tensor], inpu
 def unknown_norms(
     model: nn.Module, known: Collection[nn.Module], forward: Callable[[Tensor], Tensor], inputs: Tensor
 ) -> list[str]:
-    """Names of modules that in training normalise over the batch, beside those that are known to.
+    """Names of further modules that normalise over the batch in training.
 
     Found by what they do: in training mode, without the known ones, the outputs for an example depend on its batch.
     With gradients on, for some look at that and not at their mode. The network is left as it was.
@@ -75,7 +75,7 @@ def _same(*positional: Tensor, **named: Tensor) -> Tensor:
 
 
 def _of_own_classes(model: nn.Module) -> list[str]:
-    """Modules that are none of torch's; their mode does not tell which of them it is."""
+    """Modules that are not torch's own; their mode does not tell which of them normalises."""
     own = [pair for pair in model.named_modules() if pair[0] and not type(pair[1]).__module__.startswith("torch.")]
     return [_spelled(*pair) for pair in own]
 

@@ -1,4 +1,4 @@
-"""BatchNorm at a moved point: which statistics a network that somebody moves is evaluated with."""
+"""BatchNorm at a moved point: the statistics with which the moved network is evaluated."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class BatchNormTreatment:
     """A network that follows the parameters of another one, with statistics of its own choice.
 
     Attributes:
-        network: for evaluation at the present parameters; to be asked for anew at every point.
+        network: for evaluation at the present parameters; ask for it again at every point.
         module: the same function as gradients need it, with the very parameters that are moved; valid once `network`
             was called.
         by_batch: whether the batches that are evaluated decide the numbers.
@@ -70,7 +70,7 @@ def treatment_of(
 
 
 def frozen(objective: Objective, inputs: Tensor) -> BatchNormTreatment:
-    """With the running statistics that the network holds: the checkpoint's, or those that moved with the directions.
+    """Use the running statistics that the network holds: the checkpoint's, or those that moved with the directions.
 
     BatchNorm is folded into the weights, if that gives the same. BatchNorm without running statistics is as in
     `by_batch`.
@@ -84,7 +84,7 @@ def frozen(objective: Objective, inputs: Tensor) -> BatchNormTreatment:
 
 
 def by_batch(objective: Objective) -> BatchNormTreatment:
-    """With the statistics of each minibatch, biased variance, as in training but without noise or dropout."""
+    """Use the statistics of each minibatch, biased variance, as in training but without noise or dropout."""
     twin, normalisations = _twin(objective.model)
     for each in normalisations:
         each.train()
@@ -92,7 +92,7 @@ def by_batch(objective: Objective) -> BatchNormTreatment:
 
 
 def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> BatchNormTreatment:
-    """With statistics re-estimated at every point: the average over some minibatches of inputs, by their sizes.
+    """Re-estimate the statistics at every point: the average over some minibatches of inputs, by their sizes.
 
     As torch.optim.swa_utils.update_bn does after averaging weights (Izmailov et al. 2018, section 3.2).
     """
@@ -131,7 +131,7 @@ def _depends(objective: Objective, network: nn.Module, inputs: Tensor) -> bool:
 
 
 def unknown(objective: Objective, inputs: Tensor) -> list[str]:
-    """Modules of the network that normalise over the batch and are none that `by_batch` and `recalibrate` know.
+    """Modules that normalise over the batch and that `by_batch` and `recalibrate` do not know.
 
     Args:
         objective: of the network, which is left as it was.

@@ -1,4 +1,4 @@
-"""What a scan will cost, for --dry-run: in points and examples, and in seconds by a few that are really computed."""
+"""The cost of a scan, for --dry-run: points, examples, and seconds estimated from a few points."""
 
 import time
 from dataclasses import replace
@@ -46,7 +46,7 @@ def surface_time(setup: Setup, fresh: bool = False) -> list[str]:
 
 
 def seconds_of_scan(plan: ScanPlan, points: int) -> tuple[float, str]:
-    """Seconds that so many points of a scan will take on this device, and how its forward passes will be done.
+    """Seconds that a number of points will take on this device, and how the forward passes will be done.
 
     A few points are computed over a few batches, in random directions whatever the configured ones: their cost
     is the same. Nothing is written.

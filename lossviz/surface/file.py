@@ -18,7 +18,7 @@ Found = Mapping[Index, Mapping[str, float]]
 
 @dataclass
 class ScanFile:
-    """What is known of a scan, in memory and on disk.
+    """The results of a scan so far, in memory and on disk.
 
     Attributes:
         run: whose folder holds the files.
@@ -48,7 +48,7 @@ class ScanFile:
 
     @property
     def purpose(self) -> str:
-        """What several processes call this scan among themselves."""
+        """The name under which the processes share this scan."""
         return f"{self.run.folder}/{self.name}"
 
     def put(self, found: Found) -> None:
@@ -57,7 +57,7 @@ class ScanFile:
             self.grid.put(index, values)
 
     def dataset(self) -> xr.Dataset:
-        """What is known by now."""
+        """The results so far."""
         return in_units(self.grid.dataset(self.attributes).merge(self.waypoints))
 
     def save(self) -> None:

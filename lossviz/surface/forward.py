@@ -49,7 +49,7 @@ class ExecutionPlan:
         return cls(int(attributes["batch_size"]), bool(attributes["compiled"]), str(attributes["pace"]))
 
     def attributes(self) -> dict[str, str | int | float]:
-        """As attributes of a result file."""
+        """The same as attributes of a result file."""
         return {"batch_size": self.batch_size, "compiled": int(self.compiled), "pace": self.why}
 
 
@@ -67,7 +67,7 @@ class Forward:
         self._compiled: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
 
     def halve(self) -> None:
-        """Go on with batches of half the size."""
+        """Continue with batches of half the size."""
         self.plan = replace(self.plan, batch_size=max(1, self.plan.batch_size // 2))
         self._compiled.clear()
         self._say(f"out of memory: going on with {self.plan.batch_size} examples a batch")

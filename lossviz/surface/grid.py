@@ -47,7 +47,7 @@ def axis_values(axis: Range) -> np.ndarray:
 
 
 def through_zero(low: float, high: float, count: int, one: bool = False) -> Range:
-    """The least range of so many points that holds [low, high] and has 0 among its points, where 0 lies within.
+    """The smallest range with `count` points that contains [low, high] and, if 0 lies inside, has 0 on the grid.
 
     With `one`, 1 is among them too, where that is possible.
     """

@@ -1,4 +1,4 @@
-"""What is measured at a point of a scan beside the loss: the gradient's norm and the extreme curvatures."""
+"""Metrics at a point of a scan beside the loss: the gradient's norm and the extreme curvatures."""
 
 from collections.abc import Collection, Iterable
 

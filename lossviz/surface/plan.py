@@ -1,4 +1,4 @@
-"""What a scan will be, from the `surface` section: resolved once, and used by whatever estimates or computes it."""
+"""The plan of a scan, from the `surface` section: resolved once, used for estimates and for computing."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -55,7 +55,7 @@ class ScanPlan:
 
     @property
     def points(self) -> int:
-        """How many the grid has."""
+        """Number of points of the grid."""
         return self.config.x[2] * (self.config.y[2] if self.config.y else 1)
 
     @property
@@ -65,7 +65,7 @@ class ScanPlan:
 
     @property
     def quantities(self) -> list[str]:
-        """What the grid holds, in the order of result files."""
+        """Names of the grid's variables, in the order of result files."""
         return quantities(self.splits, self.config.metrics)
 
     @cached_property
@@ -83,7 +83,7 @@ class ScanPlan:
 
     @cached_property
     def subspace(self) -> Subspace:
-        """All that may move."""
+        """All tensors that may move."""
         return Subspace.of(self.objective.model, statistics=self.config.batch_norm == "interpolate")
 
     @cached_property
@@ -102,7 +102,7 @@ class ScanPlan:
         return {prefix: self._shuffled(split) for prefix, split in self.splits.items()}
 
     def execution(self, points: int) -> ExecutionPlan:
-        """Batch size and compilation for so many points."""
+        """Batch size and compilation for a number of points."""
         if self.treatment.by_batch:
             return ExecutionPlan(self._statistics_size, why="the batches that give the statistics")
         wanted = self.config.batch_size, self.config.compile
@@ -162,7 +162,7 @@ class ScanPlan:
         )
 
     def _minibatches(self) -> list[Tensor]:
-        """Inputs of the training's minibatches, of which statistics are re-estimated."""
+        """Inputs of training minibatches, from which statistics are re-estimated."""
         wanted = self.config.statistics
         minibatches = self.setup.data.minibatches(wanted.batch_size, self.setup.config.seed)
         return [minibatches(step).inputs for step in range(wanted.batches)]
@@ -181,7 +181,7 @@ class ScanPlan:
         return path
 
     def _direction_batches(self, examples: int | str) -> Iterable[tuple[Tensor, Tensor]]:
-        """Training examples of the loss whose derivatives are directions."""
+        """Training examples for directions that are derivatives of the loss."""
         size, seed = self.config.batch_size, self.setup.config.seed
         split = self.setup.data.train.choose(examples, "stratified", seed, "surface.directions.examples")
         return split.batches(self.setup.backend.evaluation_batch if size == "auto" else size)
@@ -215,5 +215,5 @@ class ScanPlan:
 
 
 def _batches(split: Split | StreamedSplit, forward: Forward) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of the size that holds when a point is computed: it may have been halved since the last one."""
+    """Batches of the current size, which may have been halved since the last point."""
     return split.batches(forward.plan.batch_size)

@@ -46,7 +46,7 @@ class PlainLoss(NamedTuple):
 
 @dataclass(eq=False)
 class LossPlane:
-    """(x, y) -> L(theta + x * d_x + y * d_y), and what else is measured there.
+    """(x, y) -> L(theta + x * d_x + y * d_y), and the other quantities at that point.
 
     Every point is set from theta itself, nothing accumulates. The network is left at the last point.
 
@@ -154,7 +154,7 @@ class LossPlane:
         return PlainLoss(found, precision, float(torch.cat(largest).mean()))
 
     def _with_smaller_batches(self, compute: Callable[[], T]) -> T:
-        """With less memory than expected in smaller batches, to the same numbers where there are such."""
+        """Retry with smaller batches if memory runs out; the numbers stay the same."""
         while True:
             try:
                 return compute()

@@ -1,4 +1,4 @@
-"""When a scan may go on with a file that is there, and what of it is kept."""
+"""Whether a scan may resume from an existing file, and what of the file is kept."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,7 +67,7 @@ def resumed_attributes(saved: Attributes, attributes: Attributes, measured: bool
 
 
 def unfollowed(execution: ExecutionPlan, config: Surface) -> str:
-    """What a configuration asks for and a scan that began otherwise does not follow; empty where there is nothing."""
+    """List settings ignored on resume because the scan was started with different ones; empty if none."""
     pairs = (
         ("batch_size", config.batch_size, execution.batch_size),
         ("compile", config.compile, execution.compiled),
@@ -77,7 +77,7 @@ def unfollowed(execution: ExecutionPlan, config: Surface) -> str:
 
 
 def _identity(attributes: Mapping[str, object]) -> dict[str, object]:
-    """What must be the same for two scans to be parts of one."""
+    """The attributes that two parts of one scan have in common."""
     tree = yaml.safe_load(str(attributes["configuration"]))
     found = {name: tree.get(name) for name in (*IDENTITY, "surface")}
     found["data"] = {name: value for name, value in tree["data"].items() if name not in PLACES["data"]}

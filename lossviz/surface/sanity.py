@@ -1,4 +1,4 @@
-"""Is my plot right? What a finished scan says about itself, in words that a student understands."""
+"""Is my plot right? The report of a finished scan about itself, in words that a student understands."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ IN_THE_PLANE = 1e-3
 
 
 def facts(results: xr.Dataset) -> list[str]:
-    """What the report says of every scan: centre, directions, points, standard errors."""
+    """The report's facts about every scan: centre, directions, points, standard errors."""
     lines = []
     at_centre = SurfaceResults(results).centre
     if at_centre is not None and "checkpoint_loss" in results:
@@ -50,7 +50,7 @@ def facts(results: xr.Dataset) -> list[str]:
 
 
 def findings(results: xr.Dataset) -> list[str]:
-    """What calls for attention in a scan; nothing when all is well.
+    """The warnings about a scan; none if all is well.
 
     Args:
         results: the contents of a surface-<name>.nc, complete or not.
@@ -262,12 +262,12 @@ def _keeps_statistics(results: xr.Dataset) -> xr.DataArray:
 
 
 def _statistics(results: xr.Dataset) -> str:
-    """With which statistics the checkpoint is evaluated; empty for its own."""
+    """The statistics with which the checkpoint is evaluated; empty for its own."""
     return STATISTICS.get(str(results.attrs.get("batch_norm")), "")
 
 
 def _precision(results: xr.Dataset) -> str:
-    """That of the losses of the checkpoints themselves."""
+    """The precision of the checkpoints' own losses."""
     return str(results.checkpoint_loss.attrs.get("precision", "float64"))
 
 

@@ -132,7 +132,7 @@ def _begun(plan: ScanPlan) -> Scan:
 
 
 def _resumed(plan: ScanPlan) -> Scan:
-    """On the grid of the file, or on one that holds it; what was decided when the scan began is kept."""
+    """Resume on the file's grid or a larger one; what was decided at the start is kept."""
     run, name = plan.setup.run, plan.config.name
     file = ScanFile.load(run, name)
     attributes = scan_attributes(plan.setup, plan.checkpoint, plan.ordered)

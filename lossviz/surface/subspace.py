@@ -1,4 +1,4 @@
-"""What a scan moves: some of a network's parameters, and its running statistics where they move with them."""
+"""The subspace of a scan: the parameters that may move, and the running statistics that move with them."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -26,10 +26,10 @@ class Workers(Protocol):
         """Put away what was computed of a claim; returns how many points are known by now, to all processes."""
 
     def save(self) -> None:
-        """Bring to disk what was kept, before this process ends."""
+        """Write what was kept to disk, before this process ends."""
 
     def finish(self) -> bool:
-        """Bring everything together in the result file; false while others are not through, to be asked again."""
+        """Collect everything in the result file; false while other processes are busy, then ask again."""
 
 
 class Alone:
@@ -44,19 +44,19 @@ class Alone:
         yield from ([index] for index in self.file.grid.todo())
 
     def keep(self, found: Found) -> int:
-        """Into the grid."""
+        """Put the points into the grid."""
         self.file.put(found)
         if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
             self.save()
         return self.file.grid.done
 
     def save(self) -> None:
-        """The grid, to disk."""
+        """Write the grid to disk."""
         self.file.save()
         self._saved_at = time.monotonic()
 
     def finish(self) -> bool:
-        """Nobody else is waited for."""
+        """No other process has to finish."""
         self.save()
         return True
 
@@ -116,5 +116,5 @@ class Together:
 
 
 def workers_of(file: ScanFile, ranks: Ranks) -> Workers:
-    """Those that torchrun started, or this process alone."""
+    """The workers of all processes that torchrun started, or of this process alone."""
     return Alone(file) if ranks.alone else Together(file, ranks)

@@ -1,4 +1,4 @@
-"""`lossviz train`: train a variant, or go on where it stopped."""
+"""`lossviz train`: train a variant, or resume where it stopped."""
 
 import math
 from contextlib import nullcontext
@@ -77,7 +77,7 @@ def history(run: Run) -> History:
 
 
 def _note_processes(training: TrainingLoop, before: History, report: Report) -> None:
-    """Record how many processes train the steps to come, and say where that makes another network."""
+    """Record how many processes train the next steps, and warn if that trains another network."""
     step, here = training.step, training.group.ranks.world
     known = [[first, number] for first, number in before if first < step]
     there = known[-1][1] if known else here
@@ -107,7 +107,7 @@ def _without_groups(training: TrainingLoop) -> str:
 
 
 def _over(run: Run) -> tuple[str, int] | None:
-    """How a training ended and its last step, where it is over and everything that it leaves is there."""
+    """How a finished training ended and its last step; None unless all its files exist."""
     if run.record().get("train", {}).get("status") not in OVER or not run.train_file.exists():
         return None
     protocol = load_results(run.train_file).attrs

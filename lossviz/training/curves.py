@@ -68,7 +68,7 @@ class Curves:
         return [self.evaluations[at][column] for at in sorted(self.evaluations) if at <= step]
 
     def settle(self) -> bool:
-        """Bring the latest steps home (one synchronisation); whether every loss so far is finite.
+        """Fetch the latest steps from the device (one synchronisation); whether every loss is finite.
 
         Steps after the first loss that is not finite never happened.
         """
@@ -96,7 +96,7 @@ class Curves:
         self.evaluations = {int(key): row for key, row in zip(at, rows, strict=True) if key <= step}
 
     def dataset(self) -> xr.Dataset:
-        """As in docs/results.md."""
+        """The curves as docs/results.md describes them."""
         self.settle()
         table = self._table[: self._done].copy()
         at = sorted(self.evaluations)

@@ -1,4 +1,4 @@
-"""How long a training will take, from a few examples that are really computed."""
+"""Estimate the training time from a few examples that are really computed."""
 
 import math
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class TrainingTime(NamedTuple):
 
 
 def time_of_training(setup: Setup, steps: int) -> TrainingTime:
-    """How long so many steps of a training and the evaluations among them will take on this device, in one process.
+    """Estimate the time of a number of steps and their evaluations on this device, in one process.
 
     A part of a step and of an evaluation is computed, with a freshly initialised network that is not compiled: for a
     few seconds, in small batches, whatever the configured sizes. Nothing is written.
@@ -62,7 +62,7 @@ def time_of_training(setup: Setup, steps: int) -> TrainingTime:
 
 
 def _differentiation(setup: Setup, objective: Objective) -> Callable[[int], None]:
-    """Loss and gradient over so many examples of a minibatch, of another step every time."""
+    """Loss and gradient over some examples of a minibatch, of another step every time."""
     minibatches, steps = setup.minibatches(), count()
 
     def differentiate(examples: int) -> None:
@@ -74,7 +74,7 @@ def _differentiation(setup: Setup, objective: Objective) -> Callable[[int], None
 
 
 def _seconds_of_update(objective: Objective, stepper: Stepper) -> float:
-    """What a step costs whatever its examples: the optimiser and the penalty."""
+    """The cost of a step that does not depend on its examples: the optimiser and the penalty."""
     gradient = [torch.zeros_like(parameter) for parameter in objective.parameters]
 
     def update(_: int) -> None:

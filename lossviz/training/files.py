@@ -1,4 +1,4 @@
-"""What a training leaves on disk, and what a replay of it must meet there."""
+"""The files that a training writes, and that a replay compares itself with."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from lossviz.training.curves import Curves
 
 
 class Files(Protocol):
-    """Where the loop puts what it has: a training writes it, a replay compares it.
+    """The loop's door to the disk: a training writes there, a replay compares.
 
     Attributes:
         doing: what a person reads beside the progress.
@@ -40,7 +40,7 @@ class Files(Protocol):
         """Keep the curves."""
 
     def close(self) -> None:
-        """All is done."""
+        """Called at the end."""
 
 
 class TrainingFiles:
@@ -70,7 +70,7 @@ class TrainingFiles:
 
 
 class ReplayFiles:
-    """Compares a training that is gone through again with its checkpoints, bitwise, and writes nothing.
+    """Compares a replayed training with its checkpoints, bitwise, and writes nothing.
 
     Args:
         run: its folder.

@@ -18,7 +18,7 @@ from lossviz.errors import refuse
 class Group:
     """The processes that train together; whatever one of them calls, the others call too, in the same order.
 
-    One process alone waits for nobody, and gets back what it gave, bit for bit.
+    A single process does not wait, and gets back what it gave, bit for bit.
 
     Args:
         ranks: which of them this one is; alone unless given.
@@ -79,7 +79,7 @@ class Group:
                     distributed.broadcast(tensor, 0)
 
     def shard(self, split: Split | StreamedSplit) -> Split | StreamedSplit:
-        """The examples that are this process's to evaluate: contiguous, and together all of them once."""
+        """The examples that this process evaluates: contiguous; all processes together have each once."""
         if self.alone:
             return split
         rank, world, count = self.ranks.rank, self.ranks.world, len(split)
@@ -87,7 +87,7 @@ class Group:
         return split.take(rows)
 
     def refuse_differences(self, facts: Mapping[str, object]) -> None:
-        """See that all processes have the same.
+        """Check that all processes have the same facts.
 
         Raises:
             RequestError: they do not; names what differs.
@@ -103,7 +103,7 @@ class Group:
             )
 
     def refuse_one_device_for_two(self, device: torch.device) -> None:
-        """See that each process has a CUDA device of its own.
+        """Check that each process has a CUDA device of its own.
 
         Raises:
             RequestError: two of them have the same.

@@ -39,7 +39,7 @@ _NONE = Evaluation(0.0, 0.0, 0.0, 0)
 
 
 class Observer(Protocol):
-    """Measures something on the way, without changing anything."""
+    """Measures something during a training, without changing it."""
 
     def due(self, step: int) -> bool:
         """Whether to measure before the update of this step."""
@@ -52,7 +52,7 @@ class Observer(Protocol):
 
 
 class TrainingLoop:
-    """One variant on its way; everything about step t is a pure function of (configuration, t).
+    """The training of one variant; everything about step t is a pure function of (configuration, t).
 
     Args:
         setup: the variant.
@@ -124,7 +124,7 @@ class TrainingLoop:
         self.stepper = Stepper(self.config, self.objective.parameters)
 
     def _resume(self) -> int | None:
-        """Go on from the saved state, if there is one; the step that it belongs to."""
+        """Resume from the saved state, if there is one; returns its step."""
         if not self.files.resume_file.exists():
             return None
         self.step = load_resume(self.files.resume_file, self.objective.model, self.stepper.optimizer)
@@ -133,7 +133,7 @@ class TrainingLoop:
         return self.step
 
     def _events(self, stop: StopRequest) -> bool:
-        """All that happens between two updates; whether another update follows."""
+        """Evaluate, observe and save between two updates; whether another update follows."""
         step, config = self.step, self.config
         last = step >= self.end
         evaluate = (
@@ -222,7 +222,7 @@ class TrainingLoop:
 
 
 def evaluated_splits(setup: Setup) -> Mapping[str, Split | StreamedSplit]:
-    """What a training evaluates, by the prefix of its curves."""
+    """The splits that a training evaluates, by the prefix of their curves."""
     data, examples = setup.data, setup.train.eval_examples
     if examples == "none":
         return {"val": data.test}

@@ -21,7 +21,7 @@ from lossviz.training.sync_batch_norm import SyncBatchNorm
 
 @dataclass(frozen=True)
 class Shard:
-    """What one process computes of every minibatch.
+    """The part of every minibatch that one process computes.
 
     A minibatch is cut into as many pieces as all processes compute in all: it makes no difference to the sum, nor to
     noise, which of them one process computes after the other, and which several at once.
@@ -89,7 +89,7 @@ def synchronisable(network: nn.Module) -> bool:
 
 
 def pieces_each(train: Train, world: int) -> int:
-    """How many pieces of a minibatch each of so many processes computes, one after another."""
+    """Number of pieces of a minibatch that each of `world` processes computes, one after another."""
     most = train.batch_size if train.micro_batch == "all" else train.micro_batch
     return math.ceil(train.batch_size / (world * most))
 
@@ -100,7 +100,7 @@ def processes(count: int) -> str:
 
 
 def _refuse_few(train: Train, world: int, least: int) -> NoReturn:
-    """Say which key to change where some piece has fewer examples than it needs."""
+    """Refuse pieces with too few examples, and say which key to change."""
     size = train.batch_size
     needs = "BatchNorm needs two examples in each" if least == 2 else "each needs one example"
     if size < least * world:

@@ -1,4 +1,4 @@
-"""The optimiser's step, taken or only looked at."""
+"""The optimiser's step, taken or previewed."""
 
 import copy
 from collections.abc import Iterable, Sequence

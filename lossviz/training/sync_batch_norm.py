@@ -1,4 +1,4 @@
-"""What torch.nn.SyncBatchNorm does on GPUs alone, on CPUs too: BatchNorm over the examples of several processes."""
+"""BatchNorm over the examples of several processes, on CPUs too; torch.nn.SyncBatchNorm needs GPUs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol

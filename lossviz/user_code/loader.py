@@ -1,4 +1,4 @@
-"""Run a user's file or module once, and know which files that was; `targets` decides whether it may run."""
+"""Run a user's file or module once, and record which files it read; `targets` decides whether it may."""
 
 import hashlib
 import importlib
@@ -33,7 +33,7 @@ class Code:
 
 @contextmanager
 def explained(doing: str = "") -> Iterator[None]:
-    """Tell an error of a user's code in one line; with `doing`, what was done, also one that a library raised.
+    """Report an error of a user's code in one line; with `doing`, also an error that a library raised.
 
     Raises:
         WorkError: names the user's file, the line and the exception.
@@ -53,7 +53,7 @@ def explained(doing: str = "") -> Iterator[None]:
 
 @cache
 def load_file(path: Path) -> Code:
-    """Run a file as a module that no other can be taken for; what it draws from torch is the same every time.
+    """Run a file as a module under a unique name; what it draws from torch is the same every time.
 
     It is compiled from its text: a cache beside it (__pycache__) could hold other code.
 

@@ -1,4 +1,4 @@
-"""Which code may run: that of the files and modules which the command line names, and no other."""
+"""Which code may run: only the files and modules that the command line names."""
 
 import shlex
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ def _is_file(source: str) -> bool:
 
 
 def _resolved(file: str) -> Path | None:
-    """Where a file really lies; None where there is none."""
+    """The real path of a file; None if there is no such file."""
     try:
         path = Path(file).resolve(strict=True)
     except (OSError, RuntimeError):  # the latter: links in a circle

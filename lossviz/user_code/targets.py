@@ -19,7 +19,7 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 def load_target(config: Own, allowed: Allowed, positional: int = 0, **offered: object) -> Callable[..., Any]:
-    """What a section's target names, ready to be called: its `args` are filled in.
+    """The function or class that a section's target names, with its `args` filled in.
 
     Args:
         config: the section.

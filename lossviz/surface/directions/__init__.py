@@ -26,7 +26,7 @@ KINDS: Mapping[type[Directions], Callable[[Any, Subspace, Sources], DirectionSet
 
 
 def make_directions(wanted: Directions, subspace: Subspace, sources: Sources) -> DirectionSet:
-    """What `surface.directions` means for a network; the network is not changed.
+    """Make the directions that `surface.directions` describes; the network is not changed.
 
     Args:
         wanted: the section.

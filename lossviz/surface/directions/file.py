@@ -16,7 +16,7 @@ from lossviz.surface.subspace import Subspace
 
 
 def file_directions(wanted: File, subspace: Subspace, sources: Sources) -> DirectionSet:
-    """`kind: file`: what the file holds, unchanged; what it moves is what is not zero in it."""
+    """`kind: file`: the directions of the file, unchanged; they move the tensors that are not zero."""
     return load_directions(Path(wanted.path), subspace, sources.axes)
 
 

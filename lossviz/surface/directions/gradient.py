@@ -22,7 +22,7 @@ def gradient_directions(wanted: Gradient, subspace: Subspace, sources: Sources) 
 
 
 def descent(subspace: Subspace, sources: Sources, examples: int | str) -> list[Tensor]:
-    """-grad L over what is moved, zero elsewhere."""
+    """-grad L over the tensors that move, zero elsewhere."""
     with sources.minibatches(examples) as batches:
         gradient = mean_gradient(sources.objective, batches, subspace.moved_parameters)
     torch._foreach_neg_(gradient)

@@ -1,4 +1,4 @@
-"""What directions are made from, and what is made."""
+"""The sources of directions, and a set of directions."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +73,6 @@ class DirectionSet:
 
 
 def around(positions: Sequence[float], margin: float) -> Interval:
-    """From the least to the greatest, with a margin in shares of their distance."""
+    """The range of some positions with a margin, a share of its length, on both sides."""
     low, high = min(positions), max(positions)
     return low - margin * (high - low), high + margin * (high - low)
