@@ -62,7 +62,7 @@ def loss_surface(
 
     Args:
         model: the network, on any device.
-        batches: inputs and targets, gone through anew for every point: a list, or a DataLoader that does not
+        batches: inputs and targets, repeated for every point: a list, or a DataLoader that does not
             shuffle or augment. They are moved to the network's device.
         loss: from outputs (N, ...) and targets (N, ...) to one loss an example, (N,). Default: cross-entropy of
             classes, squared error of float targets that have the shape of the outputs. Examples whose class it
@@ -174,7 +174,7 @@ class _Examples:
                 yield inputs[part].to(self.device), targets[part].to(self.device)
 
     def inputs(self) -> list[Tensor]:
-        """Those of all batches."""
+        """The inputs of all batches."""
         return [inputs for inputs, _ in self.batches()]
 
 

@@ -172,7 +172,7 @@ def _by_rows(path: Path, name: str, values: Floats, axes: Mapping[str, Floats]) 
 
 
 def _datasets(path: Path) -> dict[str, Floats]:
-    """Those of the datasets that have a meaning here."""
+    """The datasets that have a meaning here."""
     known = {*_AXES.values(), *_EIGENVALUES.values(), *(name for pair in _LOSS.values() for name in pair)}
     with _opened(path) as file:
         return {

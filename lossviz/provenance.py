@@ -1,4 +1,4 @@
-"""What produced a number: versions, code, machine."""
+"""The origin of a number: versions, code, machine."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "xarray", "h5py", "safetensors")
 
 
 def versions() -> dict[str, str]:
-    """Of Python, lossviz and the packages whose arithmetic or formats matter."""
+    """Versions of Python, lossviz and the packages whose arithmetic or formats matter."""
     return {"python": platform.python_version(), "lossviz": __version__, **{name: version(name) for name in PACKAGES}}
 
 

@@ -12,7 +12,7 @@ EXAMPLES = 3
 
 
 def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> None:
-    """See that network, data and loss fit together.
+    """Check that network, data and loss fit together.
 
     Args:
         objective: network and loss; the network is thrown away afterwards.

@@ -73,7 +73,7 @@ class Setup:
         return Objective(model, loss, self.backend.autocast, views=self.data.views)
 
     def rehearse(self) -> None:
-        """See that network, data and loss fit together, where one of them is a person's own.
+        """Check that network, data and loss fit together, if one of them is the user's own.
 
         Raises:
             RequestError: they do not.

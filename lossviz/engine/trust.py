@@ -20,7 +20,7 @@ TOLERANCE_OF_SHORT_NUMBERS = 5e-2
 
 
 def disagreement(faster: Forward, plain: Forward, inputs: Tensor, tolerance: float) -> str:
-    """How a faster path departs from the plain one, in words; empty where it does not.
+    """Say how a faster path departs from the plain one; empty if it does not.
 
     Args:
         faster: from inputs to outputs.
@@ -39,7 +39,7 @@ def disagreement(faster: Forward, plain: Forward, inputs: Tensor, tolerance: flo
 
 
 def difference(found: Tensor, expected: Tensor, tolerance: float) -> str:
-    """How outputs depart from others, in words; empty where they do not."""
+    """Say how outputs depart from others; empty if they do not."""
     if found.shape != expected.shape:
         return f"its outputs are {tuple(found.shape)} and not {tuple(expected.shape)}"
     apart = relative_difference(found, expected)
@@ -47,7 +47,7 @@ def difference(found: Tensor, expected: Tensor, tolerance: float) -> str:
 
 
 def relative_difference(found: Tensor, expected: Tensor) -> float:
-    """Of outputs, max |found - expected| / max |expected| over finite ones; infinite where one of two is not finite."""
+    """The largest |found - expected| over the largest |expected| of finite outputs; infinite if only one of two is finite."""
     found, expected = found.detach(), expected.detach()
     if not torch.equal(found.isfinite(), expected.isfinite()):
         return float("inf")

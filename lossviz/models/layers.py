@@ -94,7 +94,7 @@ def pick(layers: Sequence[WeightLayer], numbers: Sequence[int]) -> list[WeightLa
 
 
 class _Flow(TorchDispatchMode):
-    """What one forward pass does: which modules it calls, and which of them read the outputs of weight layers.
+    """Records one forward pass: which modules it calls, and which of them read the outputs of weight layers.
 
     Attributes:
         called: modules in the order of their first calls.

@@ -14,7 +14,7 @@ from lossviz.user_code.targets import load_target
 
 
 def own_network(config: OwnModel, channels: int, classes: int, allowed: Allowed) -> nn.Module:
-    """What the target returns, with the weights that it drew.
+    """The network that the target returns, with the weights that it drew.
 
     Raises:
         RequestError: it is not allowed, or returns no network with something to train.

@@ -30,7 +30,7 @@ class PadShortcut(nn.Module):
 def shortcut(
     option: Literal["A", "B", "C", "none"], channels: int, wide: int, stride: int, norm: Norm, noise: Noise
 ) -> nn.Module | None:
-    """What is added to the output of a residual block: (N, channels, H, W) -> (N, wide, H / stride, W / stride).
+    """The shortcut of a residual block: (N, channels, H, W) -> (N, wide, H / stride, W / stride).
 
     Where the shape changes, A pads with zeros and B projects by a 1x1 convolution and a normalisation; where it does
     not, both are the identity. C projects everywhere. A plain network has none.

@@ -1,4 +1,4 @@
-"""From runs on disk to files of images and other formats."""
+"""Draw runs from disk into files of images and other formats."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence

@@ -28,12 +28,12 @@ class Needs(Protocol):
 
 
 def always(_: Sequence[PlottedRun]) -> bool:
-    """For figures that are drawn of whatever runs."""
+    """For figures that are always drawn."""
     return True
 
 
 def on_request(_: Sequence[PlottedRun]) -> bool:
-    """For figures that are drawn only when they are named."""
+    """For figures that are drawn only if they are named."""
     return False
 
 

@@ -1,4 +1,4 @@
-"""What figures are made of, and which command makes what is missing of it."""
+"""The results that figures need, and the commands that make the missing ones."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -50,6 +50,6 @@ FIGURES = {
 
 
 def figures_help() -> str:
-    """What --help says of --figure."""
+    """The help of --figure."""
     names = [f"{name} ({entry.words})" if entry.words else name for name, entry in FIGURES.items()]
     return f"Draw only {', '.join(names[:-1])} or {names[-1]}. Repeatable."

@@ -11,7 +11,7 @@ from lossviz.results import SurfaceResults
 
 # Names of scans that the name of one figure can hold.
 _NAMES = 3
-# Characters; names of ours have no more.
+# In characters; our own names are not longer.
 _LONG = 100
 
 
@@ -31,7 +31,7 @@ def lines(runs: Sequence[PlottedRun], files: Sequence[Path] = ()) -> dict[str, l
 
 
 def scan_name(path: Path) -> str:
-    """What `surface.name` was; of an official file, whose name can be too long for more to be added, both ends."""
+    """The scan's `surface.name`; for an official file, the two ends of its name if it is long."""
     name = path.stem.removeprefix("surface-")
     return name if len(name) <= _LONG else f"{name[: _LONG // 2]}...{name[-_LONG // 2 :]}"
 
@@ -58,7 +58,7 @@ def _grouped(
 
 
 def _label(path: Path, run: PlottedRun, found: Sequence[tuple[Path, PlottedRun]]) -> str:
-    """What tells a scan that was named on the command line from the others: its run, its name, or both."""
+    """The label of a scan that was named on the command line: its run, its name, or both."""
     names = [scan_name(other) for other, _ in found]
     if path.suffix == SUFFIX:
         # The folder of an official file is no run, and says nothing but where it lies.

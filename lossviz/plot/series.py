@@ -128,14 +128,14 @@ def plotted_runs(runs: Sequence[Run], scans: Sequence[Path] = ()) -> list[Plotte
 
 
 def training_note(results: TrainResults) -> str:
-    """What a reader must know of a training: that it diverged, or is not over."""
+    """A note if a training diverged or is not finished."""
     if results.diverged_at is not None:
         return f"diverged at step {results.diverged_at}"
     return f"partial: {results.recorded} of {results.planned} steps" if results.recorded < results.planned else ""
 
 
 def probe_note(results: ProbeResults, trained: TrainResults | None = None) -> str:
-    """What a reader must know of a probe: where the training diverged, and whether steps are still to be measured."""
+    """A note if the training diverged, or if a probe has steps left to measure."""
     diverged_at = None if trained is None else trained.diverged_at
     notes = [f"diverged at step {diverged_at}"] if diverged_at is not None else []
     if results.measured < results.planned:
@@ -144,7 +144,7 @@ def probe_note(results: ProbeResults, trained: TrainResults | None = None) -> st
 
 
 def scan_note(results: SurfaceResults) -> str:
-    """What a reader must know of a scan: whether points are still to be computed."""
+    """A note if a scan has points left to compute."""
     missing = results.to_do
     return f"partial: {missing.size - missing.sum():,} of {missing.size:,} points" if missing.any() else ""
 

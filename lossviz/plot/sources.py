@@ -1,4 +1,4 @@
-"""What `lossviz plot` was told to draw, folders of runs or files of scans, and where the figures of these go."""
+"""The runs and scan files that `lossviz plot` was told to draw, and the folder for their figures."""
 
 from collections.abc import Sequence
 from pathlib import Path

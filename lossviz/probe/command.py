@@ -1,4 +1,4 @@
-"""`lossviz probe`: on the way through a training, or at the checkpoints that it left."""
+"""`lossviz probe`: measure during a training, or at the checkpoints that it left."""
 
 import time
 
@@ -40,7 +40,7 @@ def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
 
 
 def check_training(setup: Setup) -> None:
-    """See that a probe that goes along a training, or replays it, computes what the training computes.
+    """Check that a probe during a training, or a replay of it, computes what the training computes.
 
     Raises:
         RequestError: several processes trained, or BatchNorm sees pieces of a minibatch.
@@ -119,5 +119,5 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
 
 
 def probe_steps(every: int, last: int) -> set[int]:
-    """Before the first step, every so many steps, and after the last."""
+    """The steps to measure: the first, then every `every` steps, and the end."""
     return {*range(0, last + 1, every), last}

@@ -1,4 +1,4 @@
-"""What measurements cost, for --dry-run."""
+"""The cost of measurements, for --dry-run."""
 
 from lossviz.engine.setup import Setup
 from lossviz.probe.layers import probed_layers
@@ -6,7 +6,7 @@ from lossviz.probe.measure import load_measures
 
 
 def cost_of_measurements(setup: Setup, count: int) -> str:
-    """How many passes a number of measurements takes.
+    """Say how many passes a number of measurements takes.
 
     Raises:
         RequestError: as `probed_layers`.

@@ -1,4 +1,4 @@
-"""Which weight layers of a network a probe looks at."""
+"""The weight layers that a probe measures."""
 
 import torch
 

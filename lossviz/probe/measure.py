@@ -18,7 +18,7 @@ from lossviz.models.layers import WeightLayer
 
 
 class NextStep(Protocol):
-    """What a probe asks of a training: where it would go from here. `training.Stepper` knows."""
+    """What a probe asks of a training: its next step from here. `training.Stepper` is one."""
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -39,7 +39,7 @@ class Step:
         weight_decay: of the penalty.
         rate: the learning rate of the step.
         preview: from a gradient to the parameters after the optimiser's step.
-        later: from a number to the minibatch of so many steps later.
+        later: from a number k to the minibatch of k steps later.
         subset: the fixed examples of `probe.sharpness`; empty for the minibatch of the step.
         seed: of the experiment.
         anchored: whether the network begins every pass from the same state, which takes some 10 ms for 100 layers; not

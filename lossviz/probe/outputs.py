@@ -1,4 +1,4 @@
-"""What weight layers hand on to their non-linearities."""
+"""The outputs of weight layers before their non-linearities."""
 
 from collections.abc import Callable
 from functools import partial

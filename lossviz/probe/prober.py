@@ -1,4 +1,4 @@
-"""Which steps of a run are measured, and what is on disk of them."""
+"""The prober of a run: which steps are measured, and which are on disk."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -47,7 +47,7 @@ class Prober:
 
     @property
     def precision(self) -> str:
-        """In which it measures; not that of a training in mixed precision."""
+        """The precision of the measurements, which is not that of a training in mixed precision."""
         return self.setup.backend.full_precision
 
     @property
@@ -91,7 +91,7 @@ class Prober:
             save_results(self.setup.run.probe_file, self.dataset())
 
     def dataset(self) -> xr.Dataset:
-        """As in docs/results.md."""
+        """The measurements as docs/results.md describes them."""
         steps = sorted(self.rows)
         step = variable("step", np.array(steps, dtype=np.int64), "updates before this measurement", "1")
         known = {"layer": Coordinate(self.config.layers, "weight layer, counted from 1")}

@@ -73,7 +73,7 @@ def in_units(results: xr.Dataset) -> xr.Dataset:
 
 
 def protocol(config: Config, loss_function: str, title: str) -> dict[str, str | int]:
-    """Attributes that every result file has: whose it is, of which loss, and the whole configuration that made it."""
+    """Attributes that every result file has: run, loss, and the whole configuration that made it."""
     return {
         "title": f"{config.name}/{config.variant}: {title}",
         "experiment": config.name,

@@ -47,7 +47,7 @@ class Results:
 
 @dataclass(frozen=True)
 class TrainResults(Results):
-    """What train.nc says."""
+    """The results of a training, train.nc."""
 
     @property
     def planned(self) -> int:
@@ -79,7 +79,7 @@ class TrainResults(Results):
 
 @dataclass(frozen=True)
 class ProbeResults(Results):
-    """What probe.nc says."""
+    """The results of a probe, probe.nc."""
 
     @property
     def planned(self) -> int:
@@ -88,7 +88,7 @@ class ProbeResults(Results):
 
     @property
     def measured(self) -> int:
-        """Steps that are."""
+        """Steps that are measured."""
         return int(self.data.sizes["step"])
 
     def has(self, quantity: str) -> bool:

@@ -21,7 +21,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class SurfaceResults(Results):
-    """What surface-<name>.nc says. Arrays of a plane are (y, x), of a line (x,), whatever order the file has."""
+    """The results of a scan, surface-<name>.nc. Arrays of planes are (y, x), of lines (x,), in any order of the file."""
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ class SurfaceResults(Results):
 
     @property
     def centre(self) -> xr.Dataset | None:
-        """All variables at the scan's own checkpoint; None where the grid lacks it or it is still to be computed."""
+        """All variables at the scan's own checkpoint; None if the grid lacks it or it is not computed yet."""
         if not self.holds_centre:
             return None
         found = self.data.sel(dict.fromkeys(self.axes, 0))

@@ -162,7 +162,7 @@ class Grid:
         return int((self.status != TO_DO).sum())
 
     def dataset(self, attributes: Mapping[str, str | int | float]) -> xr.Dataset:
-        """As in docs/results.md."""
+        """The grid as docs/results.md describes it."""
         dims = tuple(self.axes)
         variables = {name: variable(dims, array, *QUANTITIES[name]) for name, array in self.values.items()}
         for name in variables.keys() & COMMENTS.keys():

@@ -20,7 +20,7 @@ Files = dict[str, bytes]
 
 
 def exported(runs: Sequence[PlottedRun], formats: Sequence[str], options: Options) -> Files:
-    """What the scans of some runs make in some formats; nothing where no scan has a point.
+    """Files of some runs' scans in some formats; none if no scan has a point.
 
     Args:
         runs: with their scans.
@@ -76,7 +76,7 @@ def _official(runs: Sequence[PlottedRun], _: Options) -> Iterator[tuple[str, byt
 
 
 def _directions(each: PlottedRun, path: Path, results: xr.Dataset) -> bytes:
-    """Those of a scan in the order of the network's parameters; nothing where that, or they, are not known."""
+    """The directions of a scan in the order of the network's parameters; None if order or file is missing."""
     file = each.run.directions_file(scan_name(path))
     order = str(results.attrs.get("parameters", "")).split()
     if not order or not file.exists():

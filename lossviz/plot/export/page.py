@@ -96,7 +96,7 @@ def page(
 
 
 def notes(each: Series) -> list[str]:
-    """What a reader must know: what is not usual of the protocol, and points that are missing, and why."""
+    """Notes for the reader: non-default settings, and missing points with the reason."""
     holes = int(each.surface.not_finite.sum())
     found = (
         [f"{holes:,} point{'s are' if holes > 1 else ' is'} not finite (hole{'s' if holes > 1 else ''})"]
@@ -107,7 +107,7 @@ def notes(each: Series) -> list[str]:
 
 
 def provenance(each: Series) -> str:
-    """Where the numbers are from, as far as the file says: whose network, which examples, which directions."""
+    """The origin of the numbers as far as the file says: network, examples, directions."""
     attributes = each.results.attrs
     directions = each.surface.directions
     examples = attributes.get("examples")
@@ -126,7 +126,7 @@ def provenance(each: Series) -> str:
 
 
 def base_layout(**further: object) -> dict[str, object]:
-    """What the figures of all pages share."""
+    """The layout that the figures of all pages share."""
     return {"template": "none", "font": FONT, "uirevision": "kept", "hoverlabel": {"align": "left"}, **further}
 
 

@@ -53,7 +53,7 @@ def checkpoints_file(results: xr.Dataset, scale: Scale) -> bytes:
 
 
 def _height(loss: Floats, scale: Scale) -> tuple[Floats, NDArray[np.bool_]]:
-    """Where points lie, and which of them have a loss that can be shown."""
+    """Heights of the points, and which of them have a loss that can be shown."""
     drawn = scale.clipped(loss)
     drawn = _logarithm(drawn) if scale.log else drawn
     known = np.isfinite(drawn)
@@ -62,7 +62,7 @@ def _height(loss: Floats, scale: Scale) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def _logarithm(loss: Floats) -> Floats:
-    """NaN where there is none: VTK has no use for infinities."""
+    """The base-10 logarithm; NaN if there is none, as VTK cannot use infinities."""
     return np.log10(loss, out=np.full(loss.shape, np.nan), where=loss > 0)
 
 

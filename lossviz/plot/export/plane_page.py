@@ -183,5 +183,5 @@ def _colours() -> list[list[object]]:
 
 
 def _after_number(values: xr.DataArray) -> str:
-    """What follows a number of these values: the unit of a loss and of its derivatives, where that is the nat."""
+    """The unit behind a number: nat for a loss and its derivatives if the file says so, else nothing."""
     return " nat" if values.attrs.get("units") == "nat" else ""

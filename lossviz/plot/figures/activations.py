@@ -50,13 +50,13 @@ class Ridge:
         return np.asarray((self.edges[:-1] + self.edges[1:]) / 2)
 
     def quantiles(self, *shares: float) -> Floats:
-        """Below which values these shares of the activations lie."""
+        """The values below which given shares of the activations lie."""
         below = np.r_[0, np.cumsum(self.density * np.diff(self.edges))]
         return np.interp(shares, below, self.edges)
 
 
 def thinned(steps: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Every step, or every second, or third...: at most 25."""
+    """Every n-th step, with the smallest n that gives at most 25."""
     return steps[:: -(-len(steps) // MOST)]
 
 

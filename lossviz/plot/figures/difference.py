@@ -129,7 +129,7 @@ def _refuse_other_directions(first: Series, second: Series) -> None:
 
 
 def _planes_apart(first: Series, second: Series) -> str:
-    """Why two scans are not of one plane, or empty: of one checkpoint the stored directions decide, of two the keys."""
+    """Why two planes differ, or empty: by stored directions for one checkpoint, by keys for two."""
     stored = [each.results.attrs.get("directions_sha256") for each in (first, second)]
     there, here = first.surface.directions, second.surface.directions
     # Equal tensors are equal files, whatever the configurations say of where they come from.
@@ -148,7 +148,7 @@ def _planes_apart(first: Series, second: Series) -> str:
 
 
 def _tensors_apart(first: Series, second: Series) -> str:
-    """How the stored directions of two scans differ by more than rounding; empty where they do not.
+    """How the stored directions of two scans differ by more than rounding; empty if they do not.
 
     Another machine draws the same directions with other last digits; float32 keeps seven of them.
     """

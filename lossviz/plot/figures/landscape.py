@@ -46,7 +46,7 @@ class Band:
     not_finite: NDArray[np.bool_]
 
     def width(self, log: bool) -> float:
-        """How much of a panel it covers, roughly."""
+        """The share of a panel that it covers, roughly."""
         with np.errstate(divide="ignore", invalid="ignore"):
             spread = finite([self.high / self.low if log else self.high - self.low])
         return float(np.median(spread)) if spread.size else np.inf
@@ -135,7 +135,7 @@ def _draw_maxima(ax: Axes, series: Sequence[Series], bands: Sequence[Band]) -> N
 
 
 def _place(ax: Axes, bands: Sequence[Band], index: int) -> Transform:
-    """Data coordinates; runs that have but one step stand side by side."""
+    """Data coordinates; runs with a single step stand side by side."""
     figure = ax.get_figure(root=True)
     if figure is None or any(len(band.step) > 1 for band in bands):
         return ax.transData

@@ -29,9 +29,9 @@ from lossviz.plot.needs import lacking
 from lossviz.plot.published.overlay import draw_published, published_key
 from lossviz.plot.series import DEFAULT, Options, PlottedRun
 
-# From so many iterations on, they are counted in units of 10⁴, as in the paper.
+# From this many iterations on, the axis counts in units of 10⁴, as in the paper.
 LONG = 20_000
-# Until so many evaluations the curve is a guess between points, which are then shown.
+# Up to this many evaluations the curve is a guess between points, so the points are drawn too.
 FEW = 30
 # Of a published validation error, so that the run's own stands out.
 PUBLISHED_BOLD = 1.2
@@ -85,7 +85,7 @@ def _draw(ax: Axes, each: Network, mean_over: int, unit: float) -> list[Floats]:
 
 
 def _limits(curves: Sequence[Floats], long: bool) -> tuple[float, float]:
-    """Of the error axis, %: all of short trainings; of long ones, errors up to twice the greatest that is left.
+    """Limits of the error axis, %: all errors of short trainings; for long ones, up to twice the greatest at the end.
 
     Above that are the first iterations, which would press all others together; the paper leaves them out, too.
     """

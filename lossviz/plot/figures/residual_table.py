@@ -63,7 +63,7 @@ def _measured(each: Network, mean_over: int) -> list[str]:
 
 
 def _count(parameters: int | None) -> str:
-    """In millions, as He et al. 2015 count them."""
+    """A number of parameters in millions, as in He et al. 2015."""
     if parameters is None:
         return _ABSENT
     millions = parameters / 1e6

@@ -64,7 +64,7 @@ def seed_groups(runs: Sequence[PlottedRun]) -> dict[str, list[Series]]:
 
 
 def _protocol(results: xr.Dataset) -> tuple[tuple[str, ...], int] | None:
-    """What draws of one scan have in common, the configuration first, and the seed; None for other scans."""
+    """The settings that draws of one scan share, configuration first, and the seed; None for other scans."""
     view = SurfaceResults(results)
     if not view.config or "y" in results.dims or view.is_empty:
         return None

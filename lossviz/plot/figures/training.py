@@ -33,7 +33,7 @@ from lossviz.results import TrainResults
 
 
 def remark(label: str, config: Config) -> str:
-    """What the evaluations of a network do not mean."""
+    """A caution about the evaluations of a network."""
     if getattr(config.model, "norm", "") != "noisy-batch":
         return ""
     return (

@@ -1,4 +1,4 @@
-"""What several figures do to their axes: limits, units, a second one, legends, marks for values that are not finite."""
+"""Tools for axes: limits, units, a second axis, legends, marks for values that are not finite."""
 
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
@@ -40,7 +40,7 @@ def is_steep(values: Floats) -> bool:
 
 
 def number(value: float, digits: int = 6) -> str:
-    """A number rounded to so many digits, as short as it can be: 0.5, 1230, 1e6, with the minus sign of the axes."""
+    """A number rounded to some digits, as short as possible: 0.5, 1230, 1e6, with the minus sign of the axes."""
     mantissa, _, power = f"{float(f'{value:.{digits}g}'):g}".partition("e")
     return (f"{mantissa}e{int(power)}" if power else mantissa).replace("-", "−")
 
@@ -70,7 +70,7 @@ def scale_axis(ax: Axes, values: Floats, log: bool) -> None:
 
 
 def step_axis(axes: Sequence[Axes], steps: Sequence[NDArray[Any]], ticks: int = 5) -> None:
-    """Fix the horizontal axes to hold all steps, with about so many whole numbers along them."""
+    """Fix the horizontal axes to hold all steps, with about `ticks` whole numbers along them."""
     every = np.unique(np.concatenate(steps))
     margin = 0.02 * (every[-1] - every[0]) or 1
     for ax in axes:
@@ -80,7 +80,7 @@ def step_axis(axes: Sequence[Axes], steps: Sequence[NDArray[Any]], ticks: int = 
 
 
 def loss_label(losses: Iterable[xr.DataArray], name: str = "loss") -> str:
-    """What the axis of some losses says: the name, and their unit where all of them are in nats."""
+    """The label of a loss axis: the name, and the unit if all losses are in nats."""
     return f"{name} (nats)" if {each.attrs.get("units") for each in losses} == {"nat"} else name
 
 
@@ -110,7 +110,7 @@ def twin(ax: Axes, columns: int, place: int, last: int, labels: tuple[str, str])
 
 
 def mark_not_finite(ax: Axes, x: NDArray[Any], look: Look) -> None:
-    """Mark places whose values no axis can show, on its upper edge; further runs above the first."""
+    """Mark values that an axis cannot show, on its upper edge; each further run above the one before."""
     if len(x):
         others = {line.get_color() for line in _marks(ax)} - {look.colour}
         height = np.full(len(x), 1 + 0.04 * len(others))
@@ -162,7 +162,7 @@ def legend_above(figure: Figure, series: Sequence[Series], handles: Sequence[Art
 
 
 def key_below(figure: Figure, entries: dict[str, Artist], notes: Sequence[str] = ()) -> None:
-    """What the kinds of lines and patches mean, for all variants, below what else a reader must know."""
+    """The key of lines and patches, for all variants, below the notes for the reader."""
     lines = [line for note in notes for line in wrap(note, int(_CHARACTERS * figure.get_figwidth()))]
     if entries or lines:
         _legend(figure, list(entries.values()), list(entries), "outside lower center", lines)

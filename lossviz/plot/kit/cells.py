@@ -30,7 +30,7 @@ def lattice(results: xr.Dataset) -> xr.Dataset:
 
 
 def layers(results: xr.Dataset) -> list[xr.Dataset]:
-    """What is drawn of a plane, from the bottom up: of a partial one its lattice first, then all points."""
+    """The layers of a plane from the bottom up: for a partial plane its lattice first, then all points."""
     coarse = lattice(results)
     return [results] if coarse is results else [coarse, results]
 
@@ -110,5 +110,5 @@ def shows_to_do(results: xr.Dataset) -> bool:
 
 
 def _reach(axis: Floats) -> tuple[float, float]:
-    """Where the cells of the first and the last point end."""
+    """The outer edges of the cells of the first and the last point."""
     return float(1.5 * axis[0] - 0.5 * axis[1]), float(1.5 * axis[-1] - 0.5 * axis[-2])

@@ -30,7 +30,7 @@ MANY = 100
 
 
 def window_of(values: int) -> int:
-    """How many values are averaged: a 25th of many, none of few."""
+    """Number of values that are averaged: a 25th of all, or 1 if there are few."""
     return values // 25 if values >= MANY else 1
 
 
@@ -134,7 +134,7 @@ def finish_curves(drawn: Figure, grid: Sequence[Sequence[Axes]], series: Sequenc
 
 
 def window_key(series: Sequence[Series]) -> dict[str, Artist]:
-    """What thin and bold curves are, where some are averaged."""
+    """The key of thin and bold curves, if some are averaged."""
     windows = sorted({window_of(each.results.sizes["step"]) for each in series} - {1})
     if not windows:
         return {}

@@ -117,7 +117,7 @@ def edge_of(each: Series, rule: Rule = edge_formula) -> Edge | None:
 
 
 def edge_values(edges: Sequence[Edge | None], measured: Floats) -> Floats:
-    """What an axis must hold of the edges: not where the learning rate falls to nothing and they rise far beyond."""
+    """The edges that an axis must hold: not those of a vanishing learning rate, which rise far beyond."""
     values = finite([each.values for each in edges if each])
     top = max(measured.max(initial=0.0), values.min(initial=np.inf) if values.size else 0.0)
     return np.asarray(values[values <= STEEP * top])
@@ -150,7 +150,7 @@ def draw_edges(ax: Axes, series: Sequence[Series], edges: Sequence[Edge | None])
 
 
 def edge_notes(series: Sequence[Series]) -> list[str]:
-    """Why some runs have no edge."""
+    """Notes that say why some runs have no edge."""
     adaptive = [(each, train) for each in series if edge_formula(train := ProbeResults(each.results).training) is None]
     betas = list(dict.fromkeys(train.betas[0] for _, train in adaptive))
     notes = []

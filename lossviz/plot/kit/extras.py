@@ -8,7 +8,7 @@ from lossviz.errors import Refusal, RequestError
 
 @contextmanager
 def needing_extra(extra: str, what: str) -> Iterator[None]:
-    """Around an import of what only an extra installs.
+    """Explain a failing import of a library that only an extra installs.
 
     Args:
         extra: its name, as in pip install 'lossviz[extra]'.

@@ -38,7 +38,7 @@ def name_beside(ax: Axes, x: float, y: float, name: str) -> Annotation:
 
 
 def _sides(*distances: float) -> list[Side]:
-    """Those of a place from the best to the worst: near and far, right and left of it, above and below."""
+    """The sides of a place from the best to the worst: near and far, right and left, above and below."""
     return [(right, above, far) for far, right, above in product(distances, (True, False), (True, False))]
 
 
@@ -103,7 +103,7 @@ def _is_inside(box: Bbox, ax: Axes) -> bool:
 
 
 def _marks(ax: Axes) -> list[Bbox]:
-    """What single marks cover."""
+    """The boxes that single marks cover."""
     return [line.get_window_extent() for line in ax.lines if line.get_linestyle() == "None"]
 
 

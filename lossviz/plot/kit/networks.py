@@ -70,12 +70,12 @@ def is_of_family(each: PlottedRun) -> bool:
 
 
 def planned_steps(networks: Sequence[Network]) -> int:
-    """Those of the longest training."""
+    """Steps of the longest training."""
     return max(TrainResults(each.results).planned for each in networks)
 
 
 def window(networks: Sequence[Network]) -> int:
-    """Over how many iterations training errors are averaged: a 100th of the longest run, or 100 where that is less.
+    """Iterations over which training errors are averaged: a 100th of the longest run, at most 100.
 
     Short runs have that of the figure `training`.
     """
@@ -115,7 +115,7 @@ def _named(members: Sequence[tuple[PlottedRun, Resnet | ImagenetResnet, xr.Datas
 
 
 def _name(model: Resnet | ImagenetResnet) -> str:
-    """As in He et al. 2015: the shortcut is said where it is not that of their comparison."""
+    """The name as in He et al. 2015, with the shortcut if it is not that of their comparison."""
     usual = "B" if model.depth >= 50 and isinstance(model, ImagenetResnet) else "A"
     option = "" if model.shortcut in ("none", usual) else f" {model.shortcut}"
     width = "" if model.width == 1 else f" ×{model.width:g}"

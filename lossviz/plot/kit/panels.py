@@ -56,7 +56,7 @@ def finish_square_panels(axes: Sequence[Axes], series: Sequence[Series], columns
 
 
 def rows_and_columns(panels: int, most: int) -> tuple[int, int]:
-    """As few rows as there can be with at most so many columns, and no more columns than these need."""
+    """The fewest rows with at most `most` columns, and no more columns than these rows need."""
     rows = -(-panels // most)
     return rows, -(-panels // rows)
 
@@ -124,7 +124,7 @@ def colour_bar(
 
 
 def surface_key(drawn: Figure, series: Sequence[Series], further: Mapping[str, Artist] | None = None) -> None:
-    """What the marks mean, where there are any, and further entries."""
+    """The key of the marks, if there are any, and further entries."""
     key: dict[str, Artist] = {"checkpoint": Line2D([], [], color="black", marker="+", linestyle="none", markersize=5)}
     if any(line.get_label() == "other checkpoint" for ax in drawn.axes for line in ax.lines):
         key["other checkpoint"] = Line2D([], [], **circle("white"), linestyle="none")
@@ -132,7 +132,7 @@ def surface_key(drawn: Figure, series: Sequence[Series], further: Mapping[str, A
 
 
 def unknown_key(series: Sequence[Series]) -> dict[str, Artist]:
-    """What the marks of cells without a finite loss mean, where there are any."""
+    """The key of the marks for cells without a finite loss, if there are any."""
     key: dict[str, Artist] = {}
     if any(each.surface.not_finite.any() for each in series):
         key["not finite"] = Patch(facecolor=NOT_FINITE)

@@ -35,12 +35,12 @@ class Scale:
 
     @property
     def norm(self) -> Normalize:
-        """From loss to colour."""
+        """The mapping from loss to colour."""
         return (LogNorm if self.log else Normalize)(self.low, self.high)
 
     @property
     def label(self) -> str:
-        """What a colour bar or axis says."""
+        """The label of a colour bar or axis."""
         return self.quantity + (f", clipped to [{self.clip[0]:g}, {self.clip[1]:g}]" if self.clip else "")
 
     @property
@@ -98,5 +98,5 @@ def common_scale(losses: Sequence[xr.DataArray], log: bool | None, clip: tuple[f
 
 
 def extension(below: bool, above: bool) -> str:
-    """At which ends of a colour bar values go on."""
+    """The ends of a colour bar beyond which there are values."""
     return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]

@@ -63,7 +63,7 @@ def sources() -> list[str]:
 
 
 def needed() -> str:
-    """What a run must be to have a published counterpart, in words."""
+    """Say what a run must be to have a published counterpart."""
     return "\n  ".join(f"{recipe['source']}: {recipe['needed']}" for recipe in _recipes() if "needed" in recipe)
 
 

@@ -27,7 +27,7 @@ def draw_published(ax: Axes, look: Look, curve: Published | None, width: float =
 
 
 def published_values(series: Sequence[Series], quantity: str) -> list[Floats]:
-    """What an axis must hold of the published curves: their values over the steps of the runs themselves."""
+    """The values of published curves that an axis must hold: those over the steps of the runs."""
     last = max((each.results.step.values.max() for each in series if each.results.sizes["step"]), default=0)
     curves = [each.published[quantity] for each in series if quantity in each.published]
     return [edge[curve.step <= last] for curve in curves for edge in curve.edges]
