@@ -47,7 +47,7 @@ def difference(found: Tensor, expected: Tensor, tolerance: float) -> str:
 
 
 def relative_difference(found: Tensor, expected: Tensor) -> float:
-    """The largest |found - expected| over the largest |expected| of finite outputs; infinite if only one of two is finite."""
+    """Largest |found - expected| over largest |expected|, of finite outputs; infinite if only one of two is finite."""
     found, expected = found.detach(), expected.detach()
     if not torch.equal(found.isfinite(), expected.isfinite()):
         return float("inf")

@@ -21,7 +21,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class SurfaceResults(Results):
-    """The results of a scan, surface-<name>.nc. Arrays of planes are (y, x), of lines (x,), in any order of the file."""
+    """The results of a scan, surface-<name>.nc. Arrays of planes are (y, x), of lines (x,), whatever the file has."""
 
     @property
     def axes(self) -> tuple[str, ...]:
