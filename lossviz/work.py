@@ -5,23 +5,24 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from lossviz import plan
 from lossviz.config import Config
 from lossviz.config.data import Cifar10
 from lossviz.config.train import Precision
+from lossviz.distributed.ranks import Ranks, ranks
 from lossviz.engine.allocation import keep_freed_memory
 from lossviz.engine.backend import Backend
 from lossviz.engine.memory import is_out_of_memory
-from lossviz.engine.ranks import Ranks, ranks
-from lossviz.engine.setup import Setup, prepare
 from lossviz.errors import Refusal, RequestError, WorkError, first_line, refuse
 from lossviz.probe.command import probe_checkpoints, probe_training
+from lossviz.probe.plan import plan_along_training, plan_at_checkpoints
 from lossviz.progress import Report
 from lossviz.run import Run
+from lossviz.setup import Setup, prepare
 from lossviz.signals import Stopped, StopRequest, deferred
 from lossviz.surface.command import surface as scan_variant
 from lossviz.surface.estimate import surface_lines, surface_time
 from lossviz.training.command import train as train_variant
+from lossviz.training.plan import plan_training, time_training
 from lossviz.user_code.loader import explained
 from lossviz.user_code.permissions import NOBODY, Allowed
 
@@ -70,13 +71,13 @@ class Command:
 
 def train(jobs: Jobs, options: Options) -> None:
     """`lossviz train`."""
-    _each(jobs, options, Command(plan.train, train_variant, _all_files, shared=True, measured=plan.train_time))
+    _each(jobs, options, Command(plan_training, train_variant, _all_files, shared=True, measured=time_training))
 
 
 def probe(jobs: Jobs, options: Options, at_checkpoints: bool) -> None:
     """`lossviz probe`: at the checkpoints of a run, or along its training."""
     action = probe_checkpoints if at_checkpoints else probe_training
-    planned = plan.probe_checkpoints if at_checkpoints else plan.probe_training
+    planned = plan_at_checkpoints if at_checkpoints else plan_along_training
     _each(jobs, options, Command(planned, action, lambda run, _: [run.probe_file, run.replay_file]))
 
 
@@ -104,10 +105,10 @@ def _all_files(run: Run, _: Config) -> list[Path]:
 
 
 def _each(jobs: Jobs, options: Options, command: Command) -> None:
-    group = ranks()
-    if not (group.alone or command.shared):
-        refuse(f"this command works in one process, and torchrun started {group.world}", advice="start it without")
-    report = Report(options.quiet, group.rank)
+    processes = ranks()
+    if not (processes.alone or command.shared):
+        refuse(f"this command works in one process, and torchrun started {processes.world}", advice="start it without")
+    report = Report(options.quiet, processes.rank)
     if options.dry_run:
         _say_plans(jobs, options, command, report)
         return
@@ -122,14 +123,14 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
                 said = setup.backend
             fresh = command.files(run, config) if options.fresh else []
             # Of several processes the first one holds the lock, for all of them.
-            writing = run.writing(config, fresh, keep=options.of_folder) if group.first else nullcontext()
+            writing = run.writing(config, fresh, keep=options.of_folder) if processes.first else nullcontext()
             with deferred() as stop, writing:
                 try:
                     command.action(setup, report, stop)
                 except Stopped:
-                    _tell_damaged(setup, report, group, wait_s=0)
+                    _tell_damaged(setup, report, processes, wait_s=0)
                     raise
-                _tell_damaged(setup, report, group, SECONDS_FOR_OTHERS)
+                _tell_damaged(setup, report, processes, SECONDS_FOR_OTHERS)
             stop.obey()
 
 
@@ -199,11 +200,11 @@ def _there(run: Run, config: Config, options: Options, command: Command) -> list
     return [f"{'discards' if options.fresh else 'goes on with'} {', '.join(there)}"] if there else []
 
 
-def _tell_damaged(setup: Setup, report: Report, group: Ranks, wait_s: float) -> None:
+def _tell_damaged(setup: Setup, report: Report, processes: Ranks, wait_s: float) -> None:
     """Say and record which files could not be read and were skipped, by any of the processes."""
     if not setup.data.skips:
         return
-    met = group.gather(f"damaged/{setup.run.folder}", setup.data.damaged, wait_s)
+    met = processes.gather(f"damaged/{setup.run.folder}", setup.data.damaged, wait_s)
     damaged = {path: reason for files in met for path, reason in files.items()}
     if damaged:
         setup.run.note("damaged files", **damaged)

@@ -11,10 +11,10 @@ import torch
 
 from lossviz import work
 from lossviz.config import Config, read
-from lossviz.engine.setup import Setup
 from lossviz.errors import RequestError, WorkError
 from lossviz.progress import Report
 from lossviz.run import Run, run_of
+from lossviz.setup import Setup
 from lossviz.signals import Stopped, StopRequest
 from lossviz.work import Options
 from tests.faults import tiny

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lossviz.config.train import Precision, Train
-from lossviz.engine.ranks import ranks
+from lossviz.distributed.ranks import ranks
 from lossviz.errors import refuse
 from lossviz.provenance import processor
 

@@ -4,11 +4,11 @@ import time
 
 from lossviz.config.measures import MEASURES
 from lossviz.engine.checkpoint import fit, load_tensors
-from lossviz.engine.setup import Setup
 from lossviz.errors import refuse
 from lossviz.models.normalization import uses_batch_statistics
 from lossviz.probe.prober import Prober
 from lossviz.progress import Report
+from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.training.command import history, train
 from lossviz.training.files import ReplayFiles

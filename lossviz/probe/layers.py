@@ -3,10 +3,10 @@
 import torch
 
 from lossviz.config.measures import MEASURES
-from lossviz.engine.setup import Setup
 from lossviz.errors import refuse
 from lossviz.models.layers import WeightLayer, pick, weight_layers
 from lossviz.seeding import seeded
+from lossviz.setup import Setup
 from lossviz.user_code.loader import explained
 
 # BatchNorm needs two; with more, statistics of nearly equal examples do not divide by nearly zero.

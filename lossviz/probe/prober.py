@@ -9,13 +9,13 @@ import xarray as xr
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.backend import full_precision
 from lossviz.engine.objective import Objective
-from lossviz.engine.setup import Setup
 from lossviz.errors import refuse
 from lossviz.probe.layers import probed_layers
 from lossviz.probe.measure import Coordinate, NextStep, Step, load_measures
 from lossviz.probe.step import BASE, measure_step, repeats_itself
 from lossviz.results import ProbeResults, in_units, load_results, protocol, save_results, variable
 from lossviz.run import differences
+from lossviz.setup import Setup
 
 
 class Prober:

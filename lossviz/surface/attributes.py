@@ -7,9 +7,9 @@ from pathlib import Path
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.point import Vector
-from lossviz.engine.setup import Setup
 from lossviz.files import read
 from lossviz.results import protocol
+from lossviz.setup import Setup
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.file import Attributes
 from lossviz.surface.subspace import Subspace

@@ -1,8 +1,8 @@
 """`lossviz surface`: the loss on a line or plane through a trained network."""
 
-from lossviz.engine.ranks import Ranks, ranks
-from lossviz.engine.setup import Setup
+from lossviz.distributed.ranks import Ranks, ranks
 from lossviz.progress import Report
+from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.surface.attributes import split_names
 from lossviz.surface.plan import ScanPlan

@@ -6,9 +6,9 @@ from statistics import median
 
 from lossviz.config.directions import Selection
 from lossviz.data.streamed import StreamedSplit
-from lossviz.engine.setup import Setup
 from lossviz.progress import duration
 from lossviz.results import TO_DO, load_results
+from lossviz.setup import Setup
 from lossviz.surface.batch_norm import BatchNormTreatment
 from lossviz.surface.directions.random import random_direction
 from lossviz.surface.forward import Forward

@@ -13,10 +13,10 @@ from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.checkpoint import fit
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector
-from lossviz.engine.setup import Setup
 from lossviz.engine.trust import EXAMPLES
 from lossviz.errors import refuse
 from lossviz.seeding import generator
+from lossviz.setup import Setup
 from lossviz.surface.attributes import split_names
 from lossviz.surface.batch_norm import BatchNormTreatment, treatment_of
 from lossviz.surface.checkpoints import Checkpoint, find_checkpoint, run_checkpoints

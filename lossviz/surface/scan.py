@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from lossviz.distributed.ranks import Ranks, SharedStore
 from lossviz.engine.checkpoint import load_tensors, save_tensors
 from lossviz.engine.point import Vector, undisturbed
-from lossviz.engine.ranks import Ranks, SharedStore
 from lossviz.progress import Report
 from lossviz.signals import StopRequest
 from lossviz.surface.attributes import direction_attributes, file_attributes, scan_attributes

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-from lossviz.engine.ranks import Ranks
+from lossviz.distributed.ranks import Ranks
 from lossviz.errors import Refusal, WorkError
 from lossviz.surface.file import Found, ScanFile
 from lossviz.surface.grid import Index

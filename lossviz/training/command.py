@@ -6,16 +6,16 @@ from typing import Any
 
 from lossviz.config.data import ImageFolder
 from lossviz.config.reading import dump
-from lossviz.engine.ranks import ranks
-from lossviz.engine.setup import Setup
+from lossviz.distributed.group import Group, joined
+from lossviz.distributed.ranks import ranks
 from lossviz.errors import refuse
 from lossviz.models.normalization import uses_batch_statistics
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run
+from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.training.files import TrainingFiles
-from lossviz.training.group import Group, joined
 from lossviz.training.loop import Observer, TrainingLoop
 from lossviz.training.shard import pieces_each, processes, synchronisable
 

@@ -12,8 +12,8 @@ from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import penalty
-from lossviz.engine.setup import Setup
 from lossviz.engine.timing import Timing, seconds_of, timed
+from lossviz.setup import Setup
 from lossviz.training.loop import evaluated_splits
 from lossviz.training.shard import pieces_each
 from lossviz.training.stepper import Stepper

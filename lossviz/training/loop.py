@@ -12,19 +12,19 @@ from lossviz.config.train import Plateau
 from lossviz.data.minibatches import Minibatch
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
+from lossviz.distributed.group import Group
 from lossviz.engine.checkpoint import load_resume, save_resume
 from lossviz.engine.evaluation import Evaluation
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import penalty
-from lossviz.engine.setup import Setup
 from lossviz.engine.state import steady
 from lossviz.engine.trust import EXAMPLES, disagreement
 from lossviz.models.build import count_parameters
 from lossviz.progress import Report
+from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.training.curves import Curves
 from lossviz.training.files import Files
-from lossviz.training.group import Group
 from lossviz.training.shard import Shard, shard_of
 from lossviz.training.step_graph import StepGraph, capturable
 from lossviz.training.stepper import Stepper

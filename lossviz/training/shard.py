@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from lossviz.config.train import Train
 from lossviz.data.minibatches import WHOLE, ByStep, Part
+from lossviz.distributed.group import Group
+from lossviz.distributed.sync_batch_norm import SyncBatchNorm
 from lossviz.engine.objective import Differential, Objective
-from lossviz.engine.setup import Setup
 from lossviz.errors import refuse
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import uses_batch_statistics
-from lossviz.training.group import Group
-from lossviz.training.sync_batch_norm import SyncBatchNorm
+from lossviz.setup import Setup
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from lossviz.config import read
 from lossviz.engine.checkpoint import fit, load_foreign, load_resume, load_tensors, save_resume, save_tensors
-from lossviz.engine.setup import Setup, prepare
 from lossviz.errors import RequestError
 from lossviz.notebook import loss_surface
 from lossviz.results import load_results
 from lossviz.run import run_of
+from lossviz.setup import Setup, prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.training.command import train
 from lossviz.user_code.permissions import parse_allowed

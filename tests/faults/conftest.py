@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from lossviz.engine.setup import Setup
 from lossviz.probe.command import probe_training
+from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.surface.command import surface
 from lossviz.training.command import train

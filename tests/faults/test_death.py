@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from lossviz.engine.checkpoint import load_tensors
-from lossviz.engine.setup import Setup
 from lossviz.files import PARTIAL, read_sealed
 from lossviz.results import load_results
 from lossviz.run import Run
+from lossviz.setup import Setup
 from tests.faults import tiny
 from tests.faults.launch import Lossviz
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lossviz.engine.setup import Setup
 from lossviz.files import PARTIAL
 from lossviz.run import Run
+from lossviz.setup import Setup
 from tests.faults import tiny
 from tests.faults.launch import Lossviz
 

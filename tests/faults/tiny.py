@@ -15,10 +15,10 @@ import yaml
 
 from lossviz import cli
 from lossviz.config import read
-from lossviz.engine.setup import Setup, prepare
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run, run_of
+from lossviz.setup import Setup, prepare
 from lossviz.signals import StopRequest
 
 # Networks this small gain nothing from a second thread, and wait for it where the machine is busy.

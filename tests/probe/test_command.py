@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from lossviz import plan
 from lossviz.config.measures import MEASURES
 from lossviz.errors import RequestError
 from lossviz.probe.command import probe_checkpoints
+from lossviz.probe.plan import plan_at_checkpoints
 from lossviz.signals import StopRequest
 from lossviz.training.command import train
 from tests.faults import tiny
@@ -24,7 +24,7 @@ def test_checkpoints_hold_no_momentum(tmp_path: Path, measure: str) -> None:
         probe_checkpoints(setup, QUIET, StopRequest())
         assert setup.run.probe_file.exists()
         return
-    for refused in (plan.probe_checkpoints, lambda setup: probe_checkpoints(setup, QUIET, StopRequest())):
+    for refused in (plan_at_checkpoints, lambda setup: probe_checkpoints(setup, QUIET, StopRequest())):
         with pytest.raises(RequestError, match=f"{measure} needs the optimiser's momentum"):
             refused(setup)
     assert not setup.run.probe_file.exists()

@@ -9,11 +9,11 @@ import xarray as xr
 
 from lossviz import __version__
 from lossviz.config import read
-from lossviz.engine.setup import prepare
 from lossviz.errors import RequestError, WorkError
 from lossviz.probe.prober import Prober
 from lossviz.results import in_units, load_results, protocol, save_results, variable
 from lossviz.run import run_of
+from lossviz.setup import prepare
 from lossviz.signals import StopRequest
 from lossviz.surface.command import surface
 from lossviz.training.command import train

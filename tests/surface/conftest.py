@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lossviz.engine.checkpoint import save_tensors
-from lossviz.engine.setup import prepare
 from lossviz.run import run_of
+from lossviz.setup import prepare
 from tests.surface.scans import configured
 
 

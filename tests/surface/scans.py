@@ -10,10 +10,10 @@ import xarray as xr
 
 from lossviz.config import Config, read
 from lossviz.engine.checkpoint import load_tensors, save_tensors
-from lossviz.engine.setup import Setup, prepare
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import run_of
+from lossviz.setup import Setup, prepare
 from lossviz.signals import StopRequest
 from lossviz.surface.command import surface
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lossviz.config import read
-from lossviz.engine.setup import prepare
 from lossviz.run import run_of
+from lossviz.setup import prepare
 from lossviz.surface.attributes import scan_attributes
 from lossviz.surface.plan import ScanPlan
 from tests.surface.scans import configured, scanned, surface_of

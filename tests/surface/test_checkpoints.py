@@ -9,9 +9,9 @@ import torch
 
 from lossviz.config import read
 from lossviz.engine.checkpoint import save_tensors
-from lossviz.engine.setup import Setup, prepare
 from lossviz.errors import RequestError, WorkError
 from lossviz.run import run_of
+from lossviz.setup import Setup, prepare
 from lossviz.surface.checkpoints import Checkpoint, find_checkpoint, run_checkpoints
 from lossviz.surface.plan import ScanPlan
 from tests.surface.networks import network, save

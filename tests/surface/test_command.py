@@ -9,11 +9,11 @@ import xarray as xr
 
 from lossviz.engine.checkpoint import fit, load_tensors, save_tensors
 from lossviz.engine.objective import Objective
-from lossviz.engine.setup import prepare
 from lossviz.errors import RequestError, WorkError
 from lossviz.progress import Report
 from lossviz.results import load_results, save_results
 from lossviz.run import run_of
+from lossviz.setup import prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.command import surface
 from lossviz.surface.plane import LossPlane

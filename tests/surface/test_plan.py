@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lossviz.engine.checkpoint import load_tensors
-from lossviz.engine.setup import Setup, prepare
 from lossviz.errors import RequestError
 from lossviz.progress import Report
 from lossviz.run import run_of
+from lossviz.setup import Setup, prepare
 from lossviz.signals import StopRequest
 from lossviz.surface.command import surface
 from tests.surface.scans import configured, loss_of, same, scanned, surface_of

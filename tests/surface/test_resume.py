@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from lossviz.config.surface import Surface
-from lossviz.engine.setup import prepare
 from lossviz.progress import Report
 from lossviz.results import load_results, save_results
 from lossviz.run import run_of
+from lossviz.setup import prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.command import surface
 from lossviz.surface.forward import ExecutionPlan

@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 from torch._C._distributed_c10d import HashStore, Store, TCPStore
 
+from lossviz.distributed.ranks import Ranks
 from lossviz.engine import ranks as engine_ranks
-from lossviz.engine.ranks import Ranks
 from lossviz.results import DONE, load_results
 from lossviz.run import Run
 from lossviz.signals import Stopped, StopRequest

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from lossviz.config import read
-from lossviz.engine.setup import Setup, prepare
 from lossviz.errors import RequestError, WorkError
 from lossviz.files import atomic_write
 from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import run_of
+from lossviz.setup import Setup, prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.command import surface
 from lossviz.training.command import train

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from lossviz import plan
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine import timing
 from lossviz.engine.evaluation import Evaluation
@@ -18,6 +17,7 @@ from lossviz.progress import duration
 from lossviz.signals import StopRequest
 from lossviz.training.command import train
 from lossviz.training.estimate import time_of_training
+from lossviz.training.plan import time_training
 from lossviz.training.stepper import Stepper
 from tests.data.photographs import write_tree
 from tests.faults import tiny
@@ -107,11 +107,11 @@ def test_a_few_images_of_a_folder_are_enough(tmp_path: Path) -> None:
 
 def test_only_what_is_left_takes_time(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     setup = tiny.setup(tmp_path)
-    (line,) = plan.train_time(setup)
+    (line,) = time_training(setup)
     seconds = round(12 * A_STEP_S + 2 * (20 + len(setup.data.test)) * FORWARD_S)
     assert line.startswith(f"about {duration(seconds)} on this device for 12 steps")
     assert clock.now > 0
     monkeypatch.undo()
     train(setup, tiny.QUIET, StopRequest())
-    assert plan.train_time(setup) == []
-    assert "for 12 steps" in plan.train_time(setup, fresh=True)[0]
+    assert time_training(setup) == []
+    assert "for 12 steps" in time_training(setup, fresh=True)[0]

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from lossviz.engine.checkpoint import load_tensors, save_tensors
-from lossviz.engine.setup import Setup
 from lossviz.errors import RequestError, WorkError
 from lossviz.probe.command import probe_checkpoints, probe_training
 from lossviz.probe.prober import Prober
 from lossviz.progress import Report
 from lossviz.results import load_results
+from lossviz.setup import Setup
 from lossviz.signals import Stopped, StopRequest
 from lossviz.training.command import train
 from lossviz.training.files import ReplayFiles, TrainingFiles

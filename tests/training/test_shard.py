@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from lossviz.distributed.group import Group
+from lossviz.distributed.ranks import Ranks
 from lossviz.engine.checkpoint import load_tensors
-from lossviz.engine.ranks import Ranks
 from lossviz.errors import RequestError
 from lossviz.results import load_results
 from lossviz.signals import StopRequest
 from lossviz.training.command import train
-from lossviz.training.group import Group
 from lossviz.training.shard import Shard, shard_of
 from tests.faults import tiny
 from tests.faults.tiny import QUIET

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossviz import plan
 from lossviz.config import Config
 from lossviz.engine.checkpoint import fit, load_tensors
-from lossviz.engine.setup import Setup, prepare
 from lossviz.errors import RequestError
 from lossviz.probe.command import probe_checkpoints, probe_training
+from lossviz.probe.plan import plan_along_training
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run, run_of
+from lossviz.setup import Setup, prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.training.command import train
 from lossviz.training.stepper import Stepper
@@ -159,7 +159,7 @@ def test_the_record_says_how_many_processes_trained_which_steps(
     assert "warning: going on with 1 process after 2: BatchNorm sees other groups of images (" in said
     assert together(3, Member(tmp_path, "several", several.config)) == [0, 0, 0]
     assert several.run.record()["train"]["processes"] == [[0, 2], [4, 1], [8, 3]]
-    for probed in (plan.probe_training, lambda setup: probe_training(setup, QUIET, StopRequest())):
+    for probed in (plan_along_training, lambda setup: probe_training(setup, QUIET, StopRequest())):
         with pytest.raises(
             RequestError, match=r"was trained by 2 processes, and a probe goes along in one\n.*lossviz probe"
         ):

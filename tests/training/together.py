@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from lossviz.engine.checkpoint import load_tensors
-from lossviz.engine.setup import Setup
 from lossviz.errors import LossvizError
+from lossviz.setup import Setup
 from lossviz.signals import Stopped
 from tests.faults.launch import CONTEXT
 

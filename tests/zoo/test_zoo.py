@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from lossviz.config import read
 from lossviz.data.split import Split
 from lossviz.engine.checkpoint import load_tensors
-from lossviz.engine.setup import Setup, prepare
 from lossviz.errors import RequestError
 from lossviz.probe.command import probe_training
 from lossviz.results import load_results
 from lossviz.run import run_of
 from lossviz.seeding import generator
+from lossviz.setup import Setup, prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.command import surface
 from lossviz.training.command import train

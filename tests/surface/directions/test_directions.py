@@ -11,9 +11,9 @@ from lossviz.config import read
 from lossviz.engine.checkpoint import fit, save_tensors
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import move
-from lossviz.engine.setup import Setup, prepare
 from lossviz.errors import RequestError
 from lossviz.run import run_of
+from lossviz.setup import Setup, prepare
 from lossviz.surface.checkpoints import run_checkpoints
 from lossviz.surface.directions.sources import DirectionSet
 from lossviz.surface.plan import ScanPlan

@@ -11,21 +11,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from lossviz import plan
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine import objective
 from lossviz.engine.checkpoint import load_tensors
 from lossviz.engine.evaluation import Evaluation
 from lossviz.engine.objective import Objective
-from lossviz.engine.setup import Setup
 from lossviz.engine.views import over_views
 from lossviz.errors import RequestError
 from lossviz.models.build import count_parameters
 from lossviz.probe.command import probe_checkpoints, probe_training
+from lossviz.probe.plan import plan_along_training, plan_at_checkpoints
 from lossviz.results import load_results
+from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.surface.estimate import surface_lines
 from lossviz.training.command import train
+from lossviz.training.plan import plan_training
 from tests.data.photographs import write_tree
 from tests.faults import tiny
 from tests.faults.tiny import QUIET
@@ -53,7 +54,7 @@ class Count:
 
 def test_the_cost_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setup, count = tiny.setup(tmp_path, train={"steps": 10}), Count(monkeypatch)
-    lines = plan.train(setup)
+    lines = plan_training(setup)
     train(setup, QUIET, StopRequest())
     assert count.passes == 80
     assert "10 steps of 8 examples: 80 forward and backward" in lines
@@ -75,7 +76,9 @@ def test_the_cost_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_size_of_what_a_training_writes(tmp_path: Path, keys: dict[str, Any], dtype: int) -> None:
     """Wide enough that names and headers do not matter."""
     setup = tiny.setup(tmp_path, model={"width": 0.2, "norm": "batch"}, train={"steps": 1, **keys})
-    said = re.fullmatch(r"writes train\.nc, 2 checkpoints of (.*) MB and resume\.pt of (.*) MB", plan.train(setup)[-1])
+    said = re.fullmatch(
+        r"writes train\.nc, 2 checkpoints of (.*) MB and resume\.pt of (.*) MB", plan_training(setup)[-1]
+    )
     assert said
     train(setup, QUIET, StopRequest())
     for number, file in zip(said.groups(), (setup.run.checkpoint_file(1), setup.run.resume_file), strict=True):
@@ -97,13 +100,13 @@ def test_every_crop_of_an_evaluation_counts(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(objective, "over_views", counted)
     train(setup, QUIET, StopRequest())
     assert seen == [3 * (20 + 9 * 10)]
-    assert "3 evaluations: 330 examples forward" in plan.train(setup)
+    assert "3 evaluations: 330 examples forward" in plan_training(setup)
     assert "6 points of 16 examples: 528 forward" in surface_lines(setup)
 
 
 def test_the_cost_of_probing_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setup, count = tiny.setup(tmp_path), Count(monkeypatch)
-    lines = plan.probe_training(setup)
+    lines = plan_along_training(setup)
     probe_training(setup, QUIET, StopRequest())
     assert count.passes == 12 * 8 + 5 * 3 * 8
     assert "5 measurements of 3 passes over 8 examples: 120 forward and backward" in lines
@@ -114,7 +117,7 @@ def test_the_cost_of_probing_checkpoints(tmp_path: Path, monkeypatch: pytest.Mon
     setup = tiny.setup(tmp_path)
     train(setup, QUIET, StopRequest())
     count = Count(monkeypatch)
-    lines = plan.probe_checkpoints(setup)
+    lines = plan_at_checkpoints(setup)
     probe_checkpoints(setup, QUIET, StopRequest())
     assert count.passes == 4 * 3 * 8
     assert lines == ["4 measurements of 3 passes over 8 examples: 96 forward and backward", "writes probe.nc"]
@@ -123,12 +126,12 @@ def test_the_cost_of_probing_checkpoints(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("planned", "sections"),
     [
-        (plan.train, {"train": {"batch_size": 2000}, "data": {"examples": "all"}}),
-        (plan.train, {"train": {"eval_examples": 41}}),
+        (plan_training, {"train": {"batch_size": 2000}, "data": {"examples": "all"}}),
+        (plan_training, {"train": {"eval_examples": 41}}),
         (surface_lines, {}),
         (surface_lines, {"surface": {"data": {"examples": 41}}}),
         (surface_lines, {"surface": {"checkpoint": 5}}),
-        (plan.probe_checkpoints, {}),
+        (plan_at_checkpoints, {}),
     ],
 )
 def test_what_cannot_be_done_is_refused_beforehand(
@@ -150,7 +153,7 @@ def test_a_probe_does_not_go_along_where_batch_norm_sees_pieces(tmp_path: Path, 
             RequestError, match=r"train\.micro_batch = 4: is below .*batch_size = 8: BatchNorm sees pieces"
         ):
             probe(setup, QUIET, StopRequest())
-    for planned in (plan.probe_training, plan.probe_checkpoints):
+    for planned in (plan_along_training, plan_at_checkpoints):
         with pytest.raises(RequestError, match=r"takes a minibatch whole\n  accepted: all"):
             planned(setup)
     assert tiny.tree(tmp_path) == before
@@ -160,7 +163,7 @@ def test_a_probe_along_a_training_in_pieces_sees_the_loss_and_gradient_of_the_st
     """Without BatchNorm, to rounding; the update of plain descent is the gradient."""
     pieces = {"micro_batch": 3, "precision": "float64", "checkpoint_every": 1, "steps": 3}
     setup = tiny.setup(tmp_path, train=pieces, probe={"every": 1})
-    assert plan.probe_training(setup)
+    assert plan_along_training(setup)
     probe_training(setup, QUIET, StopRequest())
     probed = load_results(setup.run.probe_file)
     losses = load_results(setup.run.train_file)["loss"].values
@@ -169,7 +172,7 @@ def test_a_probe_along_a_training_in_pieces_sees_the_loss_and_gradient_of_the_st
     steps = [sum(float((y[name] - x[name]).square().sum()) for name in x) for x, y in pairwise(points)]
     assert probed["grad_norm"].values[:3] == pytest.approx(np.sqrt(steps) / 0.05, rel=1e-9)
     whole = tiny.setup(tmp_path, "whole", model={"norm": "batch"}, train={**pieces, "micro_batch": 8})
-    assert plan.probe_training(whole)
+    assert plan_along_training(whole)
 
 
 @pytest.mark.parametrize("processes", [[[0, 2]], [[0, 1], [4, 2], [8, 1]], 2])
@@ -179,18 +182,18 @@ def test_a_probe_does_not_go_along_where_several_processes_trained(tmp_path: Pat
     setup.run.note("train", processes=processes)
     since = " from step 4 on" if processes == [[0, 1], [4, 2], [8, 1]] else ""
     with pytest.raises(RequestError, match=f"tiny: was trained by 2 processes{since}, and a probe goes along in one\n"):
-        plan.probe_training(setup)
-    assert plan.probe_checkpoints(setup)
+        plan_along_training(setup)
+    assert plan_at_checkpoints(setup)
     for alone in ([[0, 1]], 1, []):
         setup.run.note("train", processes=alone)
-        assert plan.probe_training(setup)
+        assert plan_along_training(setup)
 
 
 def test_an_experiment_without_training_has_nothing_to_probe(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path)
     train(setup, QUIET, StopRequest())
     without = tiny.setup(tmp_path, train=None)
-    for planned in (plan.train, plan.probe_training, plan.probe_checkpoints):
+    for planned in (plan_training, plan_along_training, plan_at_checkpoints):
         with pytest.raises(RequestError, match="no train section"):
             planned(without)
     assert surface_lines(without)[0].startswith("around ")

@@ -8,9 +8,9 @@ import torch
 
 from lossviz.config import read
 from lossviz.data.split import Split
-from lossviz.engine.setup import prepare
 from lossviz.errors import RequestError
 from lossviz.run import run_of
+from lossviz.setup import prepare
 from tests.faults import tiny
 
 

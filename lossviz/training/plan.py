@@ -1,4 +1,4 @@
-"""The plan of a command for --dry-run: what it would do, cost and write; refuses what is impossible."""
+"""The plan of a training for --dry-run: what it would do, cost and write; refuses what is impossible."""
 
 import math
 
@@ -7,19 +7,17 @@ from torch import nn
 from lossviz.config.train import Train
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
-from lossviz.engine.ranks import ranks
-from lossviz.engine.setup import Setup
+from lossviz.distributed.group import Group
+from lossviz.distributed.ranks import ranks
 from lossviz.models.build import count_parameters
-from lossviz.probe.command import check_training, checkpoints_to_probe, probe_steps
-from lossviz.probe.cost import cost_of_measurements
 from lossviz.progress import duration
 from lossviz.results import load_results
+from lossviz.setup import Setup
 from lossviz.training.estimate import time_of_training
-from lossviz.training.group import Group
 from lossviz.training.shard import shard_of
 
 
-def train(setup: Setup) -> list[str]:
+def plan_training(setup: Setup) -> list[str]:
     """Cost and files of a training."""
     config, model, size = setup.train, setup.model(), setup.train.batch_size
     shard_of(setup, Group(ranks()), model)  # refuses pieces that are too small
@@ -35,7 +33,7 @@ def train(setup: Setup) -> list[str]:
     ]
 
 
-def train_time(setup: Setup, fresh: bool = False) -> list[str]:
+def time_training(setup: Setup, fresh: bool = False) -> list[str]:
     """Estimate the training time from a few examples; empty if training is finished or distributed.
 
     Args:
@@ -66,19 +64,6 @@ def _sampled(setup: Setup) -> int:
 def _forward(split: Split | StreamedSplit) -> int:
     """Examples that go forward in an evaluation of a split; each view is one."""
     return len(split) * (split.views if isinstance(split, StreamedSplit) else 1)
-
-
-def probe_training(setup: Setup) -> list[str]:
-    """Cost and files of probing along a training."""
-    check_training(setup)
-    lines = train(setup)
-    measured = len(probe_steps(setup.config.probe.every, setup.train.steps))
-    return [*lines[:-1], cost_of_measurements(setup, measured), f"{lines[-1]}, and probe.nc"]
-
-
-def probe_checkpoints(setup: Setup) -> list[str]:
-    """Cost and files of probing the checkpoints of a run."""
-    return [cost_of_measurements(setup, len(checkpoints_to_probe(setup))), "writes probe.nc"]
 
 
 def _bytes(model: nn.Module) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from lossviz.training.group import Group
+from lossviz.distributed.group import Group
 
 
 class SyncBatchNorm(TorchFunctionMode):

@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
-from lossviz.engine.ranks import Ranks, waiting_for_others
+from lossviz.distributed.ranks import Ranks, waiting_for_others
 from lossviz.errors import refuse
 
 

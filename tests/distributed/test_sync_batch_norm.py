@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lossviz.engine.ranks import Ranks
-from lossviz.training.group import Group
-from lossviz.training.sync_batch_norm import SyncBatchNorm
+from lossviz.distributed.group import Group
+from lossviz.distributed.ranks import Ranks
+from lossviz.distributed.sync_batch_norm import SyncBatchNorm
 
 
 @pytest.mark.parametrize("affine", [True, False])

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from torch._C._distributed_c10d import HashStore, TCPStore
 
+from lossviz.distributed.ranks import Ranks, ranks
 from lossviz.engine import ranks as engine_ranks
-from lossviz.engine.ranks import Ranks, ranks
 from lossviz.errors import RequestError, WorkError
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")

@@ -1,0 +1,1 @@
+"""The processes that torchrun starts: who each one is, and what they compute together."""
