@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from torch._C._distributed_c10d import HashStore, TCPStore
 
+from lossviz.distributed import ranks as module
 from lossviz.distributed.ranks import Ranks, ranks
-from lossviz.engine import ranks as engine_ranks
 from lossviz.errors import RequestError, WorkError
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
@@ -56,7 +56,7 @@ def test_an_incomplete_environment_is_refused(monkeypatch: pytest.MonkeyPatch, v
 def test_a_store_for_one_purpose_and_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same keys of another purpose, or of an attempt before a restart, are other keys."""
     shared = HashStore()
-    monkeypatch.setattr(engine_ranks, "_store", lambda: shared)
+    monkeypatch.setattr(module, "_store", lambda: shared)
     monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
     first, second = Ranks(0, 2, 0), Ranks(1, 2, 1)
     first.store("one").add("claimed", 3)
@@ -70,7 +70,7 @@ def test_a_store_for_one_purpose_and_one_attempt(monkeypatch: pytest.MonkeyPatch
 
 def test_what_all_found_reaches_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = HashStore()
-    monkeypatch.setattr(engine_ranks, "_store", lambda: shared)
+    monkeypatch.setattr(module, "_store", lambda: shared)
     assert Ranks().gather("alone", {"a": "1"}, 0) == [{"a": "1"}]
     assert Ranks(2, 3, 0).gather("files", {"c": "3"}, 0) == []
     # The one that is missing may be dead.
@@ -81,7 +81,7 @@ def test_what_all_found_reaches_the_first(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_value_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = HashStore()
-    monkeypatch.setattr(engine_ranks, "_store", lambda: shared)
+    monkeypatch.setattr(module, "_store", lambda: shared)
     first, second = Ranks(0, 2, 0), Ranks(1, 2, 1)
 
     def give() -> None:
@@ -96,8 +96,8 @@ def test_a_value_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_value_that_never_comes_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = HashStore()
-    monkeypatch.setattr(engine_ranks, "_store", lambda: shared)
-    monkeypatch.setattr(engine_ranks, "PATIENCE", timedelta(seconds=0.1))
+    monkeypatch.setattr(module, "_store", lambda: shared)
+    monkeypatch.setattr(module, "PATIENCE", timedelta(seconds=0.1))
     with pytest.raises(WorkError, match=r"another of the processes did not come this far in .* hours\n  end them all"):
         Ranks(1, 2, 1).store("one").get("pace")
 
@@ -106,7 +106,7 @@ def test_a_store_that_is_gone_is_told_in_words(monkeypatch: pytest.MonkeyPatch) 
     """Whatever is asked of it."""
     server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     client = TCPStore("127.0.0.1", server.port, is_master=False)
-    monkeypatch.setattr(engine_ranks, "_store", lambda: client)
+    monkeypatch.setattr(module, "_store", lambda: client)
     store = Ranks(1, 2, 1).store("one")
     store.set("here", "1")
     del server
@@ -131,7 +131,7 @@ def test_a_launcher_that_is_gone_before_is_told_in_words(monkeypatch: pytest.Mon
     }.items():
         monkeypatch.setenv(name, value)
     del server
-    monkeypatch.setattr(engine_ranks, "PATIENCE_TO_CONNECT", {True: timedelta(seconds=1)})
-    engine_ranks._store.cache_clear()
+    monkeypatch.setattr(module, "PATIENCE_TO_CONNECT", {True: timedelta(seconds=1)})
+    module._store.cache_clear()
     with pytest.raises(WorkError, match="another of the processes has ended, or cannot be reached"):
         ranks().store("one")
