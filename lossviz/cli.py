@@ -89,13 +89,13 @@ def train(
     device: Device = "auto",
     allow: Allow = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Discard the runs, their measurements included, and train anew.")
+        bool, typer.Option("--fresh", help="Discard the runs, their measurements included, and train again.")
     ] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train every variant of an experiment, or go on where it stopped.
+    """Train every variant of an experiment, or resume where it stopped.
 
     Example: lossviz train quickstart --variant batchnorm --set train.lr=0.05
     """
@@ -115,7 +115,7 @@ def probe(
     out: Out = Path("runs"),
     device: Device = "auto",
     allow: Allow = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Discard probe.nc, and measure anew.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard probe.nc, and measure again.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -142,7 +142,7 @@ def surface(
     out: Out = Path("runs"),
     device: Device = "auto",
     allow: Allow = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Discard the scan of this name, and scan anew.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard the scan of this name, and scan again.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     debug: Debug = False,

@@ -197,7 +197,7 @@ def _say_plans(jobs: Jobs, options: Options, command: Command, report: Report) -
 def _there(run: Run, config: Config, options: Options, command: Command) -> list[str]:
     """Say what happens to files that exist already."""
     there = [path.name for path in command.files(run, config) if path.exists()]
-    return [f"{'discards' if options.fresh else 'goes on with'} {', '.join(there)}"] if there else []
+    return [f"{'discards' if options.fresh else 'resumes'} {', '.join(there)}"] if there else []
 
 
 def _tell_damaged(setup: Setup, report: Report, processes: Ranks, wait_s: float) -> None:

@@ -184,7 +184,7 @@ def test_too_little_memory_halves_the_batches() -> None:
 
     torch.manual_seed(0)
     model = Narrow(3, 4).double()
-    with pytest.warns(UserWarning, match="out of memory: going on with 25 examples a batch"):
+    with pytest.warns(UserWarning, match="out of memory: continuing with 25 examples a batch"):
         found = loss_surface(model, in_batches(*data(100), 100), x=X, directions={"x": {"bias": torch.ones(4)}})
     with torch.no_grad():
         outputs = nn.functional.linear(data(100)[0], model.weight, model.bias)

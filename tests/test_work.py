@@ -68,7 +68,7 @@ def test_a_dry_run_of_a_finished_run_touches_nothing_either(
         command(done, Options("cpu", fresh=fresh, dry_run=True))
     assert tiny.tree(folder) == before
     out = capsys.readouterr().out
-    verb = "discards" if fresh else "goes on with"
+    verb = "discards" if fresh else "resumes"
     assert f"  {verb} train.nc, probe.nc, surface-main.nc, directions-main.safetensors, checkpoints" in out
     assert f"  {verb} surface-main.nc, directions-main.safetensors\n" in out
 

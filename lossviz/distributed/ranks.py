@@ -43,7 +43,7 @@ class SharedStore:
         while not self.check([key]):
             if time.monotonic() > end:
                 problem = f"another of the processes did not come this far in {PATIENCE.total_seconds() / 3600:g} hours"
-                advice = "end them all; the same command goes on from what was saved"
+                advice = "end them all; the same command resumes from what was saved"
                 raise WorkError(Refusal(problem, advice=advice))
             time.sleep(SECONDS_BETWEEN_LOOKS)
         with waiting_for_others():
@@ -73,7 +73,7 @@ def waiting_for_others() -> Iterator[None]:
     except RuntimeError as error:
         reason = first_line(error).split(". ")[0]
         problem = f"another of the processes has ended, or cannot be reached: {reason}"
-        advice = "its own error says why; the same command goes on from what was saved, with any number of processes"
+        advice = "its own error says why; the same command resumes from what was saved, with any number of processes"
         raise WorkError(Refusal(problem, advice=advice)) from error
 
 

@@ -53,7 +53,7 @@ def variable(dims: str | tuple[str, ...], values: ArrayLike, long_name: str, uni
 
 
 def in_units(results: xr.Dataset) -> xr.Dataset:
-    """Results in nats, in the units of the loss that their attribute `loss_function` names.
+    """Give results in nats the units of the loss that their attribute `loss_function` names.
 
     Cross-entropy is in nats; any other loss has the unit 1. Parameters have no unit, so gradients and Hessians have
     that of the loss, and steps along a gradient its inverse. Results that name no loss stay as they are.

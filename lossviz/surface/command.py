@@ -31,7 +31,7 @@ def surface(setup: Setup, report: Report, stop: StopRequest, group: Ranks | None
         return
     if scan.resumes:
         said = unfollowed(scan.execution, plan.config)
-        report.say(f"{file}: going on, {scan.file.grid.done:,} of {total:,} points are there{said}")
+        report.say(f"{file}: resuming, {scan.file.grid.done:,} of {total:,} points are there{said}")
     with setup.run.stage(f"surface-{plan.config.name}", **setup.facts(), processes=processes.world) as outcome:
         scan.file.save()
         scan.publish(processes)

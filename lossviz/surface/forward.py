@@ -70,7 +70,7 @@ class Forward:
         """Continue with batches of half the size."""
         self.plan = replace(self.plan, batch_size=max(1, self.plan.batch_size // 2))
         self._compiled.clear()
-        self._say(f"out of memory: going on with {self.plan.batch_size} examples a batch")
+        self._say(f"out of memory: continuing with {self.plan.batch_size} examples a batch")
 
     def mention(self, doubts: Sequence[str]) -> None:
         """Say which faster ways are not gone, and keep that with the results."""

@@ -1,4 +1,4 @@
-"""A scan of a run: begun, or gone on with, computed point by point, judged at the end."""
+"""A scan of a run: started or resumed, computed point by point, judged at the end."""
 
 import json
 import time
@@ -34,7 +34,7 @@ class Scan:
         directions: by axis.
         execution: how forward passes are done.
         checkpoints: to be measured beside the grid; empty where the file has them.
-        resumes: whether it goes on with a file that was there.
+        resumes: whether it resumes from an existing file.
     """
 
     plan: ScanPlan

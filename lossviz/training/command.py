@@ -86,7 +86,7 @@ def _note_processes(training: TrainingLoop, before: History, report: Report) -> 
     training.setup.run.note("train", processes=known)
     if step < training.end and _regroups(training, there, here):
         report.say(
-            f"  warning: going on with {processes(here)} after {there}: BatchNorm sees other groups of images"
+            f"  warning: resuming with {processes(here)} after {there}: BatchNorm sees other groups of images"
             f"{_without_groups(training)}"
         )
 

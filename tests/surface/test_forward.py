@@ -136,7 +136,7 @@ def test_too_little_memory_is_no_broken_compiler(monkeypatch: pytest.MonkeyPatch
     recorder.error, recorder.size = None, 32
     forward(model)(INPUTS[:32])
     assert (recorder.compiled, recorder.calls) == (2, 2)
-    assert said == ["out of memory: going on with 32 examples a batch"]
+    assert said == ["out of memory: continuing with 32 examples a batch"]
 
 
 def test_uncompiled_is_the_network_itself() -> None:

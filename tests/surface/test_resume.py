@@ -39,7 +39,7 @@ def test_a_scan_that_goes_on_with_other_batches_says_so_and_keeps_its_own(
         scanned(trained, stop=StopAfter(2))
     config = configured("surface.batch_size=50")
     surface(prepare(config, run_of(config, trained), "cpu"), Report(), StopRequest())
-    assert "going on, 2 of 15 points are there; surface.batch_size = 25 as it began" in capsys.readouterr().out
+    assert "resuming, 2 of 15 points are there; surface.batch_size = 25 as it began" in capsys.readouterr().out
     same(surface_of(trained), whole)
     assert surface_of(trained).attrs["batch_size"] == 25
 

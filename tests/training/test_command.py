@@ -215,7 +215,7 @@ def test_other_groups_for_batch_norm_are_said(
     setup.run.note("train", processes=there)
     train(setup, Report(), StopRequest())
     out = capsys.readouterr().out
-    assert ("warning: going on with 1 process after" in out) == bool(said)
+    assert ("warning: resuming with 1 process after" in out) == bool(said)
     assert said in out
 
 

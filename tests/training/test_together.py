@@ -156,7 +156,7 @@ def test_the_record_says_how_many_processes_trained_which_steps(
         train(several, Report(), stop, Interrupter(stop, 8))
     assert several.run.record()["train"]["processes"] == [[0, 2], [4, 1]]
     said = capsys.readouterr().out
-    assert "warning: going on with 1 process after 2: BatchNorm sees other groups of images (" in said
+    assert "warning: resuming with 1 process after 2: BatchNorm sees other groups of images (" in said
     assert together(3, Member(tmp_path, "several", several.config)) == [0, 0, 0]
     assert several.run.record()["train"]["processes"] == [[0, 2], [4, 1], [8, 3]]
     for probed in (plan_along_training, lambda setup: probe_training(setup, QUIET, StopRequest())):
