@@ -1,21 +1,34 @@
 """The cost of a scan, for --dry-run: points, examples, and seconds estimated from a few points."""
 
-import time
+from collections.abc import Callable
 from dataclasses import replace
-from statistics import median
+from typing import NamedTuple
 
 from lossviz.config.directions import Selection
+from lossviz.config.surface import Statistics
 from lossviz.data.streamed import StreamedSplit
+from lossviz.engine.timing import seconds_of, timed
 from lossviz.progress import duration
 from lossviz.results import TO_DO, load_results
 from lossviz.setup import Setup
-from lossviz.surface.batch_norm import BatchNormTreatment
 from lossviz.surface.directions.random import random_direction
-from lossviz.surface.forward import Forward
+from lossviz.surface.forward import ExecutionPlan, Forward
 from lossviz.surface.plan import ScanPlan
 
-POINTS = 3
-BATCHES = 4
+# Examples on which statistics are re-estimated here: less than a minibatch of a scan.
+FEW = 8
+
+
+class ScanTime(NamedTuple):
+    """How long a scan will take.
+
+    Attributes:
+        seconds: for all of it.
+        measured: by which examples, in words.
+    """
+
+    seconds: float
+    measured: str
 
 
 def surface_lines(setup: Setup) -> list[str]:
@@ -40,32 +53,49 @@ def surface_time(setup: Setup, fresh: bool = False) -> list[str]:
     file = setup.run.surface_file(plan.config.name)
     known = int((load_results(file).status != TO_DO).sum()) if file.exists() and not fresh else 0
     left = max(0, plan.points - known)
-    seconds, why = seconds_of_scan(plan, left)
+    seconds, measured = time_of_scan(setup, left)
     there = f" for the {left:,} that are left" if known else ""
-    return [f"about {duration(seconds)}{there} on this device, by a few points that were computed ({why})"]
+    return [f"about {duration(seconds)}{there} on this device, {measured}"]
 
 
-def seconds_of_scan(plan: ScanPlan, points: int) -> tuple[float, str]:
-    """Seconds that a number of points will take on this device, and how the forward passes will be done.
+def time_of_scan(setup: Setup, points: int) -> ScanTime:
+    """Estimate how long a number of points of a scan will take on this device.
 
-    A few points are computed over a few batches, in random directions whatever the configured ones: their cost
-    is the same. Nothing is written.
+    For a few seconds a point is computed over as many examples as that allows, in random directions whatever the
+    configured ones, and not compiled. Nothing is written.
     """
-    execution = plan.execution(points)
-    directions = {axis: random_direction(plan.subspace, "filter", 0, axis) for axis in plan.axes}
-    forward = Forward(plan.objective, replace(execution, compiled=False))
-    limit = BATCHES * execution.batch_size
-    wanted = plan.config.directions
-    moved = plan.subspace.select(wanted if isinstance(wanted, Selection) else Selection())
-    plane = plan.plane(moved, directions, forward, limit=limit)
-    seconds = [plane(*[0.1 * i] * len(plan.axes))["seconds"] for i in range(POINTS + 1)][1:]
-    fixed = median(_seconds_once(plan.treatment) for _ in range(POINTS))
+    statistics, mode = setup.config.surface.statistics, setup.config.surface.batch_norm
+    few = Statistics(batch_size=min(FEW, statistics.batch_size), batches=1)
+    plan = ScanPlan(_with_statistics(setup, few) if mode == "recalibrate" else setup)
+    compute = _point(plan)
+    longest = max(map(len, plan.splits.values()))
+    timing = timed(compute, longest)
+    examined = sum(min(timing.examples, len(split)) for split in plan.splits.values())
     # Statistics are re-estimated once a point, whatever the number of examples.
-    measured = sum(min(limit, len(split)) for split in plan.splits.values())
-    return points * (fixed + max(median(seconds) - fixed, 0.0) * plan.examples / measured), execution.why
+    once = seconds_of(plan.treatment.network)
+    of_examples = max(timing.seconds * timing.examples / longest - once, 0.0) * plan.examples / examined
+    whole = statistics.batches * statistics.batch_size
+    times, beside = 1.0, ""
+    if mode == "recalibrate" and few.batch_size < whole:
+        times, beside = whole / few.batch_size, f" and {few.batch_size:,} of the {whole:,} of its statistics"
+    seconds = points * (once * times + of_examples)
+    if examined == plan.examples and not beside:
+        return ScanTime(seconds, "by a few points that were computed")
+    return ScanTime(seconds, f"extrapolated from {examined:,} of the {plan.examples:,} examples of a point{beside}")
 
 
-def _seconds_once(treatment: BatchNormTreatment) -> float:
-    started = time.perf_counter()
-    treatment.network()
-    return time.perf_counter() - started
+def _point(plan: ScanPlan) -> Callable[[int], object]:
+    """A function that computes a point over a number of examples of each split."""
+    config = plan.config
+    size = config.batch_size if isinstance(config.batch_size, int) else plan.setup.backend.evaluation_batch
+    by_batch = config.batch_norm == "batch"
+    forward = Forward(plan.objective, ExecutionPlan(config.statistics.batch_size if by_batch else size))
+    selection = config.directions if isinstance(config.directions, Selection) else Selection()
+    directions = {axis: random_direction(plan.subspace, "filter", 0, axis) for axis in plan.axes}
+    subspace, place = plan.subspace.select(selection), [0.1] * len(plan.axes)
+    return lambda examples: plan.plane(subspace, directions, forward, limit=examples)(*place)
+
+
+def _with_statistics(setup: Setup, statistics: Statistics) -> Setup:
+    surface = setup.config.surface.model_copy(update={"statistics": statistics})
+    return replace(setup, config=setup.config.model_copy(update={"surface": surface}))

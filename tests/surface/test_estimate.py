@@ -2,28 +2,31 @@
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lossviz.engine.evaluation import Evaluation, evaluate
+from lossviz.engine.objective import Objective
 from lossviz.results import load_results
 from lossviz.signals import StopRequest
-from lossviz.surface import batch_norm as surface_batch_norm
-from lossviz.surface import forward as surface_forward
+from lossviz.surface import batch_norm as batch_norm_module
 from lossviz.surface import plane as surface_plane
 from lossviz.surface.batch_norm import BatchNormTreatment, recalibrate
 from lossviz.surface.command import surface
-from lossviz.surface.estimate import seconds_of_scan, surface_lines, surface_time
-from lossviz.surface.plan import ScanPlan
+from lossviz.surface.estimate import surface_lines, surface_time, time_of_scan
 from lossviz.surface.plane import LossPlane
 from lossviz.training.command import train
 from tests.faults import tiny
 from tests.faults.tiny import QUIET
+
+MEASURED = "by a few points that were computed"
+RECALIBRATED = "extrapolated from 20 of the 20 examples of a point and"
 
 
 class CountForward:
@@ -76,37 +79,61 @@ def test_the_time_of_a_scan_is_measured_and_nothing_written(
     before, state = tiny.tree(tmp_path), torch.get_rng_state()
     count = CountForward(monkeypatch)
     (line,) = surface_time(setup)
-    assert re.fullmatch(r"about (\d+:)?\d+:\d\d on this device, by a few points that were computed \(.+\)", line)
-    assert 0 < count.points <= 6
+    how = MEASURED if batch_norm != "recalibrate" else f"{RECALIBRATED} 7 of the 14 of its statistics"
+    assert re.fullmatch(rf"about (\d+:)?\d+:\d\d on this device, {how}", line)
+    assert 0 < count.points <= 9
     assert tiny.tree(tmp_path) == before
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_time_is_proportional_to_points_and_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock of its own: 2 s for the statistics of a point, 0.5 s for an example of 4 batches of 2."""
-    setup = tiny.setup(tmp_path, model={"norm": "batch"}, surface={"batch_norm": "recalibrate", "batch_size": 2})
-    train(setup, QUIET, StopRequest())
+def slowly(monkeypatch: pytest.MonkeyPatch, statistics_s: float, example_s: float) -> None:
+    """A clock that goes by the examples of statistics and of evaluations."""
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    recalibrated = recalibrate
 
-    def slow(*arguments: Any) -> BatchNormTreatment:
-        treatment = recalibrated(*arguments)
+    def slow(objective: Objective, minibatches: Sequence[Tensor]) -> BatchNormTreatment:
+        treatment = recalibrate(objective, minibatches)
 
         def network() -> nn.Module:
-            now[0] += 2.0
+            now[0] += statistics_s * sum(map(len, minibatches))
             return treatment.network()
 
         return replace(treatment, network=network)
 
     def evaluated(*arguments: Any) -> Evaluation:
         found = evaluate(*arguments)
-        now[0] += 0.5 * found.examples
+        now[0] += example_s * found.examples
         return found
 
-    monkeypatch.setattr(surface_batch_norm, "recalibrate", slow)
+    monkeypatch.setattr(batch_norm_module, "recalibrate", slow)
     monkeypatch.setattr(surface_plane, "evaluate", evaluated)
-    monkeypatch.setattr(surface_forward, "_rate", lambda *_: 10.0)
-    seconds, why = seconds_of_scan(ScanPlan(setup), 50)
-    assert seconds == pytest.approx(50 * (2.0 + 0.5 * 20))
-    assert why.startswith("2 a batch: 10 examples/s")
+
+
+@pytest.mark.parametrize("split", ["train", "both"])
+def test_the_time_is_proportional_to_points_examples_and_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str
+) -> None:
+    surface = {"batch_norm": "recalibrate", "statistics": {"batch_size": 16, "batches": 3}}
+    surface |= {"data": {"examples": 20, "split": split}}
+    setup = tiny.setup(tmp_path, model={"norm": "batch"}, surface=surface)
+    train(setup, QUIET, StopRequest())
+    slowly(monkeypatch, 0.01, 0.02)
+    examples = 20 if split == "train" else 40
+    seconds, measured = time_of_scan(setup, 50)
+    assert seconds == pytest.approx(50 * (16 * 3 * 0.01 + examples * 0.02))
+    assert measured == (
+        f"extrapolated from {examples} of the {examples} examples of a point and 8 of the 48 of its statistics"
+    )
+
+
+def test_what_would_take_too_long_is_extrapolated_and_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = tiny.setup(tmp_path, surface={"data": {"examples": 40, "split": "train"}})
+    train(setup, QUIET, StopRequest())
+    count = CountForward(monkeypatch)
+    slowly(monkeypatch, 0.0, 2.0)
+    seconds, measured = time_of_scan(setup, 6)
+    assert seconds == pytest.approx(6 * 40 * 2.0)
+    assert measured == "extrapolated from 4 of the 40 examples of a point"
+    assert count.points == 2
