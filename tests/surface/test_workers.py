@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 from torch._C._distributed_c10d import HashStore, Store, TCPStore
 
+from lossviz.distributed import ranks as module
 from lossviz.distributed.ranks import Ranks
-from lossviz.engine import ranks as engine_ranks
 from lossviz.results import DONE, load_results
 from lossviz.run import Run
 from lossviz.signals import Stopped, StopRequest
@@ -44,7 +44,7 @@ class Command:
         self.workers: list[Workers] = []
         self.files: list[ScanFile] = []
         for rank in range(world):
-            monkeypatch.setattr(engine_ranks, "_store", lambda rank=rank: stores[rank])
+            monkeypatch.setattr(module, "_store", lambda rank=rank: stores[rank])
             waypoints = xr.Dataset({"checkpoint_loss": ("checkpoint", [1.0])}, {"checkpoint": ["step 3"]})
             attributes: Attributes = {"title": "t"}
             self.files.append(ScanFile(run, "main", grids[rank], attributes, waypoints))
@@ -222,7 +222,7 @@ def test_who_comes_late_finds_nothing_to_do(run: Run, monkeypatch: pytest.Monkey
 def test_a_restarted_attempt_counts_from_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """torchrun keeps its store over a restart of the workers; claims of the dead must not count."""
     store = HashStore()
-    monkeypatch.setattr(engine_ranks, "_store", lambda: store)
+    monkeypatch.setattr(module, "_store", lambda: store)
 
     def workers() -> Workers:
         return workers_of(ScanFile(run, "main", Grid.empty(X, Y, NAMES)), Ranks(1, 2, 1))
