@@ -90,8 +90,12 @@ def loss_surface(
 
     Example:
         >>> from lossviz import loss_surface
-        >>> surface = loss_surface(torch.nn.Linear(2, 3), [(torch.randn(8, 2), torch.arange(8) % 3)], x=(-1, 1, 5))
-        >>> surface.loss.plot()  # doctest: +SKIP
+        >>> model, inputs, targets = nn.Linear(2, 3), torch.randn(9, 2), torch.arange(9) % 3
+        >>> surface = loss_surface(model, [(inputs, targets)], x=(-1, 1, 5), y=(-1, 1, 5))
+        >>> surface.loss.dims, surface.loss.shape
+        (('y', 'x'), (5, 5))
+        >>> abs(surface.loss.sel(x=0, y=0).item() - cross_entropy(model(inputs), targets).mean().item()) < 1e-6
+        True
     """
     _refuse(model, batches, x, y)
     _refuse_words(directions, batch_norm, metrics)

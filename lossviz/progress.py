@@ -95,7 +95,12 @@ class Bar(Track):
 
 
 def duration(seconds: float) -> str:
-    """h:mm:ss, or m:ss."""
+    """h:mm:ss, or m:ss.
+
+    Example:
+        >>> duration(3725)
+        '1:02:05'
+    """
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

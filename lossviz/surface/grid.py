@@ -39,7 +39,12 @@ LONG_NAMES = {"x": "x (units of d1)", "y": "y (units of d2)"}
 
 
 def axis_values(axis: Range) -> np.ndarray:
-    """Evenly spaced float64 numbers (n,); one that is 0 but for rounding is exactly 0, the checkpoint itself."""
+    """Evenly spaced float64 numbers (n,); one that is 0 but for rounding is exactly 0, the checkpoint itself.
+
+    Example:
+        >>> axis_values((-1, 1, 5)).tolist()
+        [-1.0, -0.5, 0.0, 0.5, 1.0]
+    """
     low, high, count = axis
     i = np.arange(count)
     values = ((count - 1 - i) * low + i * high) / (count - 1)
@@ -50,6 +55,10 @@ def through_zero(low: float, high: float, count: int, one: bool = False) -> Rang
     """The smallest range with `count` points that contains [low, high] and, if 0 lies inside, has 0 on the grid.
 
     With `one`, 1 is among them too, where that is possible.
+
+    Example:
+        >>> through_zero(-0.9, 2, count=4)
+        (-1.0, 2.0, 4)
     """
     if not low < 0 < high or count < 3:
         return low, high, count
@@ -180,6 +189,10 @@ def coarse_to_fine(shape: Sequence[int]) -> list[Index]:
     The lattice of stride s has, along each axis, every s-th index counted from the middle, and both ends; strides
     halve from one lattice to the next, and each holds the one before. On 51 x 51 points the lattice of stride 8
     (9 x 9 points) is complete after 3 % of the work.
+
+    Example:
+        >>> coarse_to_fine((5,))
+        [(0,), (2,), (4,), (1,), (3,)]
     """
     fineness = [_fineness(count) for count in shape]
     levels = {index: max(each[i] for each, i in zip(fineness, index, strict=True)) for index in _rows(shape)}

@@ -35,7 +35,12 @@ def window_of(values: int) -> int:
 
 
 def running_mean(values: Floats, window: int) -> Floats:
-    """The mean of the finite ones among `window` values around each; shorter at the ends."""
+    """The mean of the finite ones among `window` values around each; shorter at the ends.
+
+    Example:
+        >>> running_mean(np.array([1.0, 2.0, 6.0, np.nan]), window=3).tolist()
+        [1.5, 3.0, 4.0, 6.0]
+    """
     known = np.where(np.isfinite(values), values, np.nan)
     return np.asarray(pd.Series(known).rolling(min(window, len(values)), center=True, min_periods=1).mean())
 

@@ -36,6 +36,10 @@ def smoothness(distance: Tensor, length: float, norm: Tensor) -> Tensor:
     """Effective beta-smoothness |g - g_k| / (eta_k |g|): how fast the gradient changes over the distance travelled.
 
     The figure draws the largest over all lengths. NaN where the gradient is zero.
+
+    Example:
+        >>> smoothness(distance=torch.tensor(2.0), length=0.5, norm=torch.tensor(4.0)).item()
+        1.0
     """
     return distance / (length * norm)
 

@@ -22,6 +22,11 @@ def rescale(direction: Tensor, weights: Tensor, by: Normalize, transposed: int =
     Source:
         Li et al. 2018, section 4 (filter); their code for layer and weight. It takes the input channels of a transposed
         convolution for its filters.
+
+    Example:
+        >>> weights, direction = torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.ones(2, 2)
+        >>> rescale(direction, weights, by="filter").norm(dim=1).round(decimals=6)
+        tensor([5., 1.], dtype=torch.float64)
     """
     if by == "none":
         return direction
