@@ -28,8 +28,13 @@ def steady(model: nn.Module) -> Iterator[None]:
 
 
 def snapshot(model: nn.Module) -> Callable[[], None]:
-    """A function that puts a network back into its present state, any number of times; see `steady`."""
-    restores = [restore for value in held(model) if (restore := _restore(value))]
+    """A function that puts a network back into its present state, any number of times; see `steady`.
+
+    Hooks stay as they are: those that a measurement registers must hear the passes that begin from this state.
+    """
+    values = [vars(module) for module in model.modules()]
+    hooks = {id(each[name]) for each in values for name in each if "_hooks" in name}
+    restores = [restore for value in held(model) if id(value) not in hooks and (restore := _restore(value))]
 
     @torch.no_grad()
     def restore_all() -> None:

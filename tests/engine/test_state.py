@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lossviz.engine.state import steady
+from lossviz.engine.state import snapshot, steady
 from tests.zoo.networks import Net, PlainTensors, Reassigned, StateInDict
 
 
@@ -87,3 +87,14 @@ def test_a_result_with_its_graph_is_not_written_to() -> None:
         model.buffer = torch.zeros(3)
     model.buffer.sum().backward()
     assert weight.grad is not None
+
+
+def test_hooks_that_a_measurement_registers_hear_the_passes_after_a_restore() -> None:
+    model, heard = Net(Reassigned), list[Tensor]()
+    restore = snapshot(model)
+    handle = model.register_forward_hook(lambda _, __, outputs: heard.append(outputs))
+    restore()
+    model(images())
+    handle.remove()
+    model(images())
+    assert len(heard) == 1
