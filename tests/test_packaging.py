@@ -46,6 +46,8 @@ def test_every_dependency_has_a_lower_bound_so_that_the_oldest_versions_can_be_t
     assert [line for line in required if not re.fullmatch(r"[A-Za-z0-9-]+ >= [0-9.]+", line)] == []
 
 
-def test_the_citation_has_this_version() -> None:
+def test_citation_and_newest_release_have_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    releases = re.findall(r"^## ([0-9.]+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert releases[0] == (__version__, citation["date-released"])
     assert citation["version"] == __version__
