@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from lossviz.config import Config
 from lossviz.config.data import Cifar10
@@ -21,12 +22,14 @@ from lossviz.setup import Setup, prepare
 from lossviz.signals import Stopped, StopRequest, deferred
 from lossviz.surface.command import surface as scan_variant
 from lossviz.surface.estimate import surface_lines, surface_time
+from lossviz.surface.plan import ScanPlan
 from lossviz.training.command import train as train_variant
 from lossviz.training.plan import plan_training, time_training
 from lossviz.user_code.loader import explained
 from lossviz.user_code.permissions import NOBODY, Allowed
 
 Jobs = Sequence[tuple[Run, Config]]
+Subject = TypeVar("Subject")
 
 # How long the first process waits for the others' lists of skipped files; all end at nearly the same time.
 SECONDS_FOR_OTHERS = 60.0
@@ -49,10 +52,11 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(Generic[Subject]):
     """What a command does with one variant.
 
     Attributes:
+        subject: what it works on, resolved once; refuses what cannot be done.
         planned: what it would do, line by line; refuses what cannot be done.
         action: does it.
         files: what it leaves, and --fresh discards.
@@ -61,29 +65,32 @@ class Command:
         measured: what it would take, anew or not, found out by beginning it; for --dry-run.
     """
 
-    planned: Callable[[Setup], list[str]]
-    action: Callable[[Setup, Report, StopRequest], object]
+    subject: Callable[[Setup], Subject]
+    planned: Callable[[Subject], list[str]]
+    action: Callable[[Subject, Report, StopRequest], object]
     files: Callable[[Run, Config], list[Path]]
     shared: bool = False
-    measured: Callable[[Setup, bool], list[str]] = lambda *_: []
+    measured: Callable[[Subject, bool], list[str]] = lambda *_: []
     precision: Callable[[Config], Precision] = lambda _: "auto"
 
 
 def train(jobs: Jobs, options: Options) -> None:
     """`lossviz train`."""
-    _each(jobs, options, Command(plan_training, train_variant, _all_files, shared=True, measured=time_training))
+    command = Command(_itself, plan_training, train_variant, _all_files, shared=True, measured=time_training)
+    _each(jobs, options, command)
 
 
 def probe(jobs: Jobs, options: Options, at_checkpoints: bool) -> None:
     """`lossviz probe`: at the checkpoints of a run, or along its training."""
     action = probe_checkpoints if at_checkpoints else probe_training
     planned = plan_at_checkpoints if at_checkpoints else plan_along_training
-    _each(jobs, options, Command(planned, action, lambda run, _: [run.probe_file, run.replay_file]))
+    _each(jobs, options, Command(_itself, planned, action, lambda run, _: [run.probe_file, run.replay_file]))
 
 
 def surface(jobs: Jobs, options: Options) -> None:
     """`lossviz surface`."""
     command = Command(
+        ScanPlan,
         surface_lines,
         scan_variant,
         _scan_files,
@@ -92,6 +99,10 @@ def surface(jobs: Jobs, options: Options) -> None:
         precision=lambda config: config.surface.precision,
     )
     _each(jobs, options, command)
+
+
+def _itself(setup: Setup) -> Setup:
+    return setup
 
 
 def _scan_files(run: Run, config: Config) -> list[Path]:
@@ -104,7 +115,7 @@ def _all_files(run: Run, _: Config) -> list[Path]:
     return [run.train_file, run.probe_file, *scans, run.resume_file.parent, run.record_file]
 
 
-def _each(jobs: Jobs, options: Options, command: Command) -> None:
+def _each(jobs: Jobs, options: Options, command: Command[Subject]) -> None:
     processes = ranks()
     if not (processes.alone or command.shared):
         refuse(f"this command works in one process, and torchrun started {processes.world}", advice="start it without")
@@ -117,7 +128,8 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
     for run, config in jobs:
         with explained(), _memory(run):
             setup = _ready(run, config, options, command)
-            command.planned(setup)  # what it needs may be gone by its turn; nothing is touched yet
+            subject = command.subject(setup)
+            command.planned(subject)  # what it needs may be gone by its turn; nothing is touched yet
             if said != setup.backend:
                 _say_backend(setup.backend, report)
                 said = setup.backend
@@ -126,7 +138,7 @@ def _each(jobs: Jobs, options: Options, command: Command) -> None:
             writing = run.writing(config, fresh, keep=options.of_folder) if processes.first else nullcontext()
             with deferred() as stop, writing:
                 try:
-                    command.action(setup, report, stop)
+                    command.action(subject, report, stop)
                 except Stopped:
                     _tell_damaged(setup, report, processes, wait_s=0)
                     raise
@@ -139,21 +151,21 @@ def _say_backend(backend: Backend, report: Report) -> None:
         report.say(line)
 
 
-def _ready(run: Run, config: Config, options: Options, command: Command) -> Setup:
+def _ready(run: Run, config: Config, options: Options, command: Command[Subject]) -> Setup:
     setup = prepare(config, run, options.device, options.allowed, precision=command.precision(config))
     if setup.backend.device.type == "cpu":
         keep_freed_memory()  # here, and not where a device is chosen: the process is lossviz's own
     return setup
 
 
-def _refuse_any(jobs: Jobs, options: Options, command: Command) -> None:
+def _refuse_any(jobs: Jobs, options: Options, command: Command[Subject]) -> None:
     """Refuse impossible variants before the first of several begins: their turn may be days later."""
     possible, refusals = [], []
     for run, config in jobs if len(jobs) > 1 else ():
         with explained(), _memory(run):
             setup = _ready(run, config, options, command)
             try:
-                command.planned(setup)
+                command.planned(command.subject(setup))
                 possible.append(run.variant)
             except RequestError as error:
                 refusals.append(_named(error, run))
@@ -168,7 +180,7 @@ def _named(error: RequestError, run: Run) -> RequestError:
     return RequestError(*(each if str(each).startswith(folder) else each.at(folder) for each in error.refusals))
 
 
-def _say_plans(jobs: Jobs, options: Options, command: Command, report: Report) -> None:
+def _say_plans(jobs: Jobs, options: Options, command: Command[Subject], report: Report) -> None:
     """Print each variant's plan or refusal; the first refusal ends the command."""
     first, said = ranks().first, None
     refusals: list[RequestError] = []
@@ -176,12 +188,13 @@ def _say_plans(jobs: Jobs, options: Options, command: Command, report: Report) -
         try:
             with explained(), _memory(run):
                 setup = _ready(run, _offline(config), options, command)
-                lines = command.planned(setup)
+                subject = command.subject(setup)
+                lines = command.planned(subject)
                 if said != setup.backend:
                     _say_backend(setup.backend, report)
                     said = setup.backend
                 lines += (
-                    [*command.measured(setup, options.fresh), *_there(run, config, options, command)] if first else []
+                    [*command.measured(subject, options.fresh), *_there(run, config, options, command)] if first else []
                 )
         except RequestError as error:
             if len(jobs) == 1:
@@ -194,7 +207,7 @@ def _say_plans(jobs: Jobs, options: Options, command: Command, report: Report) -
         raise refusals[0]
 
 
-def _there(run: Run, config: Config, options: Options, command: Command) -> list[str]:
+def _there(run: Run, config: Config, options: Options, command: Command[Subject]) -> list[str]:
     """Say what happens to files that exist already."""
     there = [path.name for path in command.files(run, config) if path.exists()]
     return [f"{'discards' if options.fresh else 'resumes'} {', '.join(there)}"] if there else []

@@ -25,6 +25,7 @@ from lossviz.results import load_results
 from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.surface.estimate import surface_lines
+from lossviz.surface.plan import ScanPlan
 from lossviz.training.command import train
 from lossviz.training.plan import plan_training
 from tests.data.photographs import write_tree
@@ -101,7 +102,7 @@ def test_every_crop_of_an_evaluation_counts(tmp_path: Path, monkeypatch: pytest.
     train(setup, QUIET, StopRequest())
     assert seen == [3 * (20 + 9 * 10)]
     assert "3 evaluations: 330 examples forward" in plan_training(setup)
-    assert "6 points of 16 examples: 528 forward" in surface_lines(setup)
+    assert "6 points of 16 examples: 528 forward" in surface_lines(ScanPlan(setup))
 
 
 def test_the_cost_of_probing_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,14 +129,14 @@ def test_the_cost_of_probing_checkpoints(tmp_path: Path, monkeypatch: pytest.Mon
     [
         (plan_training, {"train": {"batch_size": 2000}, "data": {"examples": "all"}}),
         (plan_training, {"train": {"eval_examples": 41}}),
-        (surface_lines, {}),
-        (surface_lines, {"surface": {"data": {"examples": 41}}}),
-        (surface_lines, {"surface": {"checkpoint": 5}}),
+        (ScanPlan, {}),
+        (ScanPlan, {"surface": {"data": {"examples": 41}}}),
+        (ScanPlan, {"surface": {"checkpoint": 5}}),
         (plan_at_checkpoints, {}),
     ],
 )
 def test_what_cannot_be_done_is_refused_beforehand(
-    tmp_path: Path, planned: Callable[[Setup], list[str]], sections: dict[str, Any]
+    tmp_path: Path, planned: Callable[[Setup], object], sections: dict[str, Any]
 ) -> None:
     setup = tiny.setup(tmp_path, **sections)
     with pytest.raises(RequestError):
@@ -196,4 +197,4 @@ def test_an_experiment_without_training_has_nothing_to_probe(tmp_path: Path) -> 
     for planned in (plan_training, plan_along_training, plan_at_checkpoints):
         with pytest.raises(RequestError, match="no train section"):
             planned(without)
-    assert surface_lines(without)[0].startswith("around ")
+    assert surface_lines(ScanPlan(without))[0].startswith("around ")

@@ -16,6 +16,7 @@ from lossviz.progress import Report
 from lossviz.run import Run, run_of
 from lossviz.setup import Setup
 from lossviz.signals import Stopped, StopRequest
+from lossviz.surface.plan import ScanPlan
 from lossviz.work import Options
 from tests.faults import tiny
 
@@ -102,8 +103,8 @@ def test_the_first_of_several_speaks_and_writes(
     """It holds the lock for all; the others must not wait for it, and say nothing."""
     locked: list[bool] = []
 
-    def action(setup: Setup, report: Report, _: StopRequest) -> None:
-        locked.append((setup.run.folder / ".lock").read_bytes() != b"")
+    def action(scan: ScanPlan, report: Report, _: StopRequest) -> None:
+        locked.append((scan.setup.run.folder / ".lock").read_bytes() != b"")
         report.say("scanned")
 
     monkeypatch.setattr(work, "scan_variant", action)
@@ -243,8 +244,8 @@ def test_what_is_gone_by_the_turn_of_a_variant_is_refused_before_anything_is_dis
     work.surface(made, QUIET)
     second = made[1][0]
 
-    def action(setup: Setup, *_: object) -> None:
-        assert setup.run == made[0][0], "the second variant is refused"
+    def action(scan: ScanPlan, *_: object) -> None:
+        assert scan.setup.run == made[0][0], "the second variant is refused"
         for step in second.checkpoint_steps:
             second.checkpoint_file(step).unlink()
 

@@ -2,7 +2,6 @@
 
 from lossviz.distributed.ranks import Ranks, ranks
 from lossviz.progress import Report
-from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.surface.attributes import split_names
 from lossviz.surface.plan import ScanPlan
@@ -11,14 +10,13 @@ from lossviz.surface.scan import join_scan, open_scan
 from lossviz.surface.workers import workers_of
 
 
-def surface(setup: Setup, report: Report, stop: StopRequest, group: Ranks | None = None) -> None:
-    """Scan what the `surface` section says, or what is left of it; several processes share the points.
+def surface(plan: ScanPlan, report: Report, stop: StopRequest, group: Ranks | None = None) -> None:
+    """Scan what a plan says, or what is left of it; several processes share the points.
 
     Raises:
-        RequestError: there is no checkpoint, it does not fit, or the file holds another scan.
+        RequestError: the checkpoint does not fit the network, or the file holds another scan.
     """
-    processes = group or ranks()
-    plan = ScanPlan(setup)
+    processes, setup = group or ranks(), plan.setup
     if not processes.first:
         scan = join_scan(plan, processes)
         scan.compute(workers_of(scan.file, processes), report, stop)

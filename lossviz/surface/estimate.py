@@ -31,9 +31,9 @@ class ScanTime(NamedTuple):
     measured: str
 
 
-def surface_lines(setup: Setup) -> list[str]:
+def surface_lines(plan: ScanPlan) -> list[str]:
     """Cost and files of a scan."""
-    plan, name = ScanPlan(setup), setup.config.surface.name
+    name = plan.config.name
     views = sum(len(split) * (split.views if isinstance(split, StreamedSplit) else 1) for split in plan.splits.values())
     return [
         f"around {plan.checkpoint.path}",
@@ -42,31 +42,31 @@ def surface_lines(setup: Setup) -> list[str]:
     ]
 
 
-def surface_time(setup: Setup, fresh: bool = False) -> list[str]:
+def surface_time(plan: ScanPlan, fresh: bool = False) -> list[str]:
     """How long a scan will take, from a few points that are computed for it.
 
     Args:
-        setup: the variant.
+        plan: the scan.
         fresh: whether what is there will be discarded.
     """
-    plan = ScanPlan(setup)
-    file = setup.run.surface_file(plan.config.name)
+    file = plan.setup.run.surface_file(plan.config.name)
     known = int((load_results(file).status != TO_DO).sum()) if file.exists() and not fresh else 0
     left = max(0, plan.points - known)
-    seconds, measured = time_of_scan(setup, left)
+    seconds, measured = time_of_scan(plan, left)
     there = f" for the {left:,} that are left" if known else ""
     return [f"about {duration(seconds)}{there} on this device, {measured}"]
 
 
-def time_of_scan(setup: Setup, points: int) -> ScanTime:
+def time_of_scan(plan: ScanPlan, points: int) -> ScanTime:
     """Estimate how long a number of points of a scan will take on this device.
 
     For a few seconds a point is computed over as many examples as that allows, in random directions whatever the
     configured ones, and not compiled. Nothing is written.
     """
-    statistics, mode = setup.config.surface.statistics, setup.config.surface.batch_norm
+    statistics, mode = plan.config.statistics, plan.config.batch_norm
     few = Statistics(batch_size=min(FEW, statistics.batch_size), batches=1)
-    plan = ScanPlan(_with_statistics(setup, few) if mode == "recalibrate" else setup)
+    if mode == "recalibrate":
+        plan = ScanPlan(_with_statistics(plan.setup, few))
     compute = _point(plan)
     longest = max(map(len, plan.splits.values()))
     timing = timed(compute, longest)

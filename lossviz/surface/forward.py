@@ -161,7 +161,7 @@ def choose_execution(
     if objective.views:
         compiled = False  # their batches are smaller, and would be filled up for nothing
     if compiled == "auto":
-        layers = sum(1 for module in network.modules() if not list(module.children()) and list(module.parameters()))
+        layers = sum(any(each.dim() > 1 for each in module.parameters(False)) for module in network.modules())
         won, cost = WON_BY_COMPILING * work / rate, COMPILING_A_LAYER_S * layers
         compiled = won > 2 * cost
         why += f"; compiling would win about {won:.0f} s and cost {cost:.0f} s"

@@ -9,6 +9,7 @@ from lossviz.probe.command import probe_training
 from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.surface.command import surface
+from lossviz.surface.plan import ScanPlan
 from lossviz.training.command import train
 from tests.faults import tiny
 from tests.faults.tiny import QUIET
@@ -26,7 +27,7 @@ def _undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     setup = tiny.setup(tmp_path_factory.mktemp("undisturbed"), **LONG)
     train(setup, QUIET, StopRequest())
     probe_training(setup, QUIET, StopRequest())
-    surface(setup, QUIET, StopRequest())
+    surface(ScanPlan(setup), QUIET, StopRequest())
     return setup
 
 

@@ -16,6 +16,7 @@ from lossviz.run import run_of
 from lossviz.setup import prepare
 from lossviz.signals import StopRequest
 from lossviz.surface.command import surface
+from lossviz.surface.plan import ScanPlan
 from lossviz.training.command import train
 from tests.faults import tiny
 
@@ -192,7 +193,7 @@ def test_all_files_of_a_run_have_the_units_of_its_loss(
     setup = prepare(config, run_of(config, tmp_path), "cpu")
     with setup.run.writing(config):
         train(setup, tiny.QUIET, StopRequest(), Prober(setup, [0]))
-        surface(setup, tiny.QUIET, StopRequest())
+        surface(ScanPlan(setup), tiny.QUIET, StopRequest())
     for name, quantities in NATS.items():
         found = load_results(setup.run.folder / name)
         units = {str(each): array.attrs.get("units") for each, array in found.variables.items()}

@@ -16,6 +16,7 @@ from lossviz.run import run_of
 from lossviz.setup import Setup, prepare
 from lossviz.signals import StopRequest
 from lossviz.surface.command import surface
+from lossviz.surface.plan import ScanPlan
 
 # As the processes that torchrun starts: other numbers of threads give other last digits.
 torch.set_num_threads(1)
@@ -40,7 +41,7 @@ def scanned(out: Path, *settings: str, stop: StopRequest | None = None) -> Setup
     config = configured(*settings)
     setup = prepare(config, run_of(config, out), "cpu", precision=config.surface.precision)
     with setup.run.writing(config):
-        surface(setup, Report(quiet=True), StopRequest() if stop is None else stop)
+        surface(ScanPlan(setup), Report(quiet=True), StopRequest() if stop is None else stop)
     return setup
 
 

@@ -16,6 +16,7 @@ from lossviz.run import run_of
 from lossviz.setup import prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.command import surface
+from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
 from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
 
@@ -118,7 +119,7 @@ def test_the_file_is_named_and_then_judged_and_each_split_has_its_mean(
 ) -> None:
     config = configured("surface.data.split=both")
     setup = prepare(config, run_of(config, trained), "cpu")
-    surface(setup, Report(), StopRequest())
+    surface(ScanPlan(setup), Report(), StopRequest())
     lines = capsys.readouterr().out.splitlines()
     file = setup.run.surface_file("main")
     head = lines.index(f"{file}: 15 points, each the mean over 64 train and over 64 test examples")

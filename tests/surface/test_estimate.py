@@ -20,6 +20,7 @@ from lossviz.surface import plane as surface_plane
 from lossviz.surface.batch_norm import BatchNormTreatment, recalibrate
 from lossviz.surface.command import surface
 from lossviz.surface.estimate import surface_lines, surface_time, time_of_scan
+from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
 from lossviz.training.command import train
 from tests.faults import tiny
@@ -58,9 +59,9 @@ def test_the_cost_of_a_scan(
     setup = tiny.setup(tmp_path, surface={"y": y, "data": {"examples": 20, "split": split}})
     train(setup, QUIET, StopRequest())
     count = CountForward(monkeypatch)
-    lines = surface_lines(setup)
+    lines = surface_lines(ScanPlan(setup))
     assert count.examples == 0
-    surface(setup, QUIET, StopRequest())
+    surface(ScanPlan(setup), QUIET, StopRequest())
     assert load_results(setup.run.surface_file("main"))["status"].size == points
     assert count.points == points
     assert count.examples == points * examples + 20 + 20
@@ -78,7 +79,7 @@ def test_the_time_of_a_scan_is_measured_and_nothing_written(
     train(setup, QUIET, StopRequest())
     before, state = tiny.tree(tmp_path), torch.get_rng_state()
     count = CountForward(monkeypatch)
-    (line,) = surface_time(setup)
+    (line,) = surface_time(ScanPlan(setup))
     how = MEASURED if batch_norm != "recalibrate" else f"{RECALIBRATED} 7 of the 14 of its statistics"
     assert re.fullmatch(rf"about (\d+:)?\d+:\d\d on this device, {how}", line)
     assert 0 < count.points <= 9
@@ -119,7 +120,7 @@ def test_the_time_is_proportional_to_points_examples_and_statistics(
     train(setup, QUIET, StopRequest())
     slowly(monkeypatch, 0.01, 0.02)
     examples = 20 if split == "train" else 40
-    seconds, measured = time_of_scan(setup, 50)
+    seconds, measured = time_of_scan(ScanPlan(setup), 50)
     assert seconds == pytest.approx(50 * (16 * 3 * 0.01 + examples * 0.02))
     assert measured == (
         f"extrapolated from {examples} of the {examples} examples of a point and 8 of the 48 of its statistics"
@@ -133,7 +134,7 @@ def test_what_would_take_too_long_is_extrapolated_and_said_to_be(
     train(setup, QUIET, StopRequest())
     count = CountForward(monkeypatch)
     slowly(monkeypatch, 0.0, 2.0)
-    seconds, measured = time_of_scan(setup, 6)
+    seconds, measured = time_of_scan(ScanPlan(setup), 6)
     assert seconds == pytest.approx(6 * 40 * 2.0)
     assert measured == "extrapolated from 4 of the 40 examples of a point"
     assert count.points == 2

@@ -15,6 +15,7 @@ from lossviz.run import run_of
 from lossviz.setup import Setup, prepare
 from lossviz.signals import StopRequest
 from lossviz.surface.command import surface
+from lossviz.surface.plan import ScanPlan
 from tests.surface.scans import configured, loss_of, same, scanned, surface_of
 
 
@@ -76,7 +77,7 @@ def test_minibatches_that_give_statistics_are_mixed(trained: Path) -> None:
     few = [(setup.data.train.targets == label).nonzero()[:64, 0] for label in (0, 1)]
     ordered = replace(setup, data=replace(setup.data, train=setup.data.train.take(torch.cat(few))))
     with setup.run.writing(config):
-        surface(ordered, Report(quiet=True), StopRequest())
+        surface(ScanPlan(ordered), Report(quiet=True), StopRequest())
     draws = torch.Generator().manual_seed(0)
     mixed = [loss_in_batches(ordered, torch.randperm(128, generator=draws), 64) for _ in range(20)]
     within = max(mixed) - min(mixed)

@@ -12,6 +12,7 @@ from lossviz.setup import prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.command import surface
 from lossviz.surface.forward import ExecutionPlan
+from lossviz.surface.plan import ScanPlan
 from lossviz.surface.resume import unfollowed
 from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
 
@@ -38,7 +39,7 @@ def test_a_scan_that_goes_on_with_other_batches_says_so_and_keeps_its_own(
     with pytest.raises(Stopped):
         scanned(trained, stop=StopAfter(2))
     config = configured("surface.batch_size=50")
-    surface(prepare(config, run_of(config, trained), "cpu"), Report(), StopRequest())
+    surface(ScanPlan(prepare(config, run_of(config, trained), "cpu")), Report(), StopRequest())
     assert "resuming, 2 of 15 points are there; surface.batch_size = 25 as it began" in capsys.readouterr().out
     same(surface_of(trained), whole)
     assert surface_of(trained).attrs["batch_size"] == 25

@@ -18,6 +18,7 @@ from lossviz.run import run_of
 from lossviz.setup import Setup, prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.command import surface
+from lossviz.surface.plan import ScanPlan
 from lossviz.training.command import train
 from tests.data.photographs import write_tree
 from tests.faults import tiny
@@ -87,7 +88,7 @@ def test_a_diverged_training_can_be_probed_and_scanned(tmp_path: Path) -> None:
     assert not math.isfinite(probed["loss"].values[1])
     assert not np.isfinite(probed["path_loss"].values[1]).any()
     probe_checkpoints(setup, QUIET, StopRequest())
-    surface(setup, QUIET, StopRequest())
+    surface(ScanPlan(setup), QUIET, StopRequest())
     scanned = load_results(setup.run.surface_file("main"))
     assert (scanned["status"].values > 0).all()
 
@@ -95,7 +96,7 @@ def test_a_diverged_training_can_be_probed_and_scanned(tmp_path: Path) -> None:
 def test_the_point_where_it_diverged_has_a_surface_of_numbers_that_are_not_finite(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path, model={"norm": "batch"}, train={"lr": 1e10, "checkpoint_every": 1})
     train(setup, QUIET, StopRequest())
-    surface(setup, QUIET, StopRequest())
+    surface(ScanPlan(setup), QUIET, StopRequest())
     scanned = load_results(setup.run.surface_file("main"))
     assert (scanned["status"].values == 2).all()
     assert not np.isfinite(scanned["loss"].values).any()

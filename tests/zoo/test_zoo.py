@@ -23,6 +23,7 @@ from lossviz.seeding import generator
 from lossviz.setup import Setup, prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.command import surface
+from lossviz.surface.plan import ScanPlan
 from lossviz.training.command import train
 from lossviz.user_code.permissions import Allowed
 from tests.faults import tiny
@@ -126,10 +127,10 @@ def scans(name: str, setup: Setup, out: Path) -> None:
         scanned = setup_of(name, out, name=mode, batch_norm=mode)
         if mode != "frozen" and name in UNKNOWN:
             with pytest.raises(RequestError, match=f"surface.batch_norm = {mode}: would leave modules"):
-                surface(scanned, QUIET, StopRequest())
+                surface(ScanPlan(scanned), QUIET, StopRequest())
             continue
         with scanned.run.writing(scanned.config):
-            surface(scanned, QUIET, StopRequest())
+            surface(ScanPlan(scanned), QUIET, StopRequest())
         found = load_results(scanned.run.surface_file(mode))
         direction = load_tensors(scanned.run.directions_file(mode))
         along = {key.removeprefix("x/"): tensor for key, tensor in direction.items()}
