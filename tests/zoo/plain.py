@@ -1,6 +1,6 @@
 """What lossviz computes, as plain loops over tensors that know nothing of it but its seeds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -63,29 +63,29 @@ def seed(noise: int | None) -> None:
     torch.manual_seed(derive(noise))
 
 
-def path(model: nn.Module, batch: Minibatch, lengths: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Loss, and distance of the gradient from the first one, at theta - eta * g on one minibatch in training mode."""
-    parameters = [each for each in model.parameters() if each.requires_grad]
-    theta = [each.detach().clone() for each in parameters]
+def path(make: Callable[[], nn.Module], batch: Minibatch, lengths: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Loss, and distance of the gradient from the first one, at theta - eta * g on one minibatch in training mode.
 
-    def there() -> tuple[float, Tensor]:
+    Every pass has a network of its own: one that reads what its own passes write is another function at each.
+    """
+
+    def there(length: float, along: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
+        model = make().train()
+        parameters = [each for each in model.parameters() if each.requires_grad]
+        for parameter, slope in zip(parameters, along, strict=False):
+            parameter.data = parameter.data - length * slope
         inputs, targets, noise = batch
         seed(noise)
-        loss = functional.cross_entropy(model.train()(inputs.clone()), targets)
-        slopes = torch.autograd.grad(loss, parameters)
-        return float(loss.detach()), torch.cat([slope.flatten() for slope in slopes])
+        loss = functional.cross_entropy(model(inputs.clone()), targets)
+        return float(loss.detach()), list(torch.autograd.grad(loss, parameters))
 
-    _, start = there()
-    pieces = [
-        piece.view(each.shape) for piece, each in zip(start.split([p.numel() for p in theta]), theta, strict=True)
-    ]
+    _, start = there(0.0, ())
     losses, distances = [], []
     for length in lengths:
-        for parameter, origin, slope in zip(parameters, theta, pieces, strict=True):
-            parameter.data = origin - length * slope
-        loss, gradient = there()
+        loss, gradient = there(length, start)
         losses.append(loss)
-        distances.append(float((gradient - start).norm()))
+        apart = [(one - other).flatten() for one, other in zip(gradient, start, strict=True)]
+        distances.append(float(torch.cat(apart).norm()))
     return losses, distances
 
 

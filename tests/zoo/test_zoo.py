@@ -3,6 +3,7 @@
 Trained, interrupted and gone on with, probed on the way and afterwards, scanned in every mode of BatchNorm.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def probed(name: str, setup: Setup) -> None:
     """Measured along the gradient on the way."""
     results, minibatches = load_results(setup.run.probe_file), setup.minibatches()
     for step in (0,) if name in UNSAVED else (0, EVERY):
-        losses, distances = plain.path(loaded(setup, step), minibatches(step), LENGTHS)
+        losses, distances = plain.path(partial(loaded, setup, step), minibatches(step), LENGTHS)
         np.testing.assert_allclose(results.sel(step=step).path_loss, losses, rtol=1e-9)
         np.testing.assert_allclose(results.sel(step=step).grad_distance, distances, rtol=1e-6, atol=1e-12)
 
