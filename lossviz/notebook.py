@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from lossviz.config.directions import Directions, File, Gradient, Hessian, Pca, Random, Toward
+from lossviz.config.directions import Directions, Random
 from lossviz.config.surface import Axis, BatchNormMode, Metric, Surface
 from lossviz.engine.backend import full_precision
 from lossviz.engine.evaluation import PerExample
@@ -27,7 +27,7 @@ from lossviz.signals import StopRequest
 from lossviz.surface.attributes import direction_attributes
 from lossviz.surface.batch_norm import treatment_of
 from lossviz.surface.checkpoints import Checkpoint
-from lossviz.surface.directions import make_directions
+from lossviz.surface.directions import KINDS, make_directions
 from lossviz.surface.directions.sources import DirectionSet, Sources
 from lossviz.surface.file import Attributes
 from lossviz.surface.forward import ExecutionPlan, Forward
@@ -36,7 +36,6 @@ from lossviz.surface.plane import LossPlane, quantities
 from lossviz.surface.subspace import Subspace
 from lossviz.surface.waypoints import measure_waypoints
 
-KINDS = (Random, Toward, Pca, Hessian, Gradient, File)
 # Filter-normalised; biases and normalisation layers stay.
 RANDOM = Random()
 NONE: Mapping[str, Any] = MappingProxyType({})
@@ -99,7 +98,7 @@ def loss_surface(
     """
     _refuse(model, batches, x, y)
     _refuse_words(directions, batch_norm, metrics)
-    if isinstance(directions, KINDS):
+    if not isinstance(directions, Mapping):
         wanted = Surface.model_construct(x=x, y=y, directions=directions, batch_norm=batch_norm, metrics=tuple(metrics))
         if conflicts := tuple(wanted.conflicts()):
             raise RequestError(*conflicts)
@@ -190,7 +189,7 @@ def _directions(
     examples: _Examples,
     checkpoints: Mapping[str, Mapping[str, Tensor]],
 ) -> DirectionSet:
-    if not isinstance(wanted, KINDS):
+    if isinstance(wanted, Mapping):
         return _given(subspace, wanted, axes)
     networks = {name: Checkpoint(name, Path(name), state=state) for name, state in checkpoints.items()}
 
@@ -227,7 +226,7 @@ def _grows(axis: Axis) -> bool:
 
 
 def _refuse_words(directions: object, batch_norm: str, metrics: Sequence[str]) -> None:
-    if not isinstance(directions, KINDS) and not isinstance(directions, Mapping):
+    if not isinstance(directions, (Mapping, *KINDS)):
         kinds = ", ".join(f"{kind.__name__}(...)" for kind in KINDS)
         known = f"{kinds} of lossviz.config.directions, or by axis a tensor for every parameter that moves"
         refuse(f"directions = {directions!r}", accepted=known)

@@ -1,5 +1,7 @@
 """Lines and planes through networks whose loss is known by formula."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -263,3 +265,11 @@ def test_the_plain_path_re_estimates_statistics() -> None:
         centre = part(0.0, 0.0)["loss"] if visits else part.plain_loss()[0].loss
         found.append(centre)
     assert found[1] == pytest.approx(found[0], rel=1e-10)
+
+
+def test_the_core_knows_no_run_and_no_report() -> None:
+    code = "import sys, lossviz.surface.plane; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    others = {"run", "setup", "progress", "results", "signals", "surface.file", "surface.scan"}
+    assert "lossviz.surface.plane" in found
+    assert not {f"lossviz.{name}" for name in others} & set(found)
