@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossviz.user_code.permissions import NOBODY, Allowed
 from lossviz.config.data import Cifar10, Data, Gaussian, ImageFolder, Images, OwnData
 from lossviz.data import cifar10, digits
 from lossviz.data.gaussian import gaussian
@@ -16,6 +15,7 @@ from lossviz.data.split import Split, arranged
 from lossviz.data.streamed import StreamedSplit
 from lossviz.data.streamed_minibatches import StreamedMinibatches
 from lossviz.errors import refuse
+from lossviz.user_code.permissions import NOBODY, Allowed
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from typing import NoReturn, Protocol, TypeGuard, runtime_checkable
 import torch
 from torch import Tensor
 
-from lossviz.user_code.permissions import Allowed
 from lossviz.config.data import OwnData
 from lossviz.errors import refuse
-from lossviz.user_code.loader import explained
-from lossviz.user_code.targets import load_target
 from lossviz.seeding import seeded
+from lossviz.user_code.loader import explained
+from lossviz.user_code.permissions import Allowed
+from lossviz.user_code.targets import load_target
 
 Pair = tuple[Tensor, Tensor]
 

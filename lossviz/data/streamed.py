@@ -189,8 +189,8 @@ class StreamedSplit:
             except DamagedError as error:
                 if self.config.corrupt == "stop":
                     advice = (
-                        "replace it; or data.corrupt: skip leaves it out of evaluations, puts the next readable file in "
-                        "its place in minibatches, and counts it"
+                        "replace it; or data.corrupt: skip leaves it out of evaluations, puts the next readable file "
+                        "in its place in minibatches, and counts it"
                     )
                     raise WorkError(Refusal(shown(path), f"is damaged: {error}", advice=advice)) from error
                 damaged[str(path)] = str(error)

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset, TensorDataset
 
-from lossviz.user_code.permissions import NOBODY, parse_allowed
 from lossviz.config.data import OwnData
 from lossviz.data.load import Dataset, load
 from lossviz.errors import RequestError, WorkError
+from lossviz.user_code.permissions import NOBODY, parse_allowed
 
 CPU = torch.device("cpu")
 Load = Callable[..., Dataset]
