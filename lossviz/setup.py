@@ -109,7 +109,9 @@ class Setup:
             "compute": self.backend.facts(),
             "versions": versions(),
             "code": code_fingerprint(),
-            "own_code": {file: digest for each in self.own for file, digest in hash_files(each, self.allowed).items()},
+            "own_code": {
+                file: digest for each in self.own for file, digest in hash_files(each.target, self.allowed).items()
+            },
             "data": _fingerprint(self.config.data, self.config.seed, self.allowed),
         }
 

@@ -34,7 +34,7 @@ def own_data(config: OwnData, seed: int, allowed: Allowed) -> dict[str, Pair]:
         RequestError: it is not allowed, or returns something else.
         WorkError: it fails.
     """
-    make = load_target(config, allowed)
+    make = load_target(config.target, config.args, allowed)
     with explained(f"while {config.target} makes the data"), seeded(torch.device("cpu"), seed, "own data"):
         made = make()
         if not _is_two(made):

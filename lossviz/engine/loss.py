@@ -21,7 +21,7 @@ def per_example(config: Loss | None, regression: bool, allowed: Allowed) -> PerE
         WorkError: the code fails while it is loaded.
     """
     if isinstance(config, OwnLoss):
-        return load_target(config, allowed, positional=2)
+        return load_target(config.target, config.args, allowed, positional=2)
     if config is not None and isinstance(config, CrossEntropy) == regression:
         there = "vectors" if regression else "classes"
         accepted = "cross-entropy for classes, squared-error for vectors, or loss.target"

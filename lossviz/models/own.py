@@ -20,7 +20,7 @@ def own_network(config: OwnModel, channels: int, classes: int, allowed: Allowed)
         RequestError: it is not allowed, or returns no network with something to train.
         WorkError: it fails.
     """
-    make = load_target(config, allowed, channels=channels, classes=classes)
+    make = load_target(config.target, config.args, allowed, channels=channels, classes=classes)
     with explained(f"while {config.target} makes the network"):
         made = make()
     if not isinstance(made, nn.Module):

@@ -2,14 +2,13 @@
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial, wraps
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeGuard
 
-from lossviz.config.own import Own
 from lossviz.errors import Refusal, RequestError, show
 from lossviz.files import shown
 from lossviz.user_code.loader import Code, load_file, load_module
@@ -18,11 +17,14 @@ from lossviz.user_code.permissions import Allowed, parse_target
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def load_target(config: Own, allowed: Allowed, positional: int = 0, **offered: object) -> Callable[..., Any]:
-    """The function or class that a section's target names, with its `args` filled in.
+def load_target(
+    target: str, args: Mapping[str, Any], allowed: Allowed, positional: int = 0, **offered: object
+) -> Callable[..., Any]:
+    """The function or class that a target names, with its arguments filled in.
 
     Args:
-        config: the section.
+        target: `FILE.py:NAME` or `package.module:NAME`.
+        args: of the configuration, by name.
         allowed: whose code may run.
         positional: how many arguments it will be called with.
         offered: for parameters of these names that have no default and stand in no `args`.
@@ -31,21 +33,21 @@ def load_target(config: Own, allowed: Allowed, positional: int = 0, **offered: o
         RequestError: it is not allowed or not there, or does not take these arguments.
         WorkError: the code fails while it is loaded.
     """
-    found = _find(config.target, allowed)
+    found = _find(target, allowed)
     signature = inspect.signature(found)
     wanted = {
         parameter.name
         for parameter in signature.parameters.values()
         if parameter.default is parameter.empty and parameter.kind in _BY_NAME
     }
-    given = {name: value for name, value in offered.items() if name in wanted} | config.args
+    given = {name: value for name, value in offered.items() if name in wanted} | {**args}
     try:
         signature.bind(*range(positional), **given)
     except TypeError as error:
         before = "outputs, targets, " if positional else ""
-        problem = f"does not fit args = {show(config.args)}: {error}"
+        problem = f"does not fit args = {show({**args})}: {error}"
         advice = f"it is {found.__name__}{signature}, and is called with {before}**args"
-        raise RequestError(Refusal(config.target, problem, advice=advice)) from None
+        raise RequestError(Refusal(target, problem, advice=advice)) from None
 
     @wraps(partial(found, **given))
     def call(*values: object) -> object:
@@ -55,14 +57,14 @@ def load_target(config: Own, allowed: Allowed, positional: int = 0, **offered: o
     return call
 
 
-def hash_files(config: Own, allowed: Allowed) -> dict[str, str]:
-    """SHA-256 of the files that a section's code came from, by path.
+def hash_files(target: str, allowed: Allowed) -> dict[str, str]:
+    """SHA-256 of the files that the code of a target came from, by path.
 
     Raises:
         RequestError: it is not allowed.
         WorkError: the code fails while it is loaded.
     """
-    code = _load(config.target, allowed)
+    code = _load(target, allowed)
     return {shown(Path(path)): f"sha256:{digest}" for path, digest in code.files.items()}
 
 

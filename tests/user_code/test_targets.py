@@ -45,7 +45,7 @@ def _call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
 
     def call(name: str, args: dict[str, Any] | None = None, positional: int = 0, **offered: object) -> Call:
         config = Own(name="own", target=f"nets.py:{name}", args=args or {})
-        return load_target(config, parse_allowed(["nets.py"]), positional, **offered)
+        return load_target(config.target, config.args, parse_allowed(["nets.py"]), positional, **offered)
 
     return call
 
@@ -68,7 +68,7 @@ def test_offers_are_taken_by_parameters_that_need_them_and_by_no_others(call: Ca
 @pytest.mark.usefixtures("call")
 def test_the_configuration_stays_as_it_is() -> None:
     config = Own(name="own", target="nets.py:spoil", args={"items": [1, 2]})
-    made = load_target(config, parse_allowed(["nets.py"]))
+    made = load_target(config.target, config.args, parse_allowed(["nets.py"]))
     assert made() == [1, 2, 4]
     assert made() == [1, 2, 4]
     assert config.args == {"items": [1, 2]}
@@ -124,11 +124,11 @@ def test_what_is_not_allowed_is_not_even_loaded() -> None:
         config = Own(name="own", target=target)
         for allowed in (NOBODY, parse_allowed(["nets.py"]), Allowed(modules=frozenset({"nets"}))):
             with pytest.raises(RequestError):
-                load_target(config, allowed)
+                load_target(config.target, config.args, allowed)
             with pytest.raises(RequestError):
-                hash_files(config, allowed)
+                hash_files(config.target, allowed)
     assert not Path("it ran").exists()
-    load_target(Own(name="own", target="link.py:make"), parse_allowed(["evil.py"]))
+    load_target("link.py:make", {}, parse_allowed(["evil.py"]))
     assert Path("it ran").exists()  # this is what it would have done
 
 
@@ -157,25 +157,25 @@ def test_modules_by_name_and_packages_with_all_that_is_in_them(package: Path) ->
     ):
         config = Own(name="own", target=target, args={"depth": 4} if target.endswith("make") else {"path": "x"})
         if there:
-            assert load_target(config, parse_allowed([option]))() == 4
+            assert load_target(config.target, config.args, parse_allowed([option]))() == 4
         else:
             with pytest.raises(RequestError, match=target):
-                load_target(config, parse_allowed([option]))
-    files = hash_files(Own(name="own", target=f"{name}.inner.nets:make"), parse_allowed([name]))
+                load_target(config.target, config.args, parse_allowed([option]))
+    files = hash_files(f"{name}.inner.nets:make", parse_allowed([name]))
     assert [Path(file).name for file in files] == ["nets.py"]
 
 
 def test_modules_that_are_not_there_or_fail(package: Path) -> None:
     for module, missing in (("no_such_pack.nets", "no_such_pack"), (f"{package.name}.nope", f"{package.name}.nope")):
         with pytest.raises(RequestError, match=f"^{module}: Python finds no module {missing}\n  install it"):
-            load_target(Own(name="own", target=f"{module}:make"), parse_allowed([module]))
+            load_target(f"{module}:make", {}, parse_allowed([module]))
     broken = f"{package.name}.broken"
     with pytest.raises(WorkError, match=r"ModuleNotFoundError: No module named 'no_such_library'"):
-        load_target(Own(name="own", target=f"{broken}:make"), parse_allowed([broken]))
+        load_target(f"{broken}:make", {}, parse_allowed([broken]))
 
 
 @pytest.mark.parametrize("target", ["os:system", "builtins:exec", "builtins:eval", "shutil:nothing"])
 def test_builtin_functions_are_no_targets(target: str) -> None:
     module = target.partition(":")[0]
     with pytest.raises(RequestError):
-        load_target(Own(name="own", target=target, args={"command": "true"}), parse_allowed([module]))
+        load_target(target, {"command": "true"}, parse_allowed([module]))
