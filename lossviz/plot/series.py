@@ -21,7 +21,8 @@ class Options:
     """The options of the command line that change what a figure shows.
 
     Attributes:
-        log: whether losses are on a logarithmic scale; None: each figure decides.
+        log: whether losses are on a logarithmic scale; None: each figure decides, those of scans by whether losses span
+            more than a factor 20.
         clip: limits beyond which the losses of surfaces are drawn as the limit; the results are not touched.
         reference: whether published curves are drawn beside the runs that they fit.
         scans: files of scans that share one figure, in this order; none: the scans of one name do.

@@ -43,8 +43,7 @@ def draw_difference(pair: Sequence[Series], options: Options = DEFAULT) -> Figur
 
     Args:
         pair: two scans with x and y.
-        options: log, whether losses are on a logarithmic scale (None: when they span more than a factor 20), and
-            clip, limits at which losses beyond are drawn.
+        options: log and clip.
 
     Raises:
         RequestError: the planes differ.

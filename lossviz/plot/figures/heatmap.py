@@ -20,8 +20,7 @@ def draw_heatmap(series: Sequence[Series], options: Options = DEFAULT) -> Figure
 
     Args:
         series: runs with the contents of their surface-<name>.nc, which have x and y.
-        options: log, whether losses are on a logarithmic scale (None: when they span more than a factor 20), and
-            clip, limits at which losses beyond are drawn.
+        options: log and clip.
     """
     scale = common_scale([each.results.loss for each in series], options.log, options.clip)
     drawn, axes = square_panels(series)

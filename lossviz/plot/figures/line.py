@@ -47,8 +47,7 @@ def draw_line(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
 
     Args:
         series: runs with the contents of their surface-<name>.nc, which have x only.
-        options: log, whether losses are on a logarithmic scale (None: when they span more than a factor 20), and
-            clip, limits at which losses beyond are drawn.
+        options: log and clip.
     """
     shown = [each.results[name] for each in series for name in _of(each.results, "loss")]
     shown += [each.results.checkpoint_loss for each in series if has_checkpoints(each.results)]

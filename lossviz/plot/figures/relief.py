@@ -32,8 +32,7 @@ def draw_relief(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
 
     Args:
         series: runs with the contents of their surface-<name>.nc, which have x and y.
-        options: log, whether losses are on a logarithmic scale (None: when they span more than a factor 20), and
-            clip, limits at which losses beyond are drawn.
+        options: log and clip.
 
     Raises:
         RequestError: pyvista or OpenGL is missing.

@@ -82,8 +82,7 @@ def draw_seeds(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
 
     Args:
         series: runs with lines of several directions, (seed, x).
-        options: log, whether losses are on a logarithmic scale (None: when they span more than a factor 20), and
-            clip, limits at which losses beyond are drawn.
+        options: log and clip.
     """
     scale = common_scale([each.results.loss for each in series], options.log, options.clip)
     errors = finite([each.surface.values("error") for each in series])

@@ -31,8 +31,7 @@ def draw_surface_3d(series: Sequence[Series], options: Options = DEFAULT) -> Fig
 
     Args:
         series: runs with the contents of their surface-<name>.nc, which have x and y.
-        options: log, whether losses are on a logarithmic scale (None: when they span more than a factor 20), and
-            clip, limits at which losses beyond are drawn.
+        options: log and clip.
     """
     scale = common_scale([each.results.loss for each in series], options.log, options.clip)
     rows, columns = rows_and_columns(len(series), PER_ROW)

@@ -49,8 +49,7 @@ def draw_trajectory(series: Sequence[Series], options: Options = DEFAULT) -> Fig
 
     Args:
         series: runs with the contents of their surface-<name>.nc, which have x, y and a path of checkpoints.
-        options: log, whether losses are on a logarithmic scale (None: when they span more than a factor 20), and
-            clip, limits at which losses beyond are drawn.
+        options: log and clip.
     """
     shown = [each.results.loss for each in series]
     shown += [each.results[name] for each in series for name, *_ in (_OWN, _PROJECTED)]
