@@ -65,7 +65,7 @@ class Dataset:
     @property
     def views(self) -> bool:
         """Whether images may come as several views each."""
-        return any(split.views > 1 for split in self.streamed)
+        return self.train.views > 1 or self.test.views > 1
 
     @property
     def skips(self) -> bool:

@@ -40,6 +40,11 @@ class Split:
         """Height and width of an image; nothing of a vector."""
         return tuple(self.inputs.shape[2:])
 
+    @property
+    def views(self) -> int:
+        """How often an example goes forward in evaluation."""
+        return 1
+
     def normalise(self, inputs: Tensor) -> Tensor:
         """Images: ((x / 255) - mean) / std, bitwise torchvision's ToTensor and Normalize; other numbers as they are."""
         if inputs.dtype == torch.uint8:

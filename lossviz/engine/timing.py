@@ -26,6 +26,18 @@ class Timing(NamedTuple):
     examples: int
 
 
+class Estimate(NamedTuple):
+    """How long a command will take.
+
+    Attributes:
+        seconds: for all of it.
+        measured: by which examples, in words.
+    """
+
+    seconds: float
+    measured: str
+
+
 def timed(work: Callable[[int], object], examples: int, least: int = 4) -> Timing:
     """How long `work(examples)` takes: measured, or extrapolated from fewer examples where it would take too long.
 

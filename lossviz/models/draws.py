@@ -43,9 +43,7 @@ def uniform_and_normal(like: Tensor, reach: float, deviation: float, key: int) -
     else:
         for block in blocks:
             fill(block)
-    if like.dim() == 4:
-        return uniform.permute(0, 3, 1, 2), normal.permute(0, 3, 1, 2)
-    return uniform, normal
+    return uniform.movedim(-1, 1), normal.movedim(-1, 1)
 
 
 @lru_cache(maxsize=1)

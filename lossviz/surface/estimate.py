@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
 
 from lossviz.config.directions import Selection
 from lossviz.config.surface import Statistics
-from lossviz.data.streamed import StreamedSplit
-from lossviz.engine.timing import seconds_of, timed
+from lossviz.engine.timing import Estimate, seconds_of, timed
 from lossviz.progress import duration
 from lossviz.results import TO_DO, load_results
 from lossviz.setup import Setup
@@ -19,22 +17,10 @@ from lossviz.surface.plan import ScanPlan
 FEW = 8
 
 
-class ScanTime(NamedTuple):
-    """How long a scan will take.
-
-    Attributes:
-        seconds: for all of it.
-        measured: by which examples, in words.
-    """
-
-    seconds: float
-    measured: str
-
-
 def surface_lines(plan: ScanPlan) -> list[str]:
     """Cost and files of a scan."""
     name = plan.config.name
-    views = sum(len(split) * (split.views if isinstance(split, StreamedSplit) else 1) for split in plan.splits.values())
+    views = sum(len(split) * split.views for split in plan.splits.values())
     return [
         f"around {plan.checkpoint.path}",
         f"{plan.points:,} points of {plan.examples:,} examples: {plan.points * views:,} forward",
@@ -57,7 +43,7 @@ def surface_time(plan: ScanPlan, fresh: bool = False) -> list[str]:
     return [f"about {duration(seconds)}{there} on this device, {measured}"]
 
 
-def time_of_scan(plan: ScanPlan, points: int) -> ScanTime:
+def time_of_scan(plan: ScanPlan, points: int) -> Estimate:
     """Estimate how long a number of points of a scan will take on this device.
 
     For a few seconds a point is computed over as many examples as that allows, in random directions whatever the
@@ -80,8 +66,8 @@ def time_of_scan(plan: ScanPlan, points: int) -> ScanTime:
         times, beside = whole / few.batch_size, f" and {few.batch_size:,} of the {whole:,} of its statistics"
     seconds = points * (once * times + of_examples)
     if examined == plan.examples and not beside:
-        return ScanTime(seconds, "by a few points that were computed")
-    return ScanTime(seconds, f"extrapolated from {examined:,} of the {plan.examples:,} examples of a point{beside}")
+        return Estimate(seconds, "by a few points that were computed")
+    return Estimate(seconds, f"extrapolated from {examined:,} of the {plan.examples:,} examples of a point{beside}")
 
 
 def _point(plan: ScanPlan) -> Callable[[int], object]:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from itertools import count
-from typing import NamedTuple
 
 import torch
 
@@ -12,26 +11,14 @@ from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import penalty
-from lossviz.engine.timing import Timing, seconds_of, timed
+from lossviz.engine.timing import Estimate, Timing, seconds_of, timed
 from lossviz.setup import Setup
 from lossviz.training.loop import evaluated_splits
 from lossviz.training.shard import pieces_each
 from lossviz.training.stepper import Stepper
 
 
-class TrainingTime(NamedTuple):
-    """How long a training will take.
-
-    Attributes:
-        seconds: for all of it.
-        measured: by which examples, in words.
-    """
-
-    seconds: float
-    measured: str
-
-
-def time_of_training(setup: Setup, steps: int) -> TrainingTime:
+def time_of_training(setup: Setup, steps: int) -> Estimate:
     """Estimate the time of a number of steps and their evaluations on this device, in one process.
 
     A part of a step and of an evaluation is computed, with a freshly initialised network that is not compiled: for a
@@ -53,8 +40,8 @@ def time_of_training(setup: Setup, steps: int) -> TrainingTime:
     examined = sum(each.examples for each in of_splits.values())
     evaluated = sum(len(split) for split in evaluated_splits(setup).values())
     if of_piece.examples == size and examined == evaluated:
-        return TrainingTime(seconds, "by a few that were computed")
-    return TrainingTime(
+        return Estimate(seconds, "by a few that were computed")
+    return Estimate(
         seconds,
         f"extrapolated from {of_piece.examples:,} of the {size:,} examples of a step and {examined:,} of the "
         f"{evaluated:,} of an evaluation",

@@ -5,8 +5,6 @@ import math
 from torch import nn
 
 from lossviz.config.train import Train
-from lossviz.data.split import Split
-from lossviz.data.streamed import StreamedSplit
 from lossviz.distributed.group import Group
 from lossviz.distributed.ranks import ranks
 from lossviz.models.build import count_parameters
@@ -14,6 +12,7 @@ from lossviz.progress import duration
 from lossviz.results import load_results
 from lossviz.setup import Setup
 from lossviz.training.estimate import time_of_training
+from lossviz.training.loop import evaluated_splits
 from lossviz.training.shard import shard_of
 
 
@@ -23,7 +22,7 @@ def plan_training(setup: Setup) -> list[str]:
     shard_of(setup, Group(ranks()), model)  # refuses pieces that are too small
     evaluations = math.ceil(config.steps / config.eval_every) + 1
     checkpoints = math.ceil(config.steps / config.checkpoint_every) + 1
-    examples = evaluations * (_sampled(setup) + _forward(setup.data.test))
+    examples = evaluations * sum(len(split) * split.views for split in evaluated_splits(setup).values())
     return [
         f"{setup.config.model.name} with {count_parameters(model):,} parameters",
         f"{config.steps:,} steps of {size:,} examples: {config.steps * size:,} forward and backward",
@@ -51,19 +50,6 @@ def _steps_there(setup: Setup) -> int:
     """Steps that a training recorded; going on may begin a little before the last of them."""
     file = setup.run.train_file
     return int(load_results(file).sizes["step"]) if file.exists() else 0
-
-
-def _sampled(setup: Setup) -> int:
-    """Training examples in an evaluation."""
-    examples = setup.train.eval_examples
-    if examples == "none":
-        return 0
-    return len(setup.data.train.choose(examples, "first", setup.config.seed, "train.eval_examples"))
-
-
-def _forward(split: Split | StreamedSplit) -> int:
-    """Examples that go forward in an evaluation of a split; each view is one."""
-    return len(split) * (split.views if isinstance(split, StreamedSplit) else 1)
 
 
 def _bytes(model: nn.Module) -> int:
