@@ -17,7 +17,7 @@ from lossviz.errors import RequestError
 from tests.closed_forms import Offset, Quadratic, TwoLayers
 
 X, Y = (-1.0, 1.0, 5), (0.0, 1.5, 4)
-TOWARD = Toward(kind="toward", checkpoints=("there",))
+TOWARD = Toward(checkpoints=("there",))
 
 
 def in_batches(inputs: Tensor, targets: Tensor, size: int = 4) -> list[tuple[Tensor, Tensor]]:
@@ -261,7 +261,7 @@ def test_a_point_that_is_not_finite_is_a_result() -> None:
         ({"directions": TOWARD, "y": Y}, "a plane needs two checkpoints"),
         ({"directions": TOWARD, "checkpoints": {"a": {}}}, r"there: there is no such network\n  accepted: a or a path"),
         ({"directions": TOWARD, "checkpoints": {"there": {}}}, r"there: belongs to another network: 0\.weight"),
-        ({"directions": Pca(kind="pca")}, "needs 2 checkpoints or more"),
+        ({"directions": Pca()}, "needs 2 checkpoints or more"),
         ({"batches": [(data()[0], torch.zeros(22))]}, r"outputs are \(22, 4\) and targets \(22,\)"),
         ({"y": (0.0, 0.0, 3)}, r"y = \(0\.0, 0\.0, 3\)"),
         ({"batches": iter(in_batches(*data()))}, "only once"),

@@ -38,7 +38,7 @@ def test_toward_other_networks() -> None:
         in_batches(*data()),
         x=("auto", "auto", 5),
         y=("auto", "auto", 5),
-        directions=Toward(kind="toward", checkpoints=("there", "elsewhere")),
+        directions=Toward(checkpoints=("there", "elsewhere")),
         batch_norm="interpolate",
         checkpoints=states,
     )
@@ -60,7 +60,7 @@ def test_the_plane_of_some_checkpoints(tmp_path: Path) -> None:
     axes: Any = {"x": ("auto", "auto", 5), "y": ("auto", "auto", 4)}
     found, files = (
         loss_surface(network(), in_batches(*data()), directions=wanted, checkpoints=given, **axes)
-        for wanted, given in ((Pca(kind="pca"), states), (Pca(kind="pca", checkpoints=tuple(paths)), {}))
+        for wanted, given in ((Pca(), states), (Pca(checkpoints=tuple(paths)), {}))
     )
     np.testing.assert_array_equal(found.loss, files.loss)
     assert found.attrs["x_explained_variance"] + found.attrs["y_explained_variance"] == pytest.approx(1, rel=1e-9)
@@ -72,13 +72,13 @@ def test_directions_of_the_loss_itself() -> None:
     quadratic = Quadratic()
     model, batches = Offset(torch.from_numpy(quadratic.theta)), in_batches(quadratic.inputs, quadratic.targets)
     more: Any = {"loss": quadratic.objective.loss, "x": X, "metrics": ["gradient", "hessian"]}
-    down = loss_surface(model, batches, directions=Gradient(kind="gradient"), **more)
+    down = loss_surface(model, batches, directions=Gradient(), **more)
     gradient = quadratic.gradient(quadratic.theta)
     assert down.attrs["x_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-10)
     assert float(down.grad_norm.sel(x=0)) == pytest.approx(np.linalg.norm(gradient), rel=1e-10)
     expected = [quadratic.losses(quadratic.theta - x * gradient).mean() for x in np.linspace(*X)]
     np.testing.assert_allclose(down.loss, expected, rtol=1e-10)
-    sharpest = loss_surface(model, batches, directions=Hessian(kind="hessian"), **more)
+    sharpest = loss_surface(model, batches, directions=Hessian(), **more)
     assert sharpest.attrs["x_eigenvalue"] == pytest.approx(quadratic.eigenvalues[-1], rel=1e-4)
     np.testing.assert_allclose(sharpest.hessian_min, quadratic.eigenvalues[0], rtol=1e-3)
     curvature = np.diff(sharpest.loss, n=2) / 0.5**2
@@ -87,9 +87,9 @@ def test_directions_of_the_loss_itself() -> None:
 
 def test_the_first_examples_make_a_direction() -> None:
     inputs, targets = data()
-    few = Gradient(kind="gradient", examples=6)
+    few = Gradient(examples=6)
     found = loss_surface(network(), in_batches(inputs, targets), x=X, directions=few)
-    only = loss_surface(network(), in_batches(inputs[:6], targets[:6]), x=X, directions=Gradient(kind="gradient"))
+    only = loss_surface(network(), in_batches(inputs[:6], targets[:6]), x=X, directions=Gradient())
     assert found.attrs["x_norm"] == pytest.approx(only.attrs["x_norm"], rel=1e-12)
 
 
@@ -98,7 +98,7 @@ def test_directions_of_a_file(tmp_path: Path) -> None:
     direction = {n: torch.randn(p.shape, generator=draws, dtype=p.dtype) for n, p in network().named_parameters()}
     path = tmp_path / "directions.safetensors"
     save_tensors(path, {f"x/{name}": part for name, part in direction.items()})
-    found = loss_surface(network(), in_batches(*data()), x=X, directions=File(kind="file", path=str(path)))
+    found = loss_surface(network(), in_batches(*data()), x=X, directions=File(path=str(path)))
     np.testing.assert_array_equal(
         found.loss, loss_surface(network(), in_batches(*data()), x=X, directions={"x": direction}).loss
     )

@@ -59,7 +59,7 @@ class Random(Selection):
 class Toward(Selection):
     """Toward other checkpoints: x = 1 is the first of them, y = 1 the second."""
 
-    kind: Literal["toward"]
+    kind: Literal["toward"] = "toward"
     checkpoints: Annotated[tuple[Checkpoint, ...], Field(min_length=1, max_length=2)] = Field(
         description="One for a line, two for a plane: last, steps of this run, or paths."
     )
@@ -73,7 +73,7 @@ class Toward(Selection):
 class Pca(Selection):
     """The plane in which a run's checkpoints spread most: unit vectors, never rescaled (Li et al. 2018, section 7)."""
 
-    kind: Literal["pca"]
+    kind: Literal["pca"] = "pca"
     checkpoints: Literal["all"] | Annotated[tuple[Checkpoint, ...], Field(min_length=3)] = Field(
         "all", description="Checkpoints whose spread counts: all of the run, or three or more."
     )
@@ -82,7 +82,7 @@ class Pca(Selection):
 class Hessian(Selection):
     """Eigenvectors of the Hessian of the mean loss at the checkpoint, in eval mode: unit vectors, never rescaled."""
 
-    kind: Literal["hessian"]
+    kind: Literal["hessian"] = "hessian"
     eigenvectors: Annotated[tuple[int, ...], Field(min_length=1, max_length=2)] = Field(
         (1, 2), description="For x and y: 1 has the largest eigenvalue, 2 the next; -1 the smallest (most negative)."
     )
@@ -92,7 +92,7 @@ class Hessian(Selection):
 class Gradient(Selection):
     """d1 is the negative gradient at the checkpoint, in eval mode, never rescaled: x is a step length. d2 is random."""
 
-    kind: Literal["gradient"]
+    kind: Literal["gradient"] = "gradient"
     examples: AllOrCount = Field("all", description="Training examples over which the loss is averaged (stratified).")
     normalize: Normalize = Field("filter", description=f"Rescaling of d2. {_NORMALIZE}")
     seed: Seed = Field(123, description="Seed of the draw of d2.")
@@ -101,7 +101,7 @@ class Gradient(Selection):
 class File(Section):
     """Directions from a file, unchanged: those of another scan, or the official tool's (.h5)."""
 
-    kind: Literal["file"]
+    kind: Literal["file"] = "file"
     path: Annotated[str, Field(min_length=1)] = Field(
         description="A directions-NAME.safetensors, with tensors x/PARAMETER and y/PARAMETER; or the official .h5."
     )
