@@ -112,8 +112,12 @@ def _centre(results: xr.Dataset) -> Iterator[str]:
 
 
 def _outputs(results: xr.Dataset) -> float:
-    """How large the outputs are that the loss of the checkpoint is computed from; older files do not say it."""
-    return float(_own(results).checkpoint_outputs) if "checkpoint_outputs" in results else 0.0
+    """How large the outputs are that the loss of the checkpoint is computed from; 0 where that is no number.
+
+    Older files do not say it.
+    """
+    size = float(_own(results).checkpoint_outputs) if "checkpoint_outputs" in results else 0.0
+    return size if np.isfinite(size) else 0.0
 
 
 def _minimum(results: xr.Dataset) -> Iterator[str]:

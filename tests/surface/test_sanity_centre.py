@@ -55,6 +55,19 @@ def test_a_tiny_loss_is_judged_by_the_rounding_of_the_outputs_behind_it() -> Non
     assert "agree to 1.8e-06 and differ by 1.9e-06, 0.00019 of the standard error" in findings(results)[0]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("outputs", [np.nan, np.inf])
+def test_a_diverged_checkpoint_is_its_own_centre(outputs: float) -> None:
+    """Without numpy's warning about a tolerance that is no number, which commands would print."""
+    results = bowl(trajectory=0)
+    results.checkpoint_loss[2] = at(results, 0, 0)[...] = np.nan
+    results["checkpoint_outputs"] = ("checkpoint", [15.0, 15.0, outputs])
+    at(results, 0, 0, "status")[...] = NOT_FINITE
+    assert AGREE not in said(results)
+    results.checkpoint_loss[2] = 1.0
+    assert AGREE in said(results)
+
+
 def test_float32_rounds_a_tiny_loss_as_the_report_allows() -> None:
     """Cross-entropy of large outputs, by numpy in both precisions."""
     outputs = np.random.default_rng(0).normal(scale=1.0, size=(1000, 10))
