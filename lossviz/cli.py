@@ -122,7 +122,7 @@ def probe(
 ) -> None:
     """Measure how loss and gradient change along the gradient.
 
-    With CONFIG: every probe.every steps of the training, which runs, goes on or is replayed for it.
+    With CONFIG: every probe.every steps of the training, which runs, resumes or is replayed for it.
     With RUN: at the checkpoints that are there. Both give the same numbers.
     """
     with _errors(debug):
@@ -244,7 +244,7 @@ def main() -> None:
     try:
         app()
     except Stopped as stopped:
-        typer.echo(f"lossviz: stopped by {stopped}; everything finished is kept, the same command goes on", err=True)
+        typer.echo(f"lossviz: stopped by {stopped}; everything finished is kept, the same command resumes", err=True)
         sys.exit(stopped.exit_status)
 
 

@@ -59,7 +59,7 @@ def _train(setup: Setup, report: Report, stop: StopRequest, observer: Observer |
     with run.stage("train", **facts) if group.first else nullcontext(outcome) as outcome:
         training = TrainingLoop(setup, TrainingFiles(run), setup.train.steps, observer, group)
         if training.step:
-            report.say(f"{run.folder}: going on after step {training.step:,}")
+            report.say(f"{run.folder}: resuming after step {training.step:,}")
         if group.first:
             _note_processes(training, before, report)
         training.go(report, stop)

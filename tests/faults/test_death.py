@@ -94,7 +94,7 @@ def test_a_signal_keeps_what_is_finished(folder: Path, undisturbed: Setup, numbe
             assert status == 128 + number
             assert (
                 lossviz.err
-                == f"lossviz: stopped by {number.name}; everything finished is kept, the same command goes on\n"
+                == f"lossviz: stopped by {number.name}; everything finished is kept, the same command resumes\n"
             )
             assert stage == "interrupted"
         assert_whole(RUN, undisturbed) if command[0] != "surface" else load_results(RUN.surface_file("fine"))

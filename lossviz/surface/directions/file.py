@@ -17,10 +17,10 @@ from lossviz.surface.subspace import Subspace
 
 def file_directions(wanted: File, subspace: Subspace, sources: Sources) -> DirectionSet:
     """`kind: file`: the directions of the file, unchanged; they move the tensors that are not zero."""
-    return load_directions(Path(wanted.path), subspace, sources.axes)
+    return directions_of_file(Path(wanted.path), subspace, sources.axes)
 
 
-def load_directions(path: Path, subspace: Subspace, axes: Sequence[str]) -> DirectionSet:
+def directions_of_file(path: Path, subspace: Subspace, axes: Sequence[str]) -> DirectionSet:
     """The directions of some axes, unchanged.
 
     The fact `unused_statistics` counts the running statistics that the file moves and the scan does not.

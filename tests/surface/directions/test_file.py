@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lossviz.engine.checkpoint import load_tensors, save_tensors
 from lossviz.errors import RequestError, WorkError
-from lossviz.surface.directions.file import load_directions, unused_statistics
+from lossviz.surface.directions.file import directions_of_file, unused_statistics
 from lossviz.surface.subspace import Subspace
 from tests.surface.networks import network
 
@@ -38,7 +38,7 @@ def saved(folder: Path, **changes: Tensor | None) -> Path:
 def test_unchanged(tmp_path: Path, statistics: bool, axes: str) -> None:
     """More may be there than a scan needs: statistics where they stay, y where it is a line."""
     subspace = Subspace.of(network(1), statistics)
-    found = load_directions(saved(tmp_path), subspace, axes).vectors
+    found = directions_of_file(saved(tmp_path), subspace, axes).vectors
     for axis, vector in found.items():
         expected = drawn()[axis][: len(subspace.tensors)]
         assert all(torch.equal(one, other) for one, other in zip(vector, expected, strict=True))
@@ -50,15 +50,15 @@ def test_statistics_that_stay_although_the_file_moves_them(tmp_path: Path) -> No
     path = saved(tmp_path, **{"x/1.running_var": torch.zeros(4)})
     without, with_them = (Subspace.of(network(), statistics) for statistics in (False, True))
     assert unused_statistics(without, load_tensors(path), "x") == ["x/1.running_mean"]
-    assert load_directions(path, without, "x").facts == {"unused_statistics": 1}
-    assert load_directions(path, with_them, "x").facts == {}
+    assert directions_of_file(path, without, "x").facts == {"unused_statistics": 1}
+    assert directions_of_file(path, with_them, "x").facts == {}
 
 
 def test_a_plain_safetensors_of_somebody_else(tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     subspace = Subspace.of(network())
     safetensors.torch.save_file(subspace.to_tensors(drawn(statistics=False)), path)
-    found = load_directions(path, subspace, "x")
+    found = directions_of_file(path, subspace, "x")
     assert found.facts == {}
     assert torch.equal(found.vectors["x"][0], drawn()["x"][0])
 
@@ -66,20 +66,20 @@ def test_a_plain_safetensors_of_somebody_else(tmp_path: Path) -> None:
 def test_what_moves_is_what_is_not_zero(tmp_path: Path) -> None:
     path = saved(tmp_path, **{f"{axis}/0.bias": torch.zeros(4) for axis in "xy"}, **{"x/4.bias": torch.zeros(3)})
     subspace = Subspace.of(network())
-    assert load_directions(path, subspace, "xy").subspace.moved == {*subspace.moved} - {"0.bias"}
-    assert load_directions(path, subspace, "x").subspace.moved == {*subspace.moved} - {"0.bias", "4.bias"}
+    assert directions_of_file(path, subspace, "xy").subspace.moved == {*subspace.moved} - {"0.bias"}
+    assert directions_of_file(path, subspace, "x").subspace.moved == {*subspace.moved} - {"0.bias", "4.bias"}
 
 
 def test_dtype_and_layout_are_the_networks(tmp_path: Path) -> None:
     subspace = Subspace.of(network(dtype=torch.float32))
-    found = load_directions(saved(tmp_path), subspace, "x").vectors["x"]
+    found = directions_of_file(saved(tmp_path), subspace, "x").vectors["x"]
     for part, each in zip(found, subspace.tensors, strict=True):
         assert (part.dtype, part.stride()) == (torch.float32, each.tensor.stride())
 
 
 def refused(path: Path, axes: str = "xy", statistics: bool = False) -> str:
     with pytest.raises(RequestError) as refusal:
-        load_directions(path, Subspace.of(network(), statistics), axes)
+        directions_of_file(path, Subspace.of(network(), statistics), axes)
     assert str(path) in str(refusal.value)
     return str(refusal.value)
 
@@ -105,7 +105,7 @@ def test_no_file_of_directions(tmp_path: Path) -> None:
     torn = saved(tmp_path)
     torn.write_bytes(torn.read_bytes()[:-20])
     with pytest.raises(WorkError, match="checksum"):
-        load_directions(torn, Subspace.of(network()), "x")
+        directions_of_file(torn, Subspace.of(network()), "x")
 
 
 def official(path: Path, **axes: list[np.ndarray]) -> Path:
@@ -128,7 +128,7 @@ def test_the_official_tools_file(tmp_path: Path, entries: str) -> None:
     arrays = {a: [draws.normal(size=tuple(model.state_dict()[name].shape)) for name in names] for a in "xy"}
     path = official(tmp_path / "directions.h5", **arrays)
     subspace = Subspace.of(model, statistics=entries != "parameters")
-    for axis, vector in load_directions(path, subspace, "xy").vectors.items():
+    for axis, vector in directions_of_file(path, subspace, "xy").vectors.items():
         for each, part in zip(subspace.tensors, vector, strict=True):
             np.testing.assert_array_equal(part.numpy(), arrays[axis][names.index(each.name)])
     if entries == "parameters":
