@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lossviz.errors import Refusal, RequestError, refuse
 from lossviz.files import read, shown
 from lossviz.results import DONE, NOT_FINITE, STATUS, TO_DO, SurfaceResults, variable
+from lossviz.results.surface import LONG_NAMES
 
 Floats = NDArray[np.float64]
 
@@ -26,7 +27,6 @@ SUFFIX = ".h5"
 _AXES = {"y": "ycoordinates", "x": "xcoordinates"}
 _LOSS = {"train": ("train_loss", "train_acc"), "test": ("test_loss", "test_acc")}
 _EIGENVALUES = {"hessian_min": "min_eig", "hessian_max": "max_eig"}
-_LONG_NAMES = {"x": "x (units of d1)", "y": "y (units of d2)"}
 # What its arrays hold before a point is computed.
 _NOT_COMPUTED = {"min_eig": 1.0}
 
@@ -67,7 +67,7 @@ def read_official_surface(path: Path) -> xr.Dataset:
             "status": variable(tuple(axes), status, STATUS, "1"),
             "seconds": variable(tuple(axes), np.full(status.shape, np.nan), "time the point took", "s"),
         },
-        coords={axis: variable(axis, values, _LONG_NAMES[axis], "1") for axis, values in axes.items()},
+        coords={axis: variable(axis, values, LONG_NAMES[axis], "1") for axis, values in axes.items()},
         attrs={
             "title": f"{path.name}: loss surface",
             "variant": path.stem,

@@ -11,7 +11,7 @@ import xarray as xr
 from lossviz.config.surface import Axis
 from lossviz.errors import refuse
 from lossviz.results import DONE, NOT_FINITE, STATUS, TO_DO, variable
-from lossviz.results.surface import matching_points
+from lossviz.results.surface import LONG_NAMES, matching_points
 
 Interval = tuple[float, float]
 Range = tuple[float, float, int]
@@ -35,7 +35,6 @@ _CURVATURE = (
     "the other in size, it is zero as far as can be told"
 )
 COMMENTS = {"hessian_max": _CURVATURE, "hessian_min": _CURVATURE}
-LONG_NAMES = {"x": "x (units of d1)", "y": "y (units of d2)"}
 
 
 def axis_values(axis: Range) -> np.ndarray:

@@ -3,17 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import safetensors.numpy
 import xarray as xr
 
 from lossviz.errors import refuse
-from lossviz.files import read_sealed, shown
+from lossviz.files import shown
 from lossviz.official import SUFFIX, official_directions, official_surface
 from lossviz.plot.kit.extras import needing_extra
 from lossviz.plot.kit.scale import common_scale
 from lossviz.plot.scans import lines, planes, scan_name
 from lossviz.plot.series import Options, PlottedRun
 from lossviz.results import SurfaceResults
+from lossviz.results.surface import load_directions
 
 # Contents by the name of the file.
 Files = dict[str, bytes]
@@ -81,7 +81,7 @@ def _directions(each: PlottedRun, path: Path, results: xr.Dataset) -> bytes:
     order = str(results.attrs.get("parameters", "")).split()
     if not order or not file.exists():
         return b""
-    tensors = safetensors.numpy.load(read_sealed(file, "restore it from a copy, or scan again with --fresh"))
+    tensors = load_directions(file)
     axes = [axis for axis in ("x", "y") if any(name.startswith(f"{axis}/") for name in tensors)]
     missing = [name for name in order if any(f"{axis}/{name}" not in tensors for axis in axes)]
     if missing:

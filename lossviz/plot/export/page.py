@@ -163,8 +163,7 @@ def line_page(title: str, series: Sequence[Series], options: Options = DEFAULT) 
     Args:
         title: of the page.
         series: runs with the contents of their surface-<name>.nc, which have x only.
-        options: log, whether heights begin logarithmic (None: when the losses span more than a factor 20), and clip,
-            limits at which losses are drawn; the pointer shows them as they are.
+        options: log, whether heights begin logarithmic, and clip; the pointer shows losses as they are.
     """
     scales, start = both_scales([each.results.loss for each in series], options)
     said = [f"{each.label}: {', '.join(notes(each))}" for each in series if notes(each)]
