@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from lossviz.models.duplicate import duplicate
-from lossviz.models.normalization import NORMALISATIONS, NoisyBatchNorm1d, NoisyBatchNorm2d
+from lossviz.models.normalization import NORMS, NoisyBatchNorm1d, NoisyBatchNorm2d
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -133,7 +133,7 @@ class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True  # who reads a running mean is seen, as who reads a weight
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, NORMALISATIONS) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, NORMS) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _is_layer(module: nn.Module) -> TypeGuard[Layer]:

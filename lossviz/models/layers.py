@@ -7,17 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn, strided
 from torch._ops import OpOverload
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lossviz.errors import refuse
-from lossviz.models.lp import LpNorm
-from lossviz.models.normalization import NoiseLayer
+from lossviz.models.normalization import NORMS
 
 WEIGHTED = (_ConvNd, nn.Linear)
-# Batch and instance normalisations are _NormBase.
-NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm, LpNorm, NoiseLayer)
 # Modules on the way around a block: in networks named as Li et al.'s, and in those named as torchvision's.
 SHORTCUTS = {"shortcut", "downsample"}
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from lossviz.config.model import Noise, Norm
 from lossviz.models.draws import uniform_and_normal
@@ -70,8 +70,8 @@ class NoiseLayer(nn.Module):
         return noisy(inputs, self.noise) if self.training else inputs
 
 
-# What may stand between a weight layer and its non-linearity.
-NORMALISATIONS = (_BatchNorm, LpNorm, NoiseLayer, nn.Identity)
+# Everything that normalises, of torch's and of ours; batch and instance normalisations are _NormBase.
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm, LpNorm, NoiseLayer)
 
 
 def norm1d(norm: Norm, channels: int, noise: Noise) -> nn.Module:

@@ -8,16 +8,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils.parametrize import is_parametrized
 
 from lossviz.config.directions import Selection
 from lossviz.engine.point import Vector, dot, squared_norm
 from lossviz.errors import Refusal, RequestError, show
-from lossviz.models.lp import LpNorm
+from lossviz.models.normalization import NORMS
 
-NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, LpNorm)
 Kind = Literal["weight", "bias", "norm", "statistic"]
 
 
