@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor, nn
 
-from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.state import steady
 from lossviz.engine.trust import relative_difference
 from lossviz.seeding import seeded
@@ -82,8 +81,3 @@ def _of_own_classes(model: nn.Module) -> list[str]:
 
 def _spelled(name: str, module: nn.Module) -> str:
     return f"{name or 'the network'} ({type(module).__name__})"
-
-
-def evaluation_depends_on_batch(model: nn.Module, forward: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
-    """Whether the outputs for an example depend on its batch in an evaluation."""
-    return without_gradients(lambda: depends_on_batch(model, forward, inputs))

@@ -14,7 +14,7 @@ from lossviz.errors import refuse
 from lossviz.models.duplicate import duplicate
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import NoisyBatchNorm1d, NoisyBatchNorm2d
-from lossviz.surface.batch_dependence import evaluation_depends_on_batch, unknown_norms
+from lossviz.surface.batch_dependence import depends_on_batch, unknown_norms
 
 # InstanceNorm has a base in common with BatchNorm, and may have running statistics too.
 Normalisation = _NormBase | LpNorm
@@ -127,7 +127,8 @@ def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> BatchNor
 
 
 def _depends(objective: Objective, network: nn.Module, inputs: Tensor) -> bool:
-    return evaluation_depends_on_batch(network, objective.precisely(network), inputs)
+    forward = objective.precisely(network)
+    return without_gradients(lambda: depends_on_batch(network, forward, inputs))
 
 
 def unknown(objective: Objective, inputs: Tensor) -> list[str]:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.objective import Objective
-from lossviz.surface.batch_dependence import depends_on_batch, evaluation_depends_on_batch
+from lossviz.surface.batch_dependence import depends_on_batch
 from lossviz.surface.batch_norm import unknown
 from tests.zoo.networks import ZOO, Net, PlainTensors, Reassigned, StateInDict
 
@@ -55,7 +56,8 @@ def test_norms_that_are_not_known_are_named(norm: str) -> None:
     assert unknown(Objective(model), INPUTS) == names
     assert all(module.training for module in model.modules())
     model.eval()
-    assert evaluation_depends_on_batch(model, Objective(model).precisely(model), INPUTS) == in_eval_mode
+    forward = Objective(model).precisely(model)
+    assert without_gradients(lambda: depends_on_batch(model, forward, INPUTS)) == in_eval_mode
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
