@@ -29,7 +29,7 @@ def surface_lines(plan: ScanPlan) -> list[str]:
 
 
 def surface_time(plan: ScanPlan, fresh: bool = False) -> list[str]:
-    """How long a scan will take, from a few points that are computed for it.
+    """How long a scan will take, from a few points that are computed for it; empty if none is left.
 
     Args:
         plan: the scan.
@@ -38,6 +38,8 @@ def surface_time(plan: ScanPlan, fresh: bool = False) -> list[str]:
     file = plan.setup.run.surface_file(plan.config.name)
     known = int((load_results(file).status != TO_DO).sum()) if file.exists() and not fresh else 0
     left = max(0, plan.points - known)
+    if not left:
+        return []
     seconds, measured = time_of_scan(plan, left)
     there = f" for the {left:,} that are left" if known else ""
     return [f"about {duration(seconds)}{there} on this device, {measured}"]

@@ -63,6 +63,7 @@ def test_the_cost_of_a_scan(
     assert count.examples == 0
     surface(ScanPlan(setup), QUIET, StopRequest())
     assert load_results(setup.run.surface_file("main"))["status"].size == points
+    assert surface_time(ScanPlan(setup)) == []  # nothing is left
     assert count.points == points
     assert count.examples == points * examples + 20 + 20
     assert f"{points} points of {examples} examples: {points * examples} forward" in lines
