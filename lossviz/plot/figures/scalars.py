@@ -35,6 +35,8 @@ _BASE = {"loss", "grad_norm", "penalty"}
 _EDGES: dict[str, Rule] = {"critical_sharpness": step_edge, "batch_sharpness": plain_edge}
 # A quotient is averaged as the quotient of averages: that of a single step is biased.
 _QUOTIENTS = {"gradient_noise_scale": ("gradient_variance", "gradient_signal")}
+# Result files are ASCII, figures are not.
+_SIGNS = {"2 / eta_c": r"2/$\eta_c$", "g'Hg": "gᵀHg", "|g|^2": "‖g‖²", "|G|^2": "‖G‖²"}
 _NO_EDGE = "{}: no edge of the batch sharpness is drawn; 2/η is that of SGD without momentum."
 PER_ROW = 3
 
@@ -86,7 +88,10 @@ def _draw(ax: Axes, series: Sequence[Series], name: str) -> None:
     draw_edges(ax, series, edges)
     first = series[0].results[name].attrs
     unit = f" ({first['units']})" if first.get("units", "1") != "1" else ""
-    ax.set_ylabel(fill(f"{first.get('long_name', name)}{unit}", 28))
+    label = f"{first.get('long_name', name)}{unit}"
+    for plain, sign in _SIGNS.items():
+        label = label.replace(plain, sign)
+    ax.set_ylabel(fill(label, 28))
 
 
 def _smooth(series: Sequence[Series]) -> bool:
