@@ -149,7 +149,7 @@ def surface(
 ) -> None:
     """Scan the loss on a line or plane through a trained network.
 
-    Several scans of one run live side by side: --set surface.name=NAME
+    --set surface.name=NAME names a scan; scans of different names are kept side by side.
     With RUN, what --set says is for this scan only.
     """
     with _errors(debug):

@@ -1,8 +1,9 @@
 """Refusals as values: each is one readable line or short block, with an exit status."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from textwrap import indent
 from typing import NoReturn
 
@@ -136,3 +137,15 @@ def either(words: Sequence[str]) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the name of its class if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def did_you_mean(wrong: Sequence[str], known: Iterable[str]) -> str:
+    """The end of a problem: the known names nearest to the wrong ones; empty where none is near.
+
+    Example:
+        >>> did_you_mean(["quickstrat"], ["quickstart", "resnet-fig4"])
+        '; did you mean quickstart?'
+    """
+    names = list(known)
+    near = dict.fromkeys(name for each in wrong for name in get_close_matches(each, names, n=1))
+    return f"; did you mean {', '.join(near)}?" if near else ""

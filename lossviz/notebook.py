@@ -261,7 +261,9 @@ def _given(subspace: Subspace, directions: Mapping[str, Mapping[str, Tensor]], a
     shapes = {each.name: each.tensor.shape for each in subspace.tensors}
     for axis in axes:
         if axis not in directions:
-            refuse("directions", f"has no {axis}", accepted="one mapping of parameters for each axis")
+            advice = "a kind, such as gradient, is an object: Gradient() of lossviz.config.directions"
+            accepted = "one mapping of parameters for each axis"
+            refuse("directions", f"has no {axis}", accepted=accepted, advice=advice if "kind" in directions else "")
         for name, part in directions[axis].items():
             if name not in shapes:
                 advice = f"there are: {', '.join(shapes)}"

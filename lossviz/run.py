@@ -155,7 +155,9 @@ class Run:
         found = [difference for key in IDENTITY for difference in differences(there[key], here[key], key)]
         if found:
             lines = [f"{name} = {show(before)} there, {show(now)} now" for name, before, now in found]
-            lines += ["keep both with another name: or --out, or discard what is there with lossviz train ... --fresh"]
+            lines += [
+                "repeat the --set of that training, keep both (--set name=NAME or --out DIR), or train ... --fresh"
+            ]
             problem = "holds the training of another configuration"
             refuse(shown(self.folder), problem, advice="\n".join(lines))
 

@@ -63,7 +63,7 @@ CONFIGURATIONS: dict[str, tuple[list[str], list[str]]] = {
     "folder": (["."], [".: is a folder; a configuration is a YAML file"]),
     "empty": ([""], ["there is no such file"]),
     "long": (["x" * 5000], ["cannot be read: File name too long"]),
-    "variant": (["tiny.yaml", "--variant", "nope"], ["there is no variant nope", "variants: tiny"]),
+    "variant": (["tiny.yaml", "--variant", "tny"], ["there is no variant tny; did you mean tiny?", "variants: tiny"]),
     "key": (["tiny.yaml", "--set", "train.lrr=1"], ["train.lrr: is not a key of train; did you mean lr?"]),
     "type": (["tiny.yaml", "--set", "train.steps=many"], ["--set train.steps=many: ", "accepted: "]),
     "measure": (["tiny.yaml", "--set", "probe.measures=[landscap]"], ["probe.measures", "landscap", "landscape"]),

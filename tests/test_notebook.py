@@ -247,6 +247,7 @@ def test_a_point_that_is_not_finite_is_a_result() -> None:
         ({"directions": {"x": {"bias": torch.zeros(5)}}}, "no parameter bias"),
         ({"directions": {"y": {"4.bias": torch.ones(4)}}}, "has no x"),
         ({"directions": {"x": {"4.bias": torch.ones(4)}}, "y": Y}, "has no y"),
+        ({"directions": {"kind": "gradient"}}, r"has no x\n  accepted: .*\n  .*Gradient\(\) of lossviz"),
         ({"directions": {"x": {"4.bias": torch.zeros(4)}}}, "x is zero"),
         ({"directions": {"x": {}}}, "x is zero"),
         ({"loss": nn.functional.cross_entropy}, r"gave \(\) for 4 examples"),

@@ -88,7 +88,7 @@ def test_another_training_is_refused_with_key_and_both_values(
     assert str(caught.value).splitlines() == [
         "runs/exp/exp: holds the training of another configuration",
         line,
-        "  keep both with another name: or --out, or discard what is there with lossviz train ... --fresh",
+        "  repeat the --set of that training, keep both (--set name=NAME or --out DIR), or train ... --fresh",
     ]
     assert run.config_file.read_bytes() == before
 

@@ -18,7 +18,7 @@ from lossviz.config.problems import refusals_of
 from lossviz.config.schema import NAME_WORDS
 from lossviz.config.section import NAME
 from lossviz.config.sources import Sources, parse_setting
-from lossviz.errors import Refusal, RequestError, refuse
+from lossviz.errors import Refusal, RequestError, did_you_mean, refuse
 from lossviz.files import shown
 from lossviz.user_code.permissions import Allowed
 
@@ -50,8 +50,9 @@ def find(source: str) -> Path:
     except OSError as error:
         raise RequestError(Refusal(str(path), f"cannot be read: {error.strerror}")) from error
     if path.suffix or path.parent != Path():
-        refuse(str(path), "there is no such file")
+        refuse(str(path), "there is no such file", advice="paths count from the folder that you are in")
     problem = "there is no such file, and no configuration of that name ships with lossviz"
+    problem += did_you_mean([source], shipped)
     raise RequestError(Refusal(str(path), problem, advice=f"shipped: {', '.join(shipped)}"))
 
 
@@ -86,7 +87,7 @@ def read(
     named = _variants(tree, sources) if "variants" in tree else {_only_variant(merge(tree, *outer), sources): {}}
     unknown = [name for name in only if name not in named]
     if unknown:
-        problem = f"there is no variant {', '.join(unknown)}"
+        problem = f"there is no variant {', '.join(unknown)}{did_you_mean(unknown, named)}"
         refuse(shown(document.path), problem, advice=f"variants: {', '.join(named)}")
     base = name_random_directions({key: value for key, value in tree.items() if key != "variants"})
     configs: list[Config] = []

@@ -121,7 +121,7 @@ def choose_backend(request: str, train: Train | None, precision: Precision = "au
         why_device=why,
         dtype=torch.float64 if wanted == "float64" else torch.float32,
         precision="float32" if automatic else wanted,
-        why_precision="the default: every faster path must agree with it" if automatic else "as configured",
+        why_precision="the default" if automatic else "as configured",
         channels_last=train.channels_last is not False,
         compile=train.compile is True,
     )

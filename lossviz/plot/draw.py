@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from matplotlib.figure import Figure
 
-from lossviz.errors import refuse
+from lossviz.errors import did_you_mean, refuse
 from lossviz.files import atomic_write
 from lossviz.plot.export.formats import EXPORTS, exported
 from lossviz.plot.figure import FigureGroup, FigureKind
@@ -127,4 +127,5 @@ def _rendered(figure: Figure, dpi: int, kind: str) -> bytes:
 def _refuse_unknown(what: str, names: Sequence[str], known: Iterable[str]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
-        refuse(f"there is no {what} {', '.join(unknown)}", advice=f"{what}s: {', '.join(known)}")
+        problem = f"there is no {what} {', '.join(unknown)}{did_you_mean(unknown, known)}"
+        refuse(problem, advice=f"{what}s: {', '.join(known)}")

@@ -40,7 +40,7 @@ def time_of_training(setup: Setup, steps: int) -> Estimate:
     examined = sum(each.examples for each in of_splits.values())
     evaluated = sum(len(split) for split in evaluated_splits(setup).values())
     if of_piece.examples == size and examined == evaluated:
-        return Estimate(seconds, "by a few that were computed")
+        return Estimate(seconds, "by a few that were timed")
     return Estimate(
         seconds,
         f"extrapolated from {of_piece.examples:,} of the {size:,} examples of a step and {examined:,} of the "

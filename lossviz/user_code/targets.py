@@ -3,13 +3,12 @@
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from functools import partial, wraps
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeGuard
 
-from lossviz.errors import Refusal, RequestError, show
+from lossviz.errors import Refusal, RequestError, did_you_mean, show
 from lossviz.files import shown
 from lossviz.user_code.loader import Code, load_file, load_module
 from lossviz.user_code.permissions import Allowed, parse_target
@@ -90,8 +89,7 @@ def _find(text: str, allowed: Allowed) -> FunctionType | type:
         return found
     names = [name for name, value in vars(module).items() if is_users(value)]
     if found is None:
-        near = get_close_matches(target.name, names, n=1)
-        problem = f"has no {target.name}" + (f"; did you mean {near[0]}?" if near else "")
+        problem = f"has no {target.name}{did_you_mean([target.name], names)}"
     else:
         problem = f"does not define {target.name} itself, with def or class"
     advice = f"it defines: {', '.join(names) or 'nothing'}"

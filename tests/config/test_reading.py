@@ -174,8 +174,8 @@ def test_a_file_of_that_name_comes_before_a_shipped_configuration(
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("nowhere.yaml", "nowhere.yaml: there is no such file"),
-        ("some/where", "some/where: there is no such file"),
+        ("nowhere.yaml", "nowhere.yaml: there is no such file\n  paths count from the folder that you are in"),
+        ("some/where", "some/where: there is no such file\n  paths count from the folder that you are in"),
         (".", ".: is a folder; a configuration is a YAML file"),
         ("x" * 300, f"{'x' * 300}: cannot be read: File name too long"),
     ],
@@ -187,10 +187,15 @@ def test_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: s
     assert str(caught.value) == message
 
 
+def test_a_shipped_name_that_is_nearly_right_is_offered() -> None:
+    with pytest.raises(RequestError, match=r"ships with lossviz; did you mean quickstart\?\n  shipped: "):
+        read("quickstrat")
+
+
 @pytest.mark.parametrize("source", ["quickstrt", "", "a\0b"])
 def test_no_such_name_says_which_there_are(source: str) -> None:
     with pytest.raises(
-        RequestError, match=r"no configuration of that name ships with lossviz\n  shipped: .*quickstart"
+        RequestError, match=r"no configuration of that name ships with lossviz.*\n  shipped: .*quickstart"
     ):
         read(source)
 

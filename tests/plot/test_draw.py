@@ -104,7 +104,8 @@ def test_the_style_does_not_leak_nor_give_way(complete: list[Run], tmp_path: Pat
             {"figures": ["training", "paths"]},
             r"no figure paths\n  figures: training, residual, .*, trajectory$",
         ),
-        ({"formats": ["jpg"]}, "no format jpg\n  formats: png, pdf, svg"),
+        ({"figures": ["scalar"]}, r"no figure scalar; did you mean scalars\?\n  figures: "),
+        ({"formats": ["jpg"]}, "no format jpg; did you mean png\\?\n  formats: png, pdf, svg"),
         ({"options": Options(clip=(2.0, 1.0))}, r"clip = \[2\.0, 1\.0\]"),
     ],
 )

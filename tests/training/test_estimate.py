@@ -75,7 +75,7 @@ def test_every_step_and_every_example_of_an_evaluation_counts(
     assert found.seconds == pytest.approx(expected)
     assert clock.examples == [4 if micro == 4 else 8, len(setup.data.test)]
     if micro == "all":
-        assert found.measured == "by a few that were computed"
+        assert found.measured == "by a few that were timed"
     assert not setup.run.folder.exists()
 
 
