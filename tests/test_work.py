@@ -132,7 +132,7 @@ def test_one_of_several_makes_the_dry_run(
     several(monkeypatch, rank)
     before = tiny.tree(tmp_path)
     capsys.readouterr()
-    work.surface(done, Options("cpu", dry_run=True))
+    work.surface(done, Options("cpu", dry_run=True, fresh=True))
     out = capsys.readouterr().out
     assert ("by a few points that were computed" in out) == (rank == 0)
     assert ("6 points of 20 examples" in out) == (rank == 0)
