@@ -13,7 +13,7 @@ import typer
 from lossviz._version import __version__
 from lossviz.config import Config, read
 from lossviz.errors import LossvizError, RequestError
-from lossviz.launcher import end_with_launcher, let_first_speak
+from lossviz.launcher import end_with_launcher, let_first_speak, speaks
 from lossviz.plot.registry import figures_help
 from lossviz.run import Run, find_runs, run_of
 from lossviz.signals import Stopped, raise_on_signals
@@ -244,7 +244,10 @@ def main() -> None:
     try:
         app()
     except Stopped as stopped:
-        typer.echo(f"lossviz: stopped by {stopped}; everything finished is kept, the same command resumes", err=True)
+        if speaks():
+            typer.echo(
+                f"lossviz: stopped by {stopped}; everything finished is kept, the same command resumes", err=True
+            )
         sys.exit(stopped.exit_status)
 
 

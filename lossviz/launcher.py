@@ -30,13 +30,18 @@ def end_with_launcher() -> None:
         threading.Thread(target=_watch, args=(os.getppid(),), name="launcher", daemon=True).start()
 
 
+def speaks() -> bool:
+    """Whether this process tells what all processes of torchrun on this machine have in common: the first one does."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def let_first_speak() -> None:
     """Before an error that all processes of a machine are likely to have: torchrun ends all when the first one ends.
 
     Without it the same wrong request would be told as often as there are processes. An error of this process alone is
     told a little later.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
+    if not speaks():
         try:
             time.sleep(SECONDS_FOR_FIRST)
         except Stopped as stopped:
