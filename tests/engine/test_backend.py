@@ -102,7 +102,7 @@ def test_tf32_on_a_cpu_is_refused() -> None:
 @pytest.mark.parametrize(
     ("precision", "dtype", "line"),
     [
-        ("auto", torch.float32, "float32 (the default: "),
+        ("auto", torch.float32, "float32 (the default)"),
         ("float32", torch.float32, "float32 (as configured)"),
         ("float64", torch.float64, "float64 (as configured)"),
     ],
