@@ -3,11 +3,14 @@
 import time
 
 from lossviz.config.measures import MEASURES
+from lossviz.data.minibatches import Minibatch
 from lossviz.engine.checkpoint import fit, load_tensors
 from lossviz.errors import refuse
 from lossviz.models.normalization import uses_batch_statistics
-from lossviz.probe.prober import Prober
+from lossviz.probe.layers import probed_layers
+from lossviz.probe.prober import ProbedTraining, Prober
 from lossviz.progress import Report
+from lossviz.results import protocol
 from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.training.command import history, train
@@ -27,8 +30,8 @@ def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
         RequestError: as `check_training`.
     """
     check_training(setup)
-    prober = Prober(setup, probe_steps(setup.config.probe.every, setup.train.steps))
-    with setup.run.stage("probe", **setup.facts(), measured_in=prober.precision) as outcome:
+    prober = Prober(probed_training(setup), probe_steps(setup.config.probe.every, setup.train.steps))
+    with setup.run.stage("probe", **setup.facts(), measured_in=setup.backend.full_precision) as outcome:
         last = train(setup, report, stop, prober)
         prober.wanted = {step for step in prober.wanted if step <= last}
         if prober.missing:
@@ -96,10 +99,10 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
         RequestError: as `checkpoints_to_probe`.
     """
     run, steps = setup.run, checkpoints_to_probe(setup)
-    prober, minibatches = Prober(setup, steps), setup.minibatches()
+    prober, minibatches = Prober(probed_training(setup), steps), setup.minibatches()
     objective = setup.objective()
     stepper = Stepper(setup.train, objective.parameters)
-    with run.stage("probe", **setup.facts(), measured_in=prober.precision) as outcome:
+    with run.stage("probe", **setup.facts(), measured_in=setup.backend.full_precision) as outcome:
         saved_at = time.monotonic()
         with report.track(
             f"probing {run.variant}", len(steps), "checkpoints", len(steps) - len(prober.missing)
@@ -121,3 +124,36 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
 def probe_steps(every: int, last: int) -> set[int]:
     """The steps to measure: the first, then every `every` steps, and the end."""
     return {*range(0, last + 1, every), last}
+
+
+def probed_training(setup: Setup) -> ProbedTraining:
+    """The training of a variant, as a prober knows it.
+
+    Raises:
+        RequestError: as `probed_layers`; or there are fewer examples than `probe.sharpness` wants.
+    """
+    return ProbedTraining(
+        setup.config.probe,
+        setup.run.probe_file,
+        precision=setup.backend.full_precision,
+        trained_in=setup.backend.precision,
+        attributes={
+            **protocol(setup.config, setup.loss_name, "measurements along the gradient"),
+            "lr": setup.train.lr,
+        },
+        minibatches=setup.minibatches(),
+        layers=probed_layers(setup),
+        subset=_subset(setup),
+        weight_decay=setup.train.penalty_decay,
+        seed=setup.config.seed,
+    )
+
+
+def _subset(setup: Setup) -> list[Minibatch]:
+    """The fixed examples of `sharpness`, in batches; none where it is the step's own minibatch."""
+    config = setup.config.probe
+    examples = config.sharpness.examples
+    if "sharpness" not in config.measures or examples == "minibatch":
+        return []
+    chosen = setup.data.train.choose(examples, "stratified", setup.config.seed, "probe.sharpness.examples")
+    return [Minibatch(*batch, noise=i) for i, batch in enumerate(chosen.batches(setup.train.batch_size))]

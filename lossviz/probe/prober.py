@@ -1,37 +1,68 @@
 """The prober of a run: which steps are measured, and which are on disk."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from lossviz.config.probe import Probe
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.backend import full_precision
 from lossviz.engine.objective import Objective
 from lossviz.errors import refuse
-from lossviz.probe.layers import probed_layers
+from lossviz.models.layers import WeightLayer
 from lossviz.probe.measure import Coordinate, NextStep, Step, load_measures
 from lossviz.probe.step import BASE, measure_step, repeats_itself
-from lossviz.results import ProbeResults, in_units, load_results, protocol, save_results, variable
+from lossviz.results import ProbeResults, in_units, load_results, save_results, variable
 from lossviz.run import differences
-from lossviz.setup import Setup
+
+
+@dataclass(frozen=True)
+class ProbedTraining:
+    """What a prober must know of a training, whether lossviz or somebody else's loop trains.
+
+    Attributes:
+        config: the `probe` section.
+        file: probe.nc.
+        precision: of the measurements, which is not that of a training in mixed precision.
+        trained_in: the precision of the training.
+        attributes: of the file, beside those of the measurements.
+        minibatches: from a step to its minibatch; None where those of later steps are not known.
+        layers: those of `probe.layers`.
+        subset: the fixed examples of `probe.sharpness`; empty for the minibatch of the step.
+        weight_decay: of the penalty.
+        seed: of the experiment.
+    """
+
+    config: Probe
+    file: Path
+    precision: str
+    trained_in: str
+    attributes: Mapping[str, str | float]
+    minibatches: Callable[[int], Minibatch] | None = None
+    layers: Sequence[WeightLayer] = ()
+    subset: Sequence[Minibatch] = ()
+    weight_decay: float = 0.0
+    seed: int = 0
 
 
 class Prober:
-    """Measures a run at chosen steps and keeps the numbers in its probe.nc; an observer of a training.
+    """Measures a training at chosen steps and keeps the numbers in probe.nc; an observer of the training.
 
     Args:
-        setup: the variant.
+        training: what is measured, and how.
         steps: at which to measure; those that probe.nc has already are not measured again.
 
     Raises:
-        RequestError: probe.nc holds measurements made another way; or the network does not have the layers.
+        RequestError: probe.nc holds measurements made another way.
     """
 
-    def __init__(self, setup: Setup, steps: Iterable[int]) -> None:
-        self.setup = setup
-        self.config = setup.config.probe
+    def __init__(self, training: ProbedTraining, steps: Iterable[int]) -> None:
+        self.training = training
+        self.config = training.config
         self.measures = load_measures(self.config)
         self.variables = {
             **BASE,
@@ -40,15 +71,7 @@ class Prober:
         self.rows: dict[int, dict[str, np.ndarray]] = {}
         self._restore()
         self.wanted = set(steps)
-        self.subset = self._subset()
-        self.layers = probed_layers(setup)
-        self.minibatches = setup.minibatches()
         self._anchored: bool | None = None
-
-    @property
-    def precision(self) -> str:
-        """The precision of the measurements, which is not that of a training in mixed precision."""
-        return self.setup.backend.full_precision
 
     @property
     def missing(self) -> list[int]:
@@ -64,6 +87,7 @@ class Prober:
 
         In full precision, whatever that of the training: differences of gradients are small numbers.
         """
+        training, minibatches = self.training, self.training.minibatches
         objective = objective.in_full_precision()
         if self._anchored is None:
             with full_precision():
@@ -72,13 +96,13 @@ class Prober:
             objective,
             batch,
             self.config,
-            layers=self.layers,
-            weight_decay=self.setup.train.penalty_decay,
+            layers=training.layers,
+            weight_decay=training.weight_decay,
             rate=stepper.rate(step),
             preview=partial(stepper.preview, step=step),
-            later=lambda count: self.minibatches(step + count),
-            subset=self.subset,
-            seed=self.setup.config.seed,
+            later=None if minibatches is None else lambda count: minibatches(step + count),
+            subset=training.subset,
+            seed=training.seed,
             anchored=self._anchored,
         )
         with full_precision():
@@ -88,7 +112,7 @@ class Prober:
     def save(self) -> None:
         """Write probe.nc."""
         if self.rows:
-            save_results(self.setup.run.probe_file, self.dataset())
+            save_results(self.training.file, self.dataset())
 
     def dataset(self) -> xr.Dataset:
         """The measurements as docs/results.md describes them."""
@@ -108,25 +132,15 @@ class Prober:
             arrays,
             coords={"step": step, **{dim: variable(dim, *known[dim]) for dim in dims}},
             attrs={
-                **protocol(self.setup.config, self.setup.loss_name, "measurements along the gradient"),
+                **self.training.attributes,
                 "planned": len(self.wanted | set(self.rows)),
-                "lr": self.setup.train.lr,
-                "precision": self.precision,
+                "precision": self.training.precision,
             },
         )
         return in_units(results)
 
-    def _subset(self) -> list[Minibatch]:
-        """The fixed examples of `sharpness`, in batches; none where it is the step's own minibatch."""
-        examples = self.config.sharpness.examples
-        if "sharpness" not in self.config.measures or examples == "minibatch":
-            return []
-        key = "probe.sharpness.examples"
-        chosen = self.setup.data.train.choose(examples, "stratified", self.setup.config.seed, key)
-        return [Minibatch(*batch, noise=i) for i, batch in enumerate(chosen.batches(self.setup.train.batch_size))]
-
     def _restore(self) -> None:
-        file = self.setup.run.probe_file
+        file = self.training.file
         if not file.exists():
             return
         saved = load_results(file)
@@ -135,9 +149,9 @@ class Prober:
             problem = f"was measured with {name} = {before}, and now it is {now}"
             refuse(str(file), problem, advice="measure it again with --fresh, or keep what it was")
         # Files without the attribute were measured in the training's own precision.
-        before = saved.attrs.get("precision", self.setup.backend.precision)
-        if before != self.precision:
-            problem = f"was measured in {before}, and now it would be in {self.precision}"
+        before, now = saved.attrs.get("precision", self.training.trained_in), self.training.precision
+        if before != now:
+            problem = f"was measured in {before}, and now it would be in {now}"
             refuse(str(file), problem, advice="measure it again with --fresh")
         for i, step in enumerate(saved["step"].values.tolist()):
             self.rows[step] = {name: saved[name].values[i] for name in self.variables}

@@ -10,6 +10,7 @@ import xarray as xr
 from lossviz import __version__
 from lossviz.config import read
 from lossviz.errors import RequestError, WorkError
+from lossviz.probe.command import probed_training
 from lossviz.probe.prober import Prober
 from lossviz.results import in_units, load_results, protocol, save_results, variable
 from lossviz.run import run_of
@@ -192,7 +193,7 @@ def test_all_files_of_a_run_have_the_units_of_its_loss(
     (config,) = read(str(tiny.write(tmp_path)), [*MEASURED, *settings])
     setup = prepare(config, run_of(config, tmp_path), "cpu")
     with setup.run.writing(config):
-        train(setup, tiny.QUIET, StopRequest(), Prober(setup, [0]))
+        train(setup, tiny.QUIET, StopRequest(), Prober(probed_training(setup), [0]))
         surface(ScanPlan(setup), tiny.QUIET, StopRequest())
     for name, quantities in NATS.items():
         found = load_results(setup.run.folder / name)

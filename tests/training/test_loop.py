@@ -10,7 +10,7 @@ import torch
 
 from lossviz.engine.checkpoint import load_tensors, save_tensors
 from lossviz.errors import RequestError, WorkError
-from lossviz.probe.command import probe_checkpoints, probe_training
+from lossviz.probe.command import probe_checkpoints, probe_training, probed_training
 from lossviz.probe.prober import Prober
 from lossviz.progress import Report
 from lossviz.results import load_results
@@ -195,7 +195,7 @@ class StopsAt(Prober):
 def test_a_stopped_replay_misses_no_step_that_is_asked_for_later(tmp_path: Path, every: int) -> None:
     setup = tiny.setup(tmp_path)
     train(setup, QUIET, StopRequest())
-    prober = StopsAt(setup, [8, 9, 12])
+    prober = StopsAt(probed_training(setup), [8, 9, 12])
     prober.stop, prober.at = StopRequest(), 9
     with pytest.raises(Stopped):
         replaying(setup, prober, 12).go(QUIET, prober.stop)
@@ -231,11 +231,11 @@ def test_a_plateau_is_replayed(tmp_path: Path) -> None:
 def test_a_stopped_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path)
     train(setup, QUIET, StopRequest())
-    prober = StopsAt(setup, [3, 6, 9])
+    prober = StopsAt(probed_training(setup), [3, 6, 9])
     prober.stop, prober.at = StopRequest(), 6
     with pytest.raises(Stopped):
         replaying(setup, prober, 9).go(QUIET, prober.stop)
-    rest = Prober(setup, [3, 6, 9])
+    rest = Prober(probed_training(setup), [3, 6, 9])
     assert rest.missing == [9]
     assert replaying(setup, rest, 9).step == 6
 
@@ -267,7 +267,7 @@ def test_a_replay_accepts_checkpoints_that_are_not_finite(tmp_path: Path) -> Non
 def test_what_is_measured_while_a_stop_comes_in_is_kept(tmp_path: Path) -> None:
     """Evaluations and measurements take longest, so that is where most requests to stop arrive."""
     setup = tiny.setup(tmp_path)
-    prober = StopsAt(setup, [0, 3, 6])
+    prober = StopsAt(probed_training(setup), [0, 3, 6])
     prober.stop, prober.at = StopRequest(), 6
     with pytest.raises(Stopped):
         train(setup, QUIET, prober.stop, prober)
