@@ -1,10 +1,9 @@
-"""Saving and reading networks: sealed safetensors of our own, and foreign files that hold data only."""
+"""Saving and reading networks: sealed safetensors of our own, and what is found in files put into a network."""
 
 import io
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +11,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lossviz.errors import Refusal, RequestError, either, first_line
-from lossviz.files import BLANK_SEAL, MARK, atomic_write, read, read_sealed, seal
+from lossviz.engine.names import AmbiguousError, renamed
+from lossviz.errors import Refusal, RequestError
+from lossviz.files import BLANK_SEAL, atomic_write, read_sealed, seal
 
 SAFETENSORS = ".safetensors"
 _ADVICE = "restore it from a copy, or train again: lossviz train ... --fresh"
-# Wrappers around the names of parameters that other tools leave behind.
-_WRAPPERS = ("module", "_orig_mod")
-_NESTS = ("state_dict", "model_state_dict", "model", "net")
-
-
-class _Ignored:
-    """In place of numpy's scalars and arrays, such as an accuracy beside the weights: nothing of numpy is called."""
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, _: object) -> None:
-        pass
-
-
-_NUMPY: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_Ignored, name)
-    for name in (
-        "numpy.dtype",
-        "numpy.ndarray",
-        *(f"numpy.{core}.multiarray.{maker}" for core in ("core", "_core") for maker in ("scalar", "_reconstruct")),
-    )
-]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -64,7 +41,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         RequestError: there is no such file.
         WorkError: it was cut short or altered.
     """
-    return _safetensors(read_sealed(path, _ADVICE))
+    return parse_safetensors(read_sealed(path, _ADVICE))
 
 
 def tied_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -78,32 +55,6 @@ def tied_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
             if earlier != name:
                 found[name] = earlier
     return found
-
-
-def load_foreign(path: Path) -> dict[str, Tensor]:
-    """Read a network that another tool saved: safetensors, a state_dict, or a dict that holds one.
-
-    PyTorch files are read with weights_only=True, so they cannot run code; wrappers' prefixes are removed.
-
-    Raises:
-        RequestError: there is no such file, or no tensors can be read from it.
-    """
-    content = read(path)
-    if path.suffix == SAFETENSORS and MARK in content:
-        return load_tensors(path)
-    try:
-        if path.suffix == SAFETENSORS:
-            tree: Any = _safetensors(content)
-        else:
-            with torch.serialization.safe_globals(_NUMPY):
-                tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises nearly anything: IndexError, struct.error, AssertionError
-        problem = f"is not a checkpoint that can be read without running its code: {_reason(error)}"
-        accepted = f"safetensors, or a PyTorch state_dict (alone, or in a dict under {either(_NESTS)})"
-        raise RequestError(Refusal(str(path), problem, None, accepted, advice="save model.state_dict()")) from error
-    found = _state_dict(tree, path)
-    bare = {_bare(name): tensor for name, tensor in found.items()}
-    return bare if len(bare) == len(found) else found
 
 
 def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -120,7 +71,7 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Named tensors under the network's own names; those of wrappers around it, or in it, do not matter.
+    """Named tensors under the network's own names; see `renamed` for names that the file may have instead.
 
     A file may hold tensors that the network ties under all their names or under one of them.
 
@@ -128,11 +79,15 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> di
         RequestError: they belong to another architecture; names the first tensor that differs, and both shapes.
     """
     own = model.state_dict()
-    names = {_unwrapped(name): name for name in own}
-    renamed = {name: name if name in own else names.get(_unwrapped(name), name) for name in tensors}
-    if len(set(renamed.values())) < len(tensors):
+    tied = tied_names(own)
+    try:
+        names = renamed(tensors, own, tied)
+    except AmbiguousError as error:
+        problem, advice = f"holds the network several times, under {error}", "save the state_dict of the one you mean"
+        raise RequestError(Refusal(str(path), problem, advice=advice)) from None
+    if len(set(names.values())) < len(names):
         raise _misfit(path, "it holds a tensor twice, with and without the name of a wrapper (module, _orig_mod)")
-    tensors = _with_tied({renamed[name]: tensor for name, tensor in tensors.items()}, tied_names(own), path)
+    tensors = _with_tied({mine: tensors[name] for name, mine in names.items()}, tied, path)
     for name, tensor in own.items():
         if name.endswith("num_batches_tracked"):
             continue  # old checkpoints have none, and it matters only for cumulative averages
@@ -188,7 +143,7 @@ def _with_tied(tensors: dict[str, Tensor], tied: Mapping[str, str], path: Path) 
     return found
 
 
-def _safetensors(content: bytes) -> dict[str, Tensor]:
+def parse_safetensors(content: bytes) -> dict[str, Tensor]:
     """Named tensors of a safetensors file; those that it holds once for several names, under all of them."""
     tensors = safetensors.torch.load(content)
     metadata = _header(content).get("__metadata__", {})
@@ -208,37 +163,6 @@ def _in_order(content: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + content[8 + size :]
-
-
-def _reason(error: Exception) -> str:
-    """What an error says in one line, without PyTorch's advice to let the file run its code."""
-    code = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if code:
-        return f"it holds {code[1]}"
-    return type(error).__name__ if "weights_only" in str(error) else first_line(error)
-
-
-def _state_dict(tree: object, path: Path) -> dict[str, Tensor]:
-    if isinstance(tree, Mapping):
-        for nest in _NESTS:
-            if isinstance(tree.get(nest), Mapping):
-                return _state_dict(tree[nest], path)
-        if tree and all(isinstance(value, Tensor) for value in tree.values()):
-            return {str(name): value for name, value in tree.items()}
-    there = f"a dict of {', '.join(map(str, tree)) or 'nothing'}" if isinstance(tree, Mapping) else type(tree).__name__
-    advice = f"looked for tensors at the top and under {', '.join(_NESTS)}: save model.state_dict()"
-    raise RequestError(Refusal(str(path), f"holds no state_dict, but {there}", advice=advice))
-
-
-def _bare(name: str) -> str:
-    """The name without wrappers of the whole network."""
-    head, dot, rest = name.partition(".")
-    return _bare(rest) if dot and head in _WRAPPERS else name
-
-
-def _unwrapped(name: str) -> str:
-    """The name without wrappers anywhere: `features.module.0.weight` is `features.0.weight` in parallel."""
-    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def _misfit(path: Path, difference: str) -> RequestError:

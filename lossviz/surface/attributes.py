@@ -70,7 +70,10 @@ def split_names(split: str) -> tuple[str, ...]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of the contents of a file."""
+    """SHA-256 of the contents of a file, or of the names and contents of the files in a folder."""
+    if path.is_dir():
+        files = sorted(each for each in path.iterdir() if each.is_file())
+        return hashlib.sha256("\n".join(f"{sha256(each)} {each.name}" for each in files).encode()).hexdigest()
     return hashlib.sha256(read(path)).hexdigest()
 
 

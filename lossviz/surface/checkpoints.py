@@ -6,7 +6,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lossviz.engine.checkpoint import check_fit, load_foreign, load_tensors
+from lossviz.engine.checkpoint import check_fit, load_tensors
+from lossviz.engine.foreign import load_foreign
 from lossviz.errors import RequestError, refuse
 from lossviz.run import Run
 
@@ -69,8 +70,8 @@ def find_checkpoint(run: Run, wanted: str | int, key: str, training: str) -> Che
         RequestError: it is not there; says which command makes it.
     """
     if isinstance(wanted, str) and wanted != "last":
-        if not Path(wanted).is_file():
-            refuse(key, "there is no such file", given=Path(wanted))
+        if not Path(wanted).exists():
+            refuse(key, "there is no such file or folder", given=Path(wanted))
         return Checkpoint(wanted, Path(wanted), key=key)
     steps = run.checkpoint_steps
     if not steps:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lossviz.engine.checkpoint import fit, load_foreign, load_resume, load_tensors, save_resume, save_tensors
+from lossviz.engine.checkpoint import fit, load_resume, load_tensors, save_resume, save_tensors
+from lossviz.engine.foreign import load_foreign
 from lossviz.errors import RequestError, WorkError
 
 

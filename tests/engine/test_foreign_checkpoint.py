@@ -1,6 +1,7 @@
 """Networks that other tools saved: wherever they nest the weights, whatever wraps the names, and never as code."""
 
 import pickle
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lossviz.engine.checkpoint import check_fit, fit, load_foreign
+from lossviz.engine.checkpoint import check_fit, fit
+from lossviz.engine.foreign import load_foreign
 from lossviz.errors import LossvizError, RequestError
 from tests.engine.test_checkpoint import make_model, same
 
@@ -21,6 +23,11 @@ NESTS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "model": lambda state: {"model": state, "optimizer": {"state": {}}},
     "net": lambda state: {"net": state},
     "twice": lambda state: {"model": {"state_dict": state}},
+    "network": lambda state: {"network": state},
+    "DeepSpeed": lambda state: {"module": state, "dp_world_size": 8},
+    "super-resolution": lambda state: {"params": state},
+    "an average alone": lambda state: {"ema": state, "step": 5},
+    "an average beside it": lambda state: {"ema": {n: t + 1 for n, t in state.items()}, "model": state},
     "PyTorch's tutorial": lambda state: {"epoch": 3, "model_state_dict": state, "loss": torch.tensor(0.5)},
     "a name beside it": lambda state: {"model": "resnet56", "state_dict": state},
     "numpy's numbers": lambda state: {
@@ -206,3 +213,53 @@ def test_damaged_foreign_files_never_crash(tmp_path: Path, name: str) -> None:
             assert name in str(error)
             refused += 1
     assert refused > 100
+
+
+class Hyperparameters:
+    """Stands for classes of the person who trained."""
+
+    def __init__(self) -> None:
+        self.lr = 0.1
+
+
+def lightning(model: nn.Module, **hyper_parameters: object) -> dict[str, object]:
+    """What Lightning's ModelCheckpoint writes of a LightningModule that has its network in `self.model`."""
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    return {
+        "epoch": 3,
+        "global_step": 400,
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": {**state, "criterion.weight": torch.ones(2)},
+        "loops": {"fit_loop": {"state_dict": {}}},
+        "callbacks": {"ModelCheckpoint{'monitor': None}": {"dirpath": Path("runs"), "best_model_score": None}},
+        "optimizer_states": [{"state": {0: {"step": torch.tensor(400.0)}}, "param_groups": [{"lr": 0.1}]}],
+        "lr_schedulers": [],
+        "hparams_name": "kwargs",
+        "hyper_parameters": hyper_parameters,
+    }
+
+
+def test_lightning_s_checkpoints(tmp_path: Path) -> None:
+    """Hyper-parameters of any class, and what the module has beside its network, do not matter."""
+    model, other, path = make_model(), make_model(1), tmp_path / "last.ckpt"
+    own, loss = Hyperparameters(), nn.CrossEntropyLoss()
+    torch.save(lightning(model, own=own, loss=loss, namespace=Namespace(lr=0.1), folder=tmp_path), path)
+    fit(other, load_foreign(path), path)
+    assert same(dict(other.state_dict()), dict(model.state_dict()))
+
+
+def test_code_in_lightning_s_hyper_parameters_never_runs(tmp_path: Path) -> None:
+    path, proof = tmp_path / "evil.ckpt", tmp_path / "it ran"
+    torch.save(lightning(make_model(), evil=Evil(proof)), path)
+    with pytest.raises(RequestError, match=r"evil\.ckpt: is not a checkpoint.* without running its code: it holds"):
+        load_foreign(path)
+    assert not proof.exists()
+    torch.load(path, weights_only=False)
+    assert proof.exists()  # this is what it would have done
+
+
+def test_two_networks_in_one_checkpoint_are_not_guessed_at(tmp_path: Path) -> None:
+    path, state = tmp_path / "gan.ckpt", make_model().state_dict()
+    torch.save({f"{part}.{name}": tensor for part in ("student", "teacher") for name, tensor in state.items()}, path)
+    with pytest.raises(RequestError, match=r"holds the network several times, under student\. or teacher\.\n"):
+        fit(make_model(1), load_foreign(path), path)

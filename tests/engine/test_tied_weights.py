@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossviz.config import read
-from lossviz.engine.checkpoint import fit, load_foreign, load_resume, load_tensors, save_resume, save_tensors
+from lossviz.engine.checkpoint import fit, load_resume, load_tensors, save_resume, save_tensors
+from lossviz.engine.foreign import load_foreign
 from lossviz.errors import RequestError
 from lossviz.notebook import loss_surface
 from lossviz.results import load_results

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lossviz.config.directions import File
-from lossviz.engine.checkpoint import SAFETENSORS, load_foreign
+from lossviz.engine.checkpoint import SAFETENSORS
+from lossviz.engine.foreign import load_foreign
 from lossviz.errors import Refusal, RequestError, refuse
 from lossviz.official import SUFFIX, read_official_directions
 from lossviz.surface.directions.sources import DirectionSet, Sources

@@ -1,0 +1,82 @@
+"""The names of a network's tensors in files: as the network has them, or with what was around the network."""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from lossviz.errors import either
+
+# Wrappers that DataParallel and torch.compile leave in names.
+WRAPPERS = ("module", "_orig_mod")
+
+
+class AmbiguousError(ValueError):
+    """A file holds a network under several names; the message says which."""
+
+
+def bare(name: str) -> str:
+    """The name without wrappers of the whole network.
+
+    Example:
+        >>> bare("module._orig_mod.features.module.0.weight")
+        'features.module.0.weight'
+    """
+    head, dot, rest = name.partition(".")
+    return bare(rest) if dot and head in WRAPPERS else name
+
+
+def renamed(there: Mapping[str, Tensor], own: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, str]:
+    """Own names for the names in a file.
+
+    Names of wrappers count nowhere. Where the network itself is not found, it may be an attribute of something else
+    (`model.` in checkpoints of Lightning, `base_model.`), and all that lies beside it is left out; or a part of the
+    network has saved itself, and lacks the beginning of the names.
+
+    Args:
+        there: tensors of the file.
+        own: tensors of the network.
+        tied: other names of its tied tensors, with their first names.
+
+    Raises:
+        AmbiguousError: the network is found several times.
+
+    Example:
+        >>> weight = torch.zeros(2)
+        >>> renamed({"net.module.weight": weight, "loss.scale": weight}, {"weight": weight}, {})
+        {'net.module.weight': 'weight'}
+    """
+    spelled = {_unwrapped(name): name for name in own}
+    names = {name: _unwrapped(name) for name in there}
+    first = {name: tied.get(name, name) for name in own if not name.endswith("num_batches_tracked")}
+
+    def attempt(drop: str = "", add: str = "") -> dict[str, str]:
+        inside = {name: add + each.removeprefix(drop) for name, each in names.items() if each.startswith(drop)}
+        return {name: name if name in own else spelled.get(each, each) for name, each in inside.items()}
+
+    def complete(found: Mapping[str, str]) -> bool:
+        fits = {mine for name, mine in found.items() if mine in own and own[mine].shape == there[name].shape}
+        return {first.get(mine) for mine in fits} >= set(first.values())
+
+    plain = attempt()
+    if complete(plain):
+        return plain
+    anchor = next(iter(first.values()))
+    ends = [_unwrapped(name) for name in first if first[name] == anchor]
+    around = {each.removesuffix(end) for end in ends for each in names.values() if each.endswith(f".{end}")}
+    missing = {end.removesuffix(each) for end in ends for each in names.values() if end.endswith(f".{each}")}
+    found = {prefix: attempt(prefix) for prefix in sorted(around)}
+    whole = {prefix: each for prefix, each in found.items() if complete(each)}
+    # An average of the weights that lies beside the weights.
+    chosen = [prefix for prefix in whole if not re.search(r"(\b|_)ema(\b|_)", prefix)] or list(whole)
+    if len(chosen) > 1:
+        raise AmbiguousError(either(chosen))
+    shorter = [each for each in (attempt(add=prefix) for prefix in sorted(missing)) if complete(each)]
+    best = [*(whole[prefix] for prefix in chosen), *shorter]
+    # Where nothing fits, the nearest: for the difference that is reported.
+    return best[0] if best else plain if own.keys() & plain.values() else max(found.values(), key=len, default=plain)
+
+
+def _unwrapped(name: str) -> str:
+    """The name without wrappers anywhere: `features.module.0.weight` is `features.0.weight` in parallel."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
