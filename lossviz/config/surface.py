@@ -49,7 +49,9 @@ class Surface(Section):
 
     name: Name = Field("main", description="Name of the scan; scans of one run lie side by side under their names.")
     checkpoint: Checkpoint = Field(
-        "last", description="last, a step, or the path of a safetensors file or a PyTorch state_dict."
+        "last",
+        description="last, a step, or a path: a file of safetensors or of torch.save, a folder of Hugging Face's "
+        "libraries or of torch.distributed.checkpoint.",
     )
     x: Axis = Field(
         ("auto", "auto", 51),
