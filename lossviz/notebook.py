@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -105,7 +106,7 @@ def loss_surface(
     examples = _Examples(batches, next(model.parameters()).device)
     objective, report = Objective(model, _checked(loss or _by_targets)), Report(quiet=not progress)
     # A DataLoader draws a number whenever it starts, even where it does not shuffle.
-    with undisturbed(model) as origin, torch.random.fork_rng(devices=[]), full_precision():
+    with undisturbed(model, ()), torch.random.fork_rng(devices=[]), full_precision(), ExitStack() as stack:
         model.eval()
         subspace = Subspace.of(model, statistics=batch_norm == "interpolate")
         axes = ("x",) if y is None else ("x", "y")
@@ -124,6 +125,7 @@ def loss_surface(
             # Those that give the statistics stay whole.
             return examples.batches(None if treatment.by_batch else forward.plan.batch_size)
 
+        origin = stack.enter_context(undisturbed(model, found.subspace.moved_tensors))
         plane = LossPlane(
             *(objective, found.subspace, found.vectors, treatment, forward, {"": pieces}, metrics), origin=origin
         )

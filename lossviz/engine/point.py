@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
+from types import EllipsisType
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +15,17 @@ Vector = Sequence[Tensor]
 """A point or a direction in parameter space: one tensor a parameter, in the network's order."""
 
 
+# Of numbers with 8 or 11 bits sums are taken in float32.
+SHORT = (torch.bfloat16, torch.float16)
+# Elements of a tensor that are worked on at a time where that takes a copy in a longer dtype: 32 MB in float64.
+PIECE = 2**22
+
+
 @torch.no_grad()
 def move(parameters: Vector, origin: Vector, *steps: tuple[float, Vector]) -> None:
     """Set parameters to origin + sum of a * d over the steps (a, d), always from the origin, in place.
+
+    Parameters in bfloat16 or float16 are summed up in float32 and rounded once.
 
     Example:
         >>> theta, origin, direction = torch.zeros(2), torch.tensor([1.0, 2.0]), torch.tensor([4.0, -2.0])
@@ -23,31 +33,51 @@ def move(parameters: Vector, origin: Vector, *steps: tuple[float, Vector]) -> No
         >>> theta
         tensor([3., 1.])
     """
-    if not parameters:
-        return
-    torch._foreach_copy_(list(parameters), list(origin))
-    for length, direction in steps:
-        if length == 0:
-            continue  # also where the direction is not finite: the centre is the origin
-        torch._foreach_add_(list(parameters), list(direction), alpha=length)
+    taken = [step for step in steps if step[0] != 0]  # where a direction is not finite too, the centre is the origin
+    long = [i for i, parameter in enumerate(parameters) if parameter.dtype not in SHORT]
+    if long:
+        torch._foreach_copy_([parameters[i] for i in long], [origin[i] for i in long])
+        for length, direction in taken:
+            torch._foreach_add_([parameters[i] for i in long], [direction[i] for i in long], alpha=length)
+    for i in set(range(len(parameters))).difference(long):
+        for rows in pieces(parameters[i]):
+            total = origin[i][rows].float()
+            for length, direction in taken:
+                total.add_(direction[i][rows], alpha=length)
+            parameters[i][rows].copy_(total)
+
+
+def pieces(tensor: Tensor) -> list[slice | EllipsisType]:
+    """Indices of parts of a tensor that have at most `PIECE` elements: rows of a large one, or all of it.
+
+    Their number of rows is a multiple of 16, but for the last, which has 16 elements or more: numbers drawn piece by
+    piece are then those of the whole (torch draws normal numbers in blocks of 16).
+    """
+    if tensor.numel() <= PIECE or tensor.dim() < 2:
+        return [...]
+    step = max(16, PIECE * len(tensor) // tensor.numel() // 16 * 16)
+    starts = [*range(0, len(tensor), step)]
+    if len(starts) > 1 and (len(tensor) - starts[-1]) * tensor[0].numel() < 16:
+        starts.pop()
+    return [slice(start, stop) for start, stop in pairwise([*starts, len(tensor)])]
 
 
 @contextmanager
-def undisturbed(model: nn.Module, *, frozen_too: bool = False) -> Iterator[list[Tensor]]:
+def undisturbed(model: nn.Module, moves: Iterable[Tensor] | None = None) -> Iterator[list[Tensor]]:
     """Leave parameters, buffers, mode flags and attributes bitwise as they were found, whatever the block does.
 
-    Frozen parameters, which nothing here moves, are not copied: a network's own code alone could change them. Their
-    sums tell (in float64; a tensor's count of its versions misses what is done to `.data`).
+    Parameters that the block does not move are not copied: only the network's own code could change them. Their sums
+    tell (in float64; a tensor's count of its versions misses what is done to `.data`).
 
     Args:
         model: the network; see `steady` for what is put back beside its parameters.
-        frozen_too: also put frozen parameters back, as where another checkpoint is loaded.
+        moves: the tensors that the block moves; the trainable parameters unless given.
 
     Yields:
-        A copy of the trainable parameters: the origin of every move.
+        A copy of these: the origin of every move.
 
     Raises:
-        WorkError: the network changes a frozen parameter itself.
+        WorkError: the network changes another parameter itself.
 
     Example:
         >>> model = nn.Linear(2, 1)
@@ -59,41 +89,49 @@ def undisturbed(model: nn.Module, *, frozen_too: bool = False) -> Iterator[list[
         >>> torch.equal(model.weight, weight)
         True
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    frozen = {name: parameter for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    kept = [*trainable, *(frozen.values() if frozen_too else ())]
-    copies, sums = [tensor.detach().clone() for tensor in kept], _sums(frozen.values())
+    moved = [each for each in model.parameters() if each.requires_grad] if moves is None else list(moves)
+    taken = {id(tensor) for tensor in moved}
+    others = {name: parameter for name, parameter in model.named_parameters() if id(parameter) not in taken}
+    copies, sums = [tensor.detach().clone() for tensor in moved], _sums(others.values())
     try:
         with steady(model):
-            yield copies[: len(trainable)]
+            yield copies
     finally:
         with torch.no_grad():
-            for tensor, value in zip(kept, copies, strict=True):
+            for tensor, value in zip(moved, copies, strict=True):
                 tensor.copy_(value)
-    for name, before, now in zip(frozen, sums, _sums(frozen.values()), strict=True):
+    for name, before, now in zip(others, sums, _sums(others.values()), strict=True):
         if str(before) != str(now):  # in words NaN is NaN
-            problem = (
-                "is frozen (requires_grad is false), and the network's own code changes it, so measuring would change "
-                "the network"
-            )
+            what = "does not move here" if others[name].requires_grad else "is frozen (requires_grad is false)"
+            problem = f"{what}, and the network's own code changes it, so measuring would change the network"
             raise WorkError(Refusal(name, problem, advice="make it a buffer (register_buffer): buffers are put back"))
 
 
 def _sums(tensors: Iterable[Tensor]) -> list[float]:
+    """The sum of each tensor; in pieces, as on a CPU a sum in float64 is one of a copy in float64."""
     with torch.no_grad():
-        sums = [tensor.sum(dtype=torch.float64) for tensor in tensors]
+        sums = [
+            torch.stack([tensor[rows].sum(dtype=torch.float64) for rows in pieces(tensor)]).sum() for tensor in tensors
+        ]
     return torch.stack(sums).tolist() if sums else []
 
 
-def squared_norm(vector: Vector) -> Tensor:
+def squared_norm(vector: Iterable[Tensor]) -> Tensor:
     """|v|^2 over all tensors, accumulated in float64; a 0-d tensor on the device.
+
+    Tensors that are made one after another are never in memory together.
 
     Example:
         >>> squared_norm([torch.tensor([3.0, 4.0]), torch.tensor(12.0)]).item()
         169.0
     """
-    # float32 sums of torch's norm are 1e-4 off for a 512x512x3x3 convolution on a CPU.
-    return torch.stack(torch._foreach_norm(list(vector), dtype=torch.float64)).square().sum()
+    # float32 sums of torch's norm are 1e-4 off for a 512x512x3x3 convolution on a CPU, which makes a copy in float64.
+    parts = (tensor[rows] for tensor in vector for rows in pieces(tensor))
+    if isinstance(vector, list):
+        norms = torch._foreach_norm(list(parts), dtype=torch.float64)
+    else:
+        norms = tuple(torch.linalg.vector_norm(part, dtype=torch.float64) for part in parts)
+    return torch.stack(norms).square().sum()
 
 
 def dot(first: Vector, second: Vector) -> Tensor:
@@ -103,7 +141,8 @@ def dot(first: Vector, second: Vector) -> Tensor:
         >>> dot([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, 4.0])]).item()
         11.0
     """
-    return torch.stack([(u.double() * v).sum() for u, v in zip(first, second, strict=True)]).sum()
+    pairs = [(u[rows], v[rows]) for u, v in zip(first, second, strict=True) for rows in pieces(u)]
+    return torch.stack([(u.double() * v).sum() for u, v in pairs]).sum()
 
 
 def penalty(parameters: Vector, weight_decay: float) -> Tensor:

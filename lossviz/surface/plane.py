@@ -7,14 +7,14 @@ from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossviz.config.surface import Metric
 from lossviz.engine.evaluation import Batches, Evaluation, evaluate
+from lossviz.engine.exact import exact_networks
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, move, squared_norm
-from lossviz.models.duplicate import duplicate
 from lossviz.surface.batch_norm import BatchNormTreatment
 from lossviz.surface.forward import Forward
 from lossviz.surface.metrics import point_metrics
@@ -59,10 +59,10 @@ class LossPlane:
         splits: batches by the prefix of their quantities' names: "" or "test_".
         metrics: gradient, hessian or neither, over the first split and the parameters that move.
         weight_decay: lambda of the penalty lambda / 2 * |theta|^2.
-        theta: the centre, where the network is at first.
+        theta: the centre, where the network is at first: copies of what moves, and the network's own tensors.
 
     Args:
-        origin: a copy of the network's trainable parameters, where there is one already (`undisturbed`).
+        origin: a copy of what moves, where there is one already (`undisturbed`).
     """
 
     objective: Objective
@@ -77,8 +77,10 @@ class LossPlane:
     theta: list[Tensor] = field(init=False)
 
     def __post_init__(self, origin: Sequence[Tensor]) -> None:
-        here = self.subspace.theta
-        self.theta = [*origin, *(tensor.detach().clone() for tensor in here[len(origin) :])]
+        self._moved = [i for i, moves in enumerate(self.subspace.movable) if moves]
+        self.theta = [tensor.detach() for tensor in self.subspace.theta]
+        for i, copy in zip(self._moved, origin or [self.theta[i].detach().clone() for i in self._moved], strict=True):
+            self.theta[i] = copy
 
     def __call__(self, x: float, y: float = 0.0) -> dict[str, float]:
         """The quantities of a point, and the seconds it took; on a line y is ignored."""
@@ -91,16 +93,28 @@ class LossPlane:
     def plain_loss(self) -> PlainLoss:
         """The first split's loss wherever the network is, by the plain path.
 
-        In float64, but for a network that insists on a precision of its own.
+        In float64, but for a network that insists on a precision of its own: a module at a time (`in_float64`), or on
+        a copy, where the network is one that this does not do for and half of the free memory holds the copy.
 
         Not in float32: on ResNet-56 without shortcuts (the official checkpoint) unfolded BatchNorm in float32 is
         2.3e-5 from that, and folded 2.2e-7.
         """
         return self._with_smaller_batches(self._plain_loss)
 
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The tensors of theta by name."""
+        return {each.name: tensor for each, tensor in zip(self.subspace.tensors, self.theta, strict=True)}
+
+    def centre(self) -> None:
+        """Move the network to theta."""
+        self._move(0.0, 0.0)
+
     def _move(self, x: float, y: float) -> None:
         steps = {"x": x, "y": y}
-        move(self.subspace.theta, self.theta, *((steps[axis], vector) for axis, vector in self.directions.items()))
+        here, theta = ([vector[i] for i in self._moved] for vector in (self.subspace.theta, self.theta))
+        directions = {axis: [vector[i] for i in self._moved] for axis, vector in self.directions.items()}
+        move(here, theta, *((steps[axis], vector) for axis, vector in directions.items()))
 
     def _loss(self, x: float, y: float) -> float:
         self._move(x, y)
@@ -133,14 +147,17 @@ class LossPlane:
 
     def _plain_loss(self) -> PlainLoss:
         self.treatment.network()  # statistics, where they are re-estimated
-        try:
-            exact = duplicate(self.treatment.module).double()
-            forward = Objective(exact, self.objective.loss, views=self.objective.views).precisely(exact)
-            return self._plainly(lambda x: forward(x.double() if x.is_floating_point() else x), "float64")
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            return self._plainly(self.objective.precisely(self.treatment.module), "its own precision")
+        for exact in exact_networks(self.treatment.module):
+            try:
+                return self._plainly(self._exactly(exact), "float64")
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+        return self._plainly(self.objective.precisely(self.treatment.module), "its own precision")
+
+    def _exactly(self, exact: nn.Module) -> Callable[[Tensor], Tensor]:
+        forward = Objective(exact, self.objective.loss, views=self.objective.views).precisely(exact)
+        return lambda inputs: forward(inputs.double() if inputs.is_floating_point() else inputs)
 
     def _plainly(self, forward: Callable[[Tensor], Tensor], precision: str) -> PlainLoss:
         largest: list[Tensor] = []

@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from lossviz.distributed.ranks import Ranks, SharedStore
 from lossviz.engine.checkpoint import load_tensors, save_tensors
@@ -16,8 +17,10 @@ from lossviz.surface.file import ScanFile
 from lossviz.surface.forward import ExecutionPlan, Forward
 from lossviz.surface.grid import Grid, Interval, resolve
 from lossviz.surface.plan import ScanPlan
+from lossviz.surface.plane import LossPlane
 from lossviz.surface.resume import has_points, refuse_another, refuse_other_directions, resumed_attributes
 from lossviz.surface.sanity import facts, findings
+from lossviz.surface.subspace import Subspace
 from lossviz.surface.waypoints import measure_waypoints
 from lossviz.surface.workers import Workers
 
@@ -56,18 +59,21 @@ class Scan:
 
     def compute(self, workers: Workers, report: Report, stop: StopRequest) -> None:
         """Compute what is to do and is this process's, checkpoints first; the network is as it was afterwards."""
-        with undisturbed(self.plan.objective.model) as origin:
-            self._compute(origin, workers, report, stop)
+        moving = _moving(self.plan, self.file)
+        with undisturbed(self.plan.objective.model, moving.moved_tensors) as origin:
+            plane = partial(self.plan.plane, moving, self.directions, origin=origin)
+            self._compute(plane, workers, report, stop)
 
-    def _compute(self, origin: Vector, workers: Workers, report: Report, stop: StopRequest) -> None:
+    def _compute(
+        self, plane_of: Callable[[Forward], LossPlane], workers: Workers, report: Report, stop: StopRequest
+    ) -> None:
         forward = Forward(self.plan.objective, self.execution, report.say_own)
         variant, grid = self.plan.setup.run.variant, self.file.grid
-        moved = set(str(self.file.attributes["moved"]).split("\n"))
-        plane = self.plan.plane(self.plan.subspace.only(moved), self.directions, forward, origin=origin)
+        plane = plane_of(forward)
         forward.mention(self.plan.objective.doubts)
         if self.checkpoints:
             with report.track(f"checkpoints of {variant}", len(self.checkpoints), "checkpoints") as track:
-                self.file.waypoints = measure_waypoints(plane, self.checkpoints, track, stop)
+                self.file.waypoints = measure_waypoints(plane, self.checkpoints, track, stop, own=self.plan.checkpoint)
             workers.save()
         with report.track(f"scanning {variant}", grid.status.size, "points", grid.done) as track:
             for block in workers.claims():
@@ -110,7 +116,7 @@ def join_scan(plan: ScanPlan, ranks: Ranks) -> Scan:
     """The scan that the first process opened, for another one."""
     execution = ExecutionPlan(**json.loads(_store(plan, ranks).get("execution")))
     file = ScanFile.load(plan.setup.run, plan.config.name)
-    return Scan(plan, file, _saved_directions(plan), execution)
+    return Scan(plan, file, _saved_directions(plan, file), execution)
 
 
 def _begun(plan: ScanPlan) -> Scan:
@@ -148,13 +154,18 @@ def _resumed(plan: ScanPlan) -> Scan:
     checkpoints = [] if measured else _with_own(plan.checkpoint, plan.directions().waypoints)
     file.attributes = resumed_attributes(file.attributes, attributes, measured, whole=not grid.todo())
     file.grid = grid
-    return Scan(plan, file, _saved_directions(plan), execution, checkpoints, resumes=True)
+    return Scan(plan, file, _saved_directions(plan, file), execution, checkpoints, resumes=True)
 
 
-def _saved_directions(plan: ScanPlan) -> dict[str, Vector]:
+def _saved_directions(plan: ScanPlan, file: ScanFile) -> dict[str, Vector]:
     """The directions that a scan began with: another release of torch may draw others."""
     saved = load_tensors(plan.setup.run.directions_file(plan.config.name))
-    return {axis: plan.subspace.from_tensors(saved, axis) for axis in plan.axes}
+    return {axis: _moving(plan, file).from_tensors(saved, axis) for axis in plan.axes}
+
+
+def _moving(plan: ScanPlan, file: ScanFile) -> Subspace:
+    """What the directions of a scan may move."""
+    return plan.subspace.only(set(str(file.attributes["moved"]).split("\n")))
 
 
 def _store(plan: ScanPlan, ranks: Ranks) -> SharedStore:

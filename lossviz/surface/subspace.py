@@ -1,9 +1,10 @@
 """The subspace of a scan: the parameters that may move, and the running statistics that move with them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Literal
 
 import torch
@@ -40,13 +41,18 @@ class MovingTensor:
         """Values on the tensor's device, in its dtype and layout in memory."""
         return torch.empty_like(self.tensor).copy_(values)
 
+    def nothing(self, dtype: torch.dtype | None = None) -> Tensor:
+        """Zeros of the tensor's shape that take no memory, and cannot be written to."""
+        return torch.zeros((), dtype=dtype or self.tensor.dtype, device=self.tensor.device).expand(self.tensor.shape)
+
 
 @dataclass(frozen=True, eq=False)
 class Subspace:
     """The trainable tensors of a network, of which directions move some.
 
-    A vector (a point or a direction) has one tensor for each of `tensors`, in their order; a direction is zero where
-    nothing moves. Norms and inner products are over the parameters: running statistics belong to no norm and no angle.
+    A vector (a point or a direction) has one tensor for each of `tensors`, in their order. Where nothing moves, a
+    direction is zero and takes no memory. Norms and inner products are over the parameters: running statistics belong
+    to no norm and no angle.
 
     Attributes:
         model: the network.
@@ -94,6 +100,16 @@ class Subspace:
         return [each.tensor for each in self.tensors]
 
     @property
+    def movable(self) -> list[bool]:
+        """Of each tensor, whether it is moved."""
+        return [each.name in self.moved for each in self.tensors]
+
+    @property
+    def moved_tensors(self) -> list[Tensor]:
+        """The network's own tensors that are moved."""
+        return list(compress(self.theta, self.movable))
+
+    @property
     def moved_parameters(self) -> list[Tensor]:
         """The network's own parameters that are moved: what gradients and Hessians of a scan are over."""
         return [each.tensor for each in self.tensors if self._is_moved_parameter(each)]
@@ -103,20 +119,23 @@ class Subspace:
         return [part for part, each in zip(vector, self.tensors, strict=True) if each.kind != "statistic"]
 
     def zeros(self, dtype: torch.dtype | None = None) -> list[Tensor]:
-        """The vector zero, in the network's dtypes unless one is given."""
-        return [torch.zeros_like(each.tensor, dtype=dtype) for each in self.tensors]
+        """The vector zero, in the network's dtypes unless one is given; what is moved can be written to."""
+        return [
+            torch.zeros_like(each.tensor, dtype=dtype) if moves else each.nothing(dtype)
+            for each, moves in zip(self.tensors, self.movable, strict=True)
+        ]
 
-    def like(self, vector: Vector) -> list[Tensor]:
+    def like(self, vector: Iterable[Tensor]) -> list[Tensor]:
         """A vector on the network's device, in its dtypes and layouts."""
-        return [each.like(part) for each, part in zip(self.tensors, vector, strict=True)]
+        return [
+            each.like(part) if moves else each.nothing()
+            for each, part, moves in zip(self.tensors, vector, self.movable, strict=True)
+        ]
 
     def spread(self, parts: Vector) -> list[Tensor]:
         """The vector that has these parts for `moved_parameters`, and is zero elsewhere."""
         left = iter(parts)
-        return [
-            each.like(next(left)) if self._is_moved_parameter(each) else torch.zeros_like(each.tensor)
-            for each in self.tensors
-        ]
+        return [each.like(next(left)) if self._is_moved_parameter(each) else each.nothing() for each in self.tensors]
 
     def norm(self, vector: Vector) -> float:
         """|v|_2."""
@@ -152,7 +171,7 @@ class Subspace:
 
     def from_tensors(self, tensors: Mapping[str, Tensor], axis: str) -> list[Tensor]:
         """The direction of one axis back from `to_tensors`, on the network's device and in its dtypes."""
-        return [each.like(tensors[f"{axis}/{each.name}"]) for each in self.tensors]
+        return self.like([tensors[f"{axis}/{each.name}"] for each in self.tensors])
 
     def _is_moved_parameter(self, tensor: MovingTensor) -> bool:
         return tensor.name in self.moved and tensor.kind != "statistic"

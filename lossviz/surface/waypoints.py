@@ -1,17 +1,21 @@
 """The checkpoints in a line or plane: their own loss, where they lie, and what the plane says there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import torch
 import xarray as xr
+from torch import Tensor
 
 from lossviz.engine.checkpoint import fit
 from lossviz.engine.point import undisturbed
+from lossviz.engine.state import steady
 from lossviz.progress import Track
 from lossviz.results import variable
 from lossviz.signals import StopRequest
 from lossviz.surface.checkpoints import Checkpoint
-from lossviz.surface.plane import LossPlane
+from lossviz.surface.plane import LossPlane, PlainLoss
 from lossviz.surface.projection import project
 
 _QUANTITIES = {
@@ -26,28 +30,28 @@ _QUANTITIES = {
 
 
 def measure_waypoints(
-    plane: LossPlane, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest
+    plane: LossPlane, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest, own: Checkpoint | None = None
 ) -> xr.Dataset:
     """Variables checkpoint_* of a result file, along the dimension `checkpoint`.
 
     Losses of the checkpoints themselves are taken by the plain path in float64: the one at the centre checks the grid.
 
     Args:
-        plane: the line or plane; its network is left as it was.
+        plane: the line or plane; its network is left somewhere on it.
         checkpoints: the scan's own among them.
         track: told of every one.
         stop: asked between them.
+        own: the one at the centre, which is not read again.
     """
     model, rows, precisions = plane.objective.model, [], set()
     for each in checkpoints:
-        state = each.load(model)
+        is_own = own is not None and each.same_file(own)
+        state = plane.state if is_own else each.load(model)
         position, distance = project(plane.subspace, plane.theta, plane.directions, state)
         plane_loss = plane.loss(**position)
-        with undisturbed(model, frozen_too=True):
-            fit(model, state, each.path)
-            own, precision, outputs = plane.plain_loss()
+        itself, precision, outputs = _at_centre(plane) if is_own else _elsewhere(plane, state, each.path)
         precisions.add(precision)
-        losses = {"loss": own.loss, "error": own.error, "plane_loss": plane_loss}
+        losses = {"loss": itself.loss, "error": itself.error, "plane_loss": plane_loss}
         rows.append({**position, **losses, "distance": distance, "outputs": outputs})
         track.advance()
         stop.obey()
@@ -61,3 +65,18 @@ def measure_waypoints(
     )
     found.checkpoint_loss.attrs["precision"] = " or ".join(sorted(precisions))
     return found
+
+
+def _at_centre(plane: LossPlane) -> PlainLoss:
+    with steady(plane.objective.model):
+        plane.centre()
+        return plane.plain_loss()
+
+
+def _elsewhere(plane: LossPlane, state: Mapping[str, Tensor], path: Path) -> PlainLoss:
+    """At another network; what that has in common with the plane's is not copied: mostly all that is frozen."""
+    model = plane.objective.model
+    others = [each for name, each in model.named_parameters() if not torch.equal(state[name].to(each), each)]
+    with undisturbed(model, others):
+        fit(model, state, path)
+        return plane.plain_loss()

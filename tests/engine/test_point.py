@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lossviz.engine.point import dot, move, penalty, squared_norm, undisturbed
+from lossviz.engine import point
+from lossviz.engine.point import dot, move, penalty, pieces, squared_norm, undisturbed
 from lossviz.errors import WorkError
 
 
@@ -86,9 +87,8 @@ def test_undisturbed_puts_everything_back(fails: bool) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     places = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
     try:
-        with undisturbed(model, frozen_too=True) as origin:
-            trainable = [before[name] for name, each in model.named_parameters() if each.requires_grad]
-            assert same(origin, trainable)
+        with undisturbed(model, model.parameters()) as origin:
+            assert same(origin, [before[name] for name, _ in model.named_parameters()])
             disturb(model, origin)
             assert not any(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
             if fails:
@@ -167,9 +167,64 @@ def test_frozen_weights_are_not_copied_and_what_changes_them_is_refused() -> Non
     with pytest.raises(WorkError, match=r"0\.bias: is frozen"), undisturbed(model):
         frozen.data.mul_(0.9)
     value = frozen.detach().clone()
-    with undisturbed(model, frozen_too=True):
+    with undisturbed(model, model.parameters()):
         frozen.data.mul_(0.9)
     assert torch.equal(frozen, value)
     frozen.data.fill_(math.nan)
     with undisturbed(model):
         pass
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_short_numbers_are_rounded_once(dtype: torch.dtype) -> None:
+    """Of theta + x d1 + y d2; rounded after each step, 3 of 10 numbers would be others."""
+    model = make_model().to(dtype)
+    model[1].float()  # as normalisation layers mostly are
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    draws = torch.Generator().manual_seed(1)
+    x, y = ([torch.randn(each.shape, generator=draws).to(each.dtype) for each in parameters] for _ in range(2))
+    before, dtypes = {name: value.clone() for name, value in model.state_dict().items()}, [p.dtype for p in parameters]
+    with undisturbed(model) as origin:
+        move(parameters, origin, (0.01, x), (-0.003, y))
+        for parameter, theta, d1, d2 in zip(parameters, origin, x, y, strict=True):
+            exact = (theta.double() + 0.01 * d1.double() - 0.003 * d2.double()).to(parameter.dtype)
+            ulp = torch.finfo(parameter.dtype).eps * exact.double().abs()
+            differ = (parameter.detach() != exact) & ((parameter.detach().double() - exact.double()).abs() <= ulp)
+            assert torch.equal(parameter.detach()[~differ], exact[~differ])
+            if parameter.dtype == dtype:
+                assert int(differ.sum()) <= 0.01 * differ.numel()  # sums in float32 that lie half-way
+        assert [parameter.dtype for parameter in parameters] == dtypes
+        move(parameters, origin)
+        assert same(parameters, origin)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_only_what_moves_is_copied() -> None:
+    """And put back; other trainable parameters are only watched."""
+    model = make_model()
+    moved, watched = model.get_parameter("4.weight"), model.get_parameter("4.bias")
+    value = moved.detach().clone()
+    with undisturbed(model, [moved]) as origin:
+        assert same(origin, [value])
+        move([moved], origin, (1.0, origin))
+    assert torch.equal(moved, value)
+    with pytest.raises(WorkError, match=r"4\.bias: does not move here"), undisturbed(model, [moved]):
+        watched.data.add_(1)
+
+
+@pytest.mark.parametrize("shape", [(), (40,), (1, 40), (33, 10), (40, 3, 2), (64, 5), (7, 40), (81, 1)])
+def test_pieces_are_the_whole(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """So are numbers that are drawn, and moves, and norms to rounding."""
+    monkeypatch.setattr(point, "PIECE", 60)
+    draws = torch.Generator().manual_seed(0)
+    whole = torch.randn(shape, generator=draws, dtype=torch.float64)
+    parts = [whole[rows] for rows in pieces(whole)]
+    assert torch.equal(torch.cat(parts) if len(parts) > 1 else parts[0], whole)
+    draws = torch.Generator().manual_seed(0)
+    again = [torch.randn(part.shape, generator=draws, dtype=torch.float64) for part in parts]
+    assert all(torch.equal(one, other) for one, other in zip(parts, again, strict=True))
+    assert float(squared_norm([whole])) == pytest.approx(float((whole**2).sum()), rel=1e-14)
+    assert float(dot([whole], [whole + 1])) == pytest.approx(float((whole * (whole + 1)).sum()), rel=1e-12, abs=1e-12)
+    moved, short = torch.zeros_like(whole, dtype=torch.bfloat16), whole.bfloat16()
+    move([moved], [short], (2.0, [short]))
+    assert torch.equal(moved, (3 * short.float()).bfloat16())

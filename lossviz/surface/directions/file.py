@@ -47,7 +47,8 @@ def directions_of_file(path: Path, subspace: Subspace, axes: Sequence[str]) -> D
     moved = {each.name for each, *those in parts if any(part.any() for part in those)}
     unused = unused_statistics(subspace, tensors, axes)
     facts = {"unused_statistics": float(len(unused))} if unused else {}
-    return DirectionSet(vectors, subspace.only(moved), facts=facts)
+    moving = subspace.only(moved)
+    return DirectionSet({axis: moving.like(vector) for axis, vector in vectors.items()}, moving, facts=facts)
 
 
 def unused_statistics(subspace: Subspace, tensors: Mapping[str, Tensor], axes: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import torch
@@ -85,11 +86,11 @@ def principal_directions(subspace: Subspace, checkpoints: Sequence[Checkpoint], 
     size = sum(subspace.tensors[i].tensor.numel() for i in used)
     products = gram(row, len(checkpoints), max(1, BLOCK_BYTES // (8 * size)))
     weights, explained = _components(products, count)
-    directions = [subspace.zeros(torch.float64) for _ in range(count)]
+    directions, moves = [subspace.zeros(torch.float64) for _ in range(count)], subspace.movable
     for checkpoint, shares in zip(checkpoints, weights, strict=True):
         apart = subspace.difference(checkpoint.load(subspace.model), torch.float64)
         for direction, share in zip(directions, shares.tolist(), strict=True):
-            torch._foreach_add_(direction, apart, alpha=share)
+            torch._foreach_add_([*compress(direction, moves)], [*compress(apart, moves)], alpha=share)
     return Principal([subspace.like(each) for each in directions], explained, products @ weights)
 
 

@@ -29,7 +29,7 @@ def random_direction(subspace: Subspace, normalize: Normalize, seed: int, axis: 
     direction = []
     for each in subspace.tensors:
         if each.name not in subspace.moved or each.kind == "statistic":
-            direction.append(torch.zeros_like(each.tensor))
+            direction.append(each.nothing())
             continue
         draws = generator(seed, "direction", axis, each.name)
         gaussian = torch.randn(each.tensor.shape, generator=draws, dtype=torch.float64)

@@ -39,7 +39,7 @@ class Sources:
     @contextmanager
     def minibatches(self, examples: int | str) -> Iterator[Iterator[Minibatch]]:
         """Training examples for derivatives of the loss in eval mode; the network is left as it was."""
-        with undisturbed(self.objective.model):
+        with undisturbed(self.objective.model, ()):
             self.objective.model.eval()
             yield (Minibatch(inputs, targets, noise=0) for inputs, targets in self.examples(examples))
 

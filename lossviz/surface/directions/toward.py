@@ -1,6 +1,6 @@
 """Directions that lead to other networks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -65,14 +65,14 @@ def orthonormalize(subspace: Subspace, first: Vector, second: Vector) -> tuple[l
     one, two = subspace.parameters(first), subspace.parameters(second)
     along = float(dot(one, two) / squared_norm(one))
     up = float((squared_norm(_across(one, two)) / squared_norm(one)).sqrt())
-    turned = [(d2.double() - along * d1.double()) / up for d1, d2 in zip(first, second, strict=True)]
+    turned = ((d2.double() - along * d1.double()) / up for d1, d2 in zip(first, second, strict=True))
     return subspace.like(turned), (along, up)
 
 
-def _across(first: Vector, second: Vector) -> list[Tensor]:
-    """The part of the second that is perpendicular to the first, float64."""
+def _across(first: Vector, second: Vector) -> Iterator[Tensor]:
+    """The part of the second that is perpendicular to the first, float64, a tensor at a time."""
     along = float(dot(first, second) / squared_norm(first))
-    return [d2.double() - along * d1.double() for d1, d2 in zip(first, second, strict=True)]
+    return (d2.double() - along * d1.double() for d1, d2 in zip(first, second, strict=True))
 
 
 def _refusal(problem: str, advice: str) -> RequestError:
