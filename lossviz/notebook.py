@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lossviz.config.directions import Directions, Random
 from lossviz.config.surface import Axis, BatchNormMode, Metric, Surface
 from lossviz.engine.backend import full_precision
+from lossviz.engine.curvature import attributes_of_products
 from lossviz.engine.evaluation import PerExample
 from lossviz.engine.loss import loss_name
 from lossviz.engine.objective import Objective, cross_entropy
@@ -139,6 +140,7 @@ def loss_surface(
             for index in grid.todo():
                 grid.put(index, plane(**grid.where(index)))
                 track.advance()
+        attributes |= attributes_of_products(model) | attributes_of_products(treatment.module)
     return in_units(grid.dataset(attributes).merge(waypoints)).drop_vars("penalty")
 
 

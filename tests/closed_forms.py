@@ -72,3 +72,16 @@ class TwoLayers:
     def gradient(self, first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
         residual = (self.x @ first.T @ second.T - self.t) / len(self.x)
         return [second.T @ residual.T @ self.x, residual.T @ (self.x @ first.T)]
+
+
+class Once(torch.autograd.Function):
+    """Identity whose backward pass has no derivative."""
+
+    @staticmethod
+    def forward(_: object, inputs: Tensor) -> Tensor:
+        return inputs.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(_: object, gradient: Tensor) -> Tensor:
+        return gradient.clone()

@@ -11,7 +11,7 @@ from torch import nn
 from lossviz import loss_surface
 from lossviz.config.directions import File, Gradient, Hessian, Pca, Toward
 from lossviz.engine.checkpoint import save_tensors
-from tests.closed_forms import Offset, Quadratic
+from tests.closed_forms import Offset, Once, Quadratic
 from tests.test_notebook import X, data, in_batches, network
 
 
@@ -120,3 +120,21 @@ def test_statistics_that_a_person_moves() -> None:
             moved.get_buffer("1.running_mean").add_(float(x) * step)
             moved.get_parameter("4.bias").add_(float(x))
         assert float(found.loss.sel(x=x)) == pytest.approx(loss_of(moved), rel=1e-9)
+
+
+def test_the_results_say_how_products_with_the_hessian_were_taken() -> None:
+    quadratic = Quadratic()
+    batches, loss, found = [(quadratic.inputs, quadratic.targets)], quadratic.objective.loss, []
+    for each in (loss, lambda outputs, targets: loss(Once.apply(outputs), targets)):
+        model = Offset(torch.from_numpy(quadratic.theta))
+        found.append(loss_surface(model, batches, each, x=(-1, 1, 3), directions=Hessian(), metrics=["hessian"]))
+    exact, differences = found
+    assert exact.attrs["hessian_products"] == "exact"
+    assert "hessian_step" not in exact.attrs
+    assert differences.attrs["hessian_products"] == "finite differences"
+    assert 0 < differences.attrs["hessian_error"] < 1e-8
+    assert differences.attrs["hessian_step"] > 0
+    np.testing.assert_allclose(differences.hessian_max, exact.hessian_max, rtol=1e-4)
+    np.testing.assert_allclose(differences.loss, exact.loss, rtol=1e-6)
+    line = loss_surface(Offset(torch.ones(6).double()), batches, loss, x=(-1, 1, 3), directions=Gradient())
+    assert "hessian_products" not in line.attrs

@@ -2,16 +2,63 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine import lanczos
+from lossviz.engine.differences import Differences
 from lossviz.engine.evaluation import are_classes, ignored_label
 from lossviz.engine.objective import Objective
-from lossviz.engine.point import Vector, squared_norm
+from lossviz.engine.point import Vector, move, squared_norm
 from lossviz.errors import Refusal, WorkError
+
+EXACT = "exact"
+MATHS = "exact, with torch's plain kernel of attention"
+DIFFERENCES = "finite differences"
+WAYS = (EXACT, MATHS, DIFFERENCES)
+# Attributes of result files.
+PRODUCTS = ("hessian_products", "hessian_step", "hessian_error")
+# torch's words where a backward pass has no derivative: of its own operations, of autograd.Function, of torch.compile.
+_NOT_TWICE = ("differentiat", "derivative", "double backward")
+
+
+@dataclass
+class Products:
+    """How products with the Hessian of a network are taken; decided by the first of them.
+
+    Attributes:
+        way: one of `WAYS`, the first that the network allows.
+        differences: the step and the error of finite differences.
+    """
+
+    way: str = EXACT
+    differences: Differences = field(default_factory=Differences)
+
+    def attributes(self) -> dict[str, str | float]:
+        """The same as attributes of a result file."""
+        taken: list[str | float] = [self.way]
+        if self.way == DIFFERENCES:
+            taken += [self.differences.step, self.differences.error]
+        return dict(zip(PRODUCTS, taken, strict=False))
+
+
+_PRODUCTS = WeakKeyDictionary[nn.Module, Products]()
+
+
+def products_of(model: nn.Module) -> Products:
+    """How products with the Hessian of a network are taken: one answer for all objectives of the network."""
+    return _PRODUCTS.setdefault(model, Products())
+
+
+def attributes_of_products(model: nn.Module) -> dict[str, str | float]:
+    """Attributes of a result file: how products with the Hessian of a network were taken, if there were any."""
+    return _PRODUCTS[model].attributes() if model in _PRODUCTS else {}
 
 
 def mean_gradient(objective: Objective, batches: Iterable[Minibatch], parameters: Vector) -> list[Tensor]:
@@ -61,7 +108,7 @@ def eigenpairs(
         about 1e-4 of the eigenvalues from the end to this one, or after 100 products of the largest in size.
 
     Raises:
-        WorkError: one has not converged, there are fewer parameters, or the network has no second derivatives.
+        WorkError: one has not converged, or there are fewer parameters.
     """
     hessian = Hessian(objective, batches, parameters)
     start = hessian.start()
@@ -99,9 +146,6 @@ def extremes(
     Returns:
         With residuals of at most 3e-3 of each, or after 100 products of the larger in size; NaN where the gradient
         is not finite or the iteration has not converged by then.
-
-    Raises:
-        WorkError: the network has no second derivatives.
     """
     hessian = Hessian(objective, batches, parameters)
     return lanczos.extremes(hessian, hessian.start())
@@ -117,6 +161,9 @@ class Hessian:
     (ResNet-20, one core) at the same peak of memory. The graphs of several would lie in memory together, so they
     are built again. The operator is valid as long as the parameters stay where they are.
 
+    Where the backward pass has no derivative of its own (fused attention, somebody's autograd.Function), products are
+    taken in another of `WAYS`; `products` says in which.
+
     Args:
         objective: in the mode in which the loss is meant.
         batches: their N examples together are the set over which L is the mean.
@@ -129,16 +176,27 @@ class Hessian:
         self.parameters = objective.parameters if parameters is None else parameters
         self.sizes = [parameter.numel() for parameter in self.parameters]
         self.examples = sum(_counted(objective, batch) for batch in batches)
-        self._kept = self._gradient(batches[0]) if len(batches) == 1 else None
+        self.products = products_of(objective.model)
+        self._kept: tuple[Tensor, ...] | None = None
 
     def __call__(self, vector: Tensor) -> Tensor:
         """H v, both float64 (n,) on the device; products are taken in the network's dtype.
 
         NaN where the gradient is not finite.
-
-        Raises:
-            WorkError: the network has no second derivatives.
         """
+        while self.products.way != DIFFERENCES:
+            try:
+                return self._exact(vector)
+            except RuntimeError as error:
+                if not any(word in str(error) for word in _NOT_TWICE):
+                    raise  # out of memory, say
+            self._kept = None
+            self.products.way = WAYS[WAYS.index(self.products.way) + 1]
+        return self._by_differences(vector)
+
+    def _exact(self, vector: Tensor) -> Tensor:
+        if len(self.batches) == 1 and self._kept is None:
+            self._kept = self._gradient(self.batches[0])
         along = self.split(vector)
         total = torch.zeros_like(vector)
         for batch in self.batches:
@@ -148,6 +206,21 @@ class Hessian:
             # Zero, or NaN: a loss that has become infinite may look as if it had no curvature.
             total += 0 * squared_norm([part.detach() for part in gradient])
         return total
+
+    def _by_differences(self, vector: Tensor) -> Tensor:
+        length = float(vector.norm())
+        along = self.split(vector / length) if length else self.split(vector)
+        origin = [parameter.detach().clone() for parameter in self.parameters]
+
+        def gradient(step: float) -> Tensor:
+            move(self.parameters, origin, (step, along))
+            parts = mean_gradient(self.objective, self.batches, self.parameters)
+            return torch.cat([part.flatten() for part in parts])
+
+        try:
+            return length * self.products.differences.product(gradient, float(squared_norm(origin).sqrt()))
+        finally:
+            move(self.parameters, origin)
 
     def start(self) -> Tensor:
         """A random vector to begin Lanczos with, float64 (n,), always the same."""
@@ -161,7 +234,9 @@ class Hessian:
 
     def _gradient(self, batch: Minibatch) -> tuple[Tensor, ...]:
         """The gradient of the loss of a batch, ready to be differentiated again."""
-        loss = self.objective.apply(batch)[1]
+        # The plain kernel of attention, where the fused ones have no second derivatives.
+        with sdpa_kernel(SDPBackend.MATH) if self.products.way == MATHS else nullcontext():
+            loss = self.objective.apply(batch)[1]
         return torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
 
     def _differentiate_again(self, gradient: Vector, along: Vector) -> list[Tensor]:
@@ -179,12 +254,6 @@ class Hessian:
                 parts, vectors = zip(*curved, strict=True)
                 torch.autograd.backward(parts, vectors, retain_graph=self._kept is not None)
             return [torch.zeros_like(each) if each.grad is None else each.grad for each in self.parameters]
-        except RuntimeError as error:
-            if "differentiat" not in str(error) and "derivative" not in str(error):
-                raise  # out of memory, say
-            problem = f"this network has no second derivatives: {error}"
-            advice = "leave out what needs them: measure sharpness, metric hessian, directions of kind hessian"
-            raise WorkError(Refusal("the Hessian", problem, advice=advice)) from error
         finally:
             for parameter, grad in zip(self.objective.parameters, kept, strict=True):
                 parameter.grad = grad

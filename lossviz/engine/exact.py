@@ -16,13 +16,18 @@ def exact_networks(model: nn.Module) -> Iterator[nn.Module]:
     """Networks in float64 with the values of another one, the one that takes the least memory first.
 
     First `in_float64`. It raises RuntimeError where a module computes with the parameters of another one (the
-    attention of torch.nn); a copy does not. There is one where half of the free memory of the device holds it.
+    attention of torch.nn); a copy does not; there is one where it fits.
     """
     yield in_float64(model)
+    if copy_fits(model):
+        yield duplicate(model).double()
+
+
+def copy_fits(model: nn.Module) -> bool:
+    """Whether half of the free memory of a network's device holds a copy of it in float64; true where nobody knows."""
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}.values()
     free = free_memory(next(iter(tensors)).device)
-    if free is None or 8 * sum(tensor.numel() for tensor in tensors) <= SHARE * free:
-        yield duplicate(model).double()
+    return free is None or 8 * sum(tensor.numel() for tensor in tensors) <= SHARE * free
 
 
 def in_float64(model: nn.Module) -> nn.Module:

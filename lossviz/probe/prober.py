@@ -11,6 +11,7 @@ import xarray as xr
 from lossviz.config.probe import Probe
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.backend import full_precision
+from lossviz.engine.curvature import PRODUCTS, attributes_of_products
 from lossviz.engine.objective import Objective
 from lossviz.errors import refuse
 from lossviz.models.layers import WeightLayer
@@ -69,6 +70,7 @@ class Prober:
             **{name: each for measure in self.measures for name, each in measure.variables.items()},
         }
         self.rows: dict[int, dict[str, np.ndarray]] = {}
+        self.products: dict[str, str | float] = {}
         self._restore()
         self.wanted = set(steps)
         self._anchored: bool | None = None
@@ -107,6 +109,7 @@ class Prober:
         )
         with full_precision():
             found = measure_step(at)
+        self.products |= attributes_of_products(objective.model)
         self.rows[step] = {name: value.cpu().numpy() for name, value in found.items()}
 
     def save(self) -> None:
@@ -153,5 +156,6 @@ class Prober:
         if before != now:
             problem = f"was measured in {before}, and now it would be in {now}"
             refuse(str(file), problem, advice="measure it again with --fresh")
+        self.products = {name: value for name, value in saved.attrs.items() if name in PRODUCTS}
         for i, step in enumerate(saved["step"].values.tolist()):
             self.rows[step] = {name: saved[name].values[i] for name in self.variables}

@@ -28,9 +28,6 @@ def point_metrics(
     Returns:
         grad_norm, |grad L|; hessian_min and hessian_max, the smallest and the largest eigenvalue of the Hessian.
         Not finite where the loss is not; the eigenvalues are NaN where they have not converged.
-
-    Raises:
-        WorkError: the network has no second derivatives.
     """
     examples: Iterable[Minibatch] = (Minibatch(*batch, noise=i) for i, batch in enumerate(batches))
     found = {}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lossviz.config.surface import Metric
 from lossviz.engine.evaluation import Batches, Evaluation, evaluate
-from lossviz.engine.exact import exact_networks
+from lossviz.engine.exact import copy_fits, exact_networks
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, move, squared_norm
@@ -35,7 +35,7 @@ class PlainLoss(NamedTuple):
 
     Attributes:
         evaluation: the loss.
-        precision: float64, or "its own precision".
+        precision: float64, or "its own precision", with the reason where that is too little memory.
         outputs: max_k |f_k(x)|, mean over the examples x.
     """
 
@@ -153,7 +153,8 @@ class LossPlane:
             except RuntimeError as error:
                 if is_out_of_memory(error):
                     raise
-        return self._plainly(self.objective.precisely(self.treatment.module), "its own precision")
+        left_out = "" if copy_fits(self.treatment.module) else " (memory does not hold a copy in float64)"
+        return self._plainly(self.objective.precisely(self.treatment.module), f"its own precision{left_out}")
 
     def _exactly(self, exact: nn.Module) -> Callable[[Tensor], Tensor]:
         forward = Objective(exact, self.objective.loss, views=self.objective.views).precisely(exact)

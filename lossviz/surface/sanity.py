@@ -43,6 +43,10 @@ def facts(results: xr.Dataset) -> list[str]:
     lines.append(", ".join(norms) + angle)
     bad, total = int((results.status == NOT_FINITE).sum()), results.status.size
     lines.append(f"{bad:,} of {total:,} points ({bad / total:.1%}) not finite")
+    if "hessian_error" in results.attrs:
+        step, error = (float(results.attrs[f"hessian_{name}"]) for name in ("step", "error"))
+        way = f"{results.attrs['hessian_products']} of gradients, {step:.2g} to either side"
+        lines.append(f"products with the Hessian by {way}: {error:.1g} of the largest off")
     spread = _spread(results)
     if spread is not None:
         lines.append(f"largest standard error {spread:.2%} of the range of the loss")
@@ -205,18 +209,19 @@ def _noise(results: xr.Dataset) -> Iterator[str]:
 
 def _curvature(results: xr.Dataset) -> Iterator[str]:
     """Eigenvalues so small beside others that the products with the Hessian, in float32, do not tell them from zero."""
+    resolved = max(RESOLVED, float(results.attrs.get("hessian_error", 0.0)))
     if "hessian_min" in results:
         sizes = abs(results.hessian_min), abs(results.hessian_max)
-        count = int((np.minimum(*sizes) < RESOLVED * np.maximum(*sizes)).sum())
+        count = int((np.minimum(*sizes) < resolved * np.maximum(*sizes)).sum())
         if count:
             yield (
-                f"at {count:,} points one of hessian_min and hessian_max is less than {RESOLVED:g} of the other in "
+                f"at {count:,} points one of hessian_min and hessian_max is less than {resolved:.2g} of the other in "
                 "size: it is zero as far as can be told, and its sign means nothing"
             )
     values = [abs(float(results.attrs[name])) for name in ("x_eigenvalue", "y_eigenvalue") if name in results.attrs]
-    if len(values) == 2 and min(values) < RESOLVED * max(values):
+    if len(values) == 2 and min(values) < resolved * max(values):
         yield (
-            f"one direction has an eigenvalue of less than {RESOLVED:g} of the other's: it is zero as far as can be "
+            f"one direction has an eigenvalue of less than {resolved:.2g} of the other's: it is zero as far as can be "
             "told, and the direction is one of many along which the loss is flat"
         )
 

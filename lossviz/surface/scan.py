@@ -8,6 +8,7 @@ from functools import partial
 
 from lossviz.distributed.ranks import Ranks, SharedStore
 from lossviz.engine.checkpoint import load_tensors, save_tensors
+from lossviz.engine.curvature import attributes_of_products
 from lossviz.engine.point import Vector, undisturbed
 from lossviz.progress import Report
 from lossviz.signals import StopRequest
@@ -89,7 +90,7 @@ class Scan:
             while not workers.finish():
                 stop.obey()
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-        self.file.attributes |= forward.plan.attributes()
+        self.file.attributes |= forward.plan.attributes() | attributes_of_products(plane.treatment.module)
 
     def judge(self, report: Report) -> None:
         """The sanity report, on screen and in the file."""
@@ -129,7 +130,11 @@ def _begun(plan: ScanPlan) -> Scan:
     directions = setup.run.directions_file(name)
     save_tensors(directions, plan.subspace.to_tensors(found.vectors))
     execution = plan.execution(grid.status.size)
-    attributes |= {**found.facts, **({"trajectory": 1} if found.is_path else {})}
+    attributes |= {
+        **found.facts,
+        **attributes_of_products(plan.objective.model),
+        **({"trajectory": 1} if found.is_path else {}),
+    }
     attributes |= direction_attributes(plan.subspace, found.vectors)
     attributes |= {**file_attributes(directions, found.subspace.moved), **execution.attributes()}
     attributes["by_batch"] = int(plan.treatment.by_batch)

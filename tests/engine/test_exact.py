@@ -25,7 +25,8 @@ class Tied(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         hidden = self.embedding(tokens) + self.position
-        return self.head(self.middle(self.middle(hidden)))
+        outputs: Tensor = self.head(self.middle(self.middle(hidden)))
+        return outputs
 
 
 def images() -> Tensor:

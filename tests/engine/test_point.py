@@ -195,7 +195,7 @@ def test_short_numbers_are_rounded_once(dtype: torch.dtype) -> None:
                 assert int(differ.sum()) <= 0.01 * differ.numel()  # sums in float32 that lie half-way
         assert [parameter.dtype for parameter in parameters] == dtypes
         move(parameters, origin)
-        assert same(parameters, origin)
+        assert same([*parameters], origin)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

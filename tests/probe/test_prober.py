@@ -85,3 +85,12 @@ def test_measurements_of_two_precisions_are_not_mixed(tmp_path: Path, training: 
         return
     with pytest.raises(RequestError, match=r"(?s)probe\.nc: was measured in bfloat16, .* float32.*--fresh"):
         probe_training(setup, QUIET, StopRequest())
+
+
+def test_the_file_says_how_products_with_the_hessian_were_taken(tmp_path: Path) -> None:
+    """Also where the steps that need them were measured by an earlier command."""
+    setup = tiny.setup(tmp_path, probe={"every": 8, "measures": ["sharpness"]})
+    probe_training(setup, QUIET, StopRequest())
+    for _ in range(2):
+        assert load_results(setup.run.probe_file).attrs["hessian_products"] == "exact"
+        probe_training(tiny.setup(tmp_path, probe={"every": 4, "measures": ["sharpness"]}), QUIET, StopRequest())

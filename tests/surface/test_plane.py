@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lossviz.engine import exact
 from lossviz.engine.evaluation import Batches
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, undisturbed
@@ -253,6 +254,43 @@ def test_a_network_that_refuses_float64_is_said_to_have_its_own_precision() -> N
     assert found.evaluation.loss == pytest.approx(float(expected), rel=1e-12)
     assert found.precision == "its own precision"
     assert found.outputs == pytest.approx(float(outputs.abs().max(dim=1).values.mean()), rel=1e-12)
+
+
+class Attending(nn.Module):
+    """Computes with the weight of a layer that it does not call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(2, 1, batch_first=True), nn.Linear(2, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        attended, _ = self.attention(inputs, inputs, inputs, need_weights=False)
+        outputs: Tensor = self.head(attended.mean(dim=1))
+        return outputs
+
+
+def test_what_has_no_memory_for_float64_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    objective, data = Objective(Attending().eval()), batches(torch.randn(6, 4, 2), torch.arange(6) % 3, 6)
+    part = through(objective, plane(objective), {"": data})
+    whole = part.plain_loss()
+    assert whole.precision == "float64"
+    monkeypatch.setattr(exact, "free_memory", lambda _: 100)
+    short = part.plain_loss()
+    assert short.precision == "its own precision (memory does not hold a copy in float64)"
+    assert short.evaluation.loss == pytest.approx(whole.evaluation.loss, rel=1e-5)
+
+
+def test_what_does_not_move_is_not_copied() -> None:
+    objective, (inputs, targets) = Objective(network().eval()), classification(10, 0)
+    subspace = Subspace.of(objective.model).only({"4.weight"})
+    directions = {axis: subspace.like(vector) for axis, vector in plane(objective).items()}
+    everything = through(objective, directions, {"": batches(inputs, targets, 4)})
+    part = replace(everything, subspace=subspace)
+    own = {each.name: each.tensor.data_ptr() for each in subspace.tensors}
+    kept = {name for name, tensor in part.state.items() if tensor.data_ptr() != own[name]}
+    assert kept == {"4.weight"}
+    assert all(part(x, -x) | {"seconds": 0} == everything(x, -x) | {"seconds": 0} for x in (0.0, 0.5))
 
 
 def test_the_plain_path_re_estimates_statistics() -> None:

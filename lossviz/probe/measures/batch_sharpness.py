@@ -19,9 +19,6 @@ def batch_sharpness(step: Step) -> dict[str, Tensor]:
     Returns:
         batch_sharpness, float64 (): NaN where a gradient is zero or not finite.
 
-    Raises:
-        WorkError: the network has no second derivatives.
-
     Source:
         Andreyev and Beneventano 2024, arXiv 2412.20553.
     """

@@ -19,9 +19,6 @@ def sharpness(step: Step) -> dict[str, Tensor]:
     Returns:
         hessian_eigenvalue, float64 (eigenvalues,), descending; NaN where the gradient is not finite, where an
         eigenvalue has not converged within 100 products, and beyond the number of parameters.
-
-    Raises:
-        WorkError: the network has no second derivatives.
     """
     count = step.config.sharpness.eigenvalues
     hessian = Hessian(step.objective, step.subset or [step.batch])

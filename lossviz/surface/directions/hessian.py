@@ -12,7 +12,7 @@ def hessian_directions(wanted: Hessian, subspace: Subspace, sources: Sources) ->
     Of the mean loss over the examples, in eval mode. Rank 1 is the largest eigenvalue, 2 the next; -1 the smallest.
 
     Raises:
-        WorkError: an eigenvalue has not converged, or the network has no second derivatives.
+        WorkError: an eigenvalue has not converged.
     """
     ranks = wanted.eigenvectors[: len(sources.axes)]
     with sources.minibatches(wanted.examples) as batches:
