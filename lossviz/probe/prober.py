@@ -138,6 +138,7 @@ class Prober:
                 **self.training.attributes,
                 "planned": len(self.wanted | set(self.rows)),
                 "precision": self.training.precision,
+                **self.products,
             },
         )
         return in_units(results)
