@@ -1,7 +1,8 @@
 """Refusals as values: each is one readable line or short block, with an exit status."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from textwrap import indent
@@ -92,6 +93,24 @@ def refuse(
 ) -> NoReturn:
     """Raise a `RequestError` of one refusal."""
     raise RequestError(Refusal(subject, problem, given, accepted, advice))
+
+
+@contextmanager
+def needing_extra(extra: str, what: str) -> Iterator[None]:
+    """Explain a failing import of a library that only an extra installs.
+
+    Args:
+        extra: its name, as in pip install 'lossviz[extra]'.
+        what: needs it.
+
+    Raises:
+        RequestError: it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        problem = f"needs {error.name}, which is not installed"
+        raise RequestError(Refusal(what, problem, advice=f"pip install 'lossviz[{extra}]'")) from error
 
 
 def show(value: object) -> str:

@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 import lossviz
-from lossviz.errors import LossvizError, Refusal, RequestError, WorkError, either, first_line, refuse, show, spell
+from lossviz.errors import (
+    LossvizError,
+    Refusal,
+    RequestError,
+    WorkError,
+    either,
+    first_line,
+    needing_extra,
+    refuse,
+    show,
+    spell,
+)
 
 RAISED = ("LossvizError", "RequestError", "WorkError")
 
@@ -103,3 +114,18 @@ def test_every_refusal_has_parts() -> None:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RAISED:
                 text = [part for part in node.args if isinstance(part, ast.JoinedStr | ast.Constant | ast.BinOp)]
                 assert not text, f"{file.relative_to(package)}, line {node.lineno}"
+
+
+def test_what_an_extra_lacks_is_named_with_the_command_that_adds_it() -> None:
+    with (
+        pytest.raises(
+            RequestError, match=r"^figure x: needs vtk, which is not installed\n  pip install 'lossviz\[v\]'$"
+        ),
+        needing_extra("v", "figure x"),
+    ):
+        raise ModuleNotFoundError(name="vtk")
+
+
+def test_other_errors_are_not_taken_for_a_missing_extra() -> None:
+    with pytest.raises(ZeroDivisionError), needing_extra("v", "figure x"):
+        raise ZeroDivisionError

@@ -12,10 +12,10 @@ from lossviz.files import atomic_write
 from lossviz.plot.export.formats import EXPORTS, exported
 from lossviz.plot.figure import FigureGroup, FigureKind
 from lossviz.plot.kit import style
+from lossviz.plot.kit.curves import shows_published
 from lossviz.plot.needs import Scans, folders
 from lossviz.plot.published.curves import needed
-from lossviz.plot.published.overlay import shows_published
-from lossviz.plot.registry import FIGURES
+from lossviz.plot.registry import FIGURES, load_figure
 from lossviz.plot.series import DEFAULT, Options, PlottedRun, plotted_runs
 from lossviz.plot.sources import figures_folder
 from lossviz.run import Run
@@ -67,8 +67,8 @@ def draw(
 def chosen_figures(figures: Sequence[str], runs: Sequence[PlottedRun], options: Options) -> Kinds:
     """The named figures; when none is named, all there is to say of the runs, or what named scans make."""
     if figures:
-        return {name: FIGURES[name].load() for name in figures}
-    every = {name: entry.load() for name, entry in FIGURES.items()}
+        return {name: load_figure(name) for name in figures}
+    every = {name: load_figure(name) for name in FIGURES}
     return {
         name: kind
         for name, kind in every.items()
@@ -96,7 +96,7 @@ def _images(
 def _exports(
     runs: Sequence[PlottedRun], figures: Sequence[str], formats: Sequence[str], options: Options
 ) -> dict[str, bytes]:
-    if figures and not any(FIGURES[name].load().needs.of_scans for name in figures):
+    if figures and not any(load_figure(name).needs.of_scans for name in figures):
         problem = f"holds scans, not the figure {', '.join(figures)}"
         refuse(f"format {', '.join(formats)}", problem, advice="leave --figure out, or add --figure surface")
     contents = exported(runs, formats, options)

@@ -39,7 +39,7 @@ def on_request(_: Sequence[PlottedRun]) -> bool:
 
 @dataclass(frozen=True)
 class FigureKind:
-    """One kind of figure: the object FIGURE of a file in figures/.
+    """One kind of figure, of the FIGURES of a file in figures/.
 
     Attributes:
         name: as in --figure.

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from lossviz.config import Config
 from lossviz.config.measures import MEASURES
 from lossviz.plot.published.curves import published
-from lossviz.plot.scans import lines, planes
-from lossviz.plot.series import Options, PlottedRun, Series, probe_note, training_note
+from lossviz.plot.series import Options, PlottedRun, Series, lines, planes, probe_note, training_note
 from lossviz.results import ProbeResults, TrainResults
 
 _NOTHING_YET = ", or nothing in it yet"

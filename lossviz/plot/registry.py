@@ -1,5 +1,6 @@
 """The table of all figures; light enough for --help, as each file is imported when its figure is drawn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -13,17 +14,12 @@ class Entry:
     """A line of the table.
 
     Attributes:
-        file: in figures/, without its ending; its FIGURE has the name of the entry.
+        file: in figures/, without its ending; its FIGURES have the figure of this name.
         words: what --help says of it, where the name does not say enough.
     """
 
     file: str
     words: str = ""
-
-    def load(self) -> "FigureKind | FigureGroup":
-        """The figure itself."""
-        found: FigureKind | FigureGroup = import_module(f"lossviz.plot.figures.{self.file}").FIGURE
-        return found
 
 
 # In the order in which they are drawn.
@@ -32,21 +28,27 @@ FIGURES = {
     "residual": Entry("residual", "plain beside residual networks, with a table of their errors"),
     "landscape": Entry("landscape"),
     "activations": Entry("activations"),
-    "moments": Entry("moments"),
-    "shift": Entry("shift"),
-    "sharpness": Entry("sharpness"),
+    "moments": Entry("layers"),
+    "shift": Entry("layers"),
+    "sharpness": Entry("scalars"),
     "scalars": Entry("scalars", "measures that are one number a step, such as critical-sharpness"),
-    "surface": Entry("surface", "the next four"),
-    "contour": Entry("contour"),
-    "heatmap": Entry("heatmap"),
-    "3d": Entry("surface_3d"),
+    "surface": Entry("plane", "the next four"),
+    "contour": Entry("plane"),
+    "heatmap": Entry("plane"),
+    "3d": Entry("space"),
     "line": Entry("line"),
-    "relief": Entry("relief", "surfaces rendered with light and shade; needs lossviz[vtk]"),
+    "relief": Entry("space", "surfaces rendered with light and shade; needs lossviz[vtk]"),
     "difference": Entry("difference", "of two planes, the second minus the first"),
     "seeds": Entry("seeds"),
-    "convexity": Entry("convexity"),
+    "convexity": Entry("plane"),
     "trajectory": Entry("trajectory"),
 }
+
+
+def load_figure(name: str) -> "FigureKind | FigureGroup":
+    """The figure of this name."""
+    kinds: Sequence[FigureKind | FigureGroup] = import_module(f"lossviz.plot.figures.{FIGURES[name].file}").FIGURES
+    return next(kind for kind in kinds if kind.name == name)
 
 
 def figures_help() -> str:

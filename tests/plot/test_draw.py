@@ -13,7 +13,7 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from lossviz.errors import RequestError, WorkError
 from lossviz.plot.draw import draw
-from lossviz.plot.registry import FIGURES
+from lossviz.plot.registry import FIGURES, load_figure
 from lossviz.plot.series import Options, plotted_runs
 from lossviz.results import save_results
 from lossviz.run import Run
@@ -60,7 +60,7 @@ def test_one_kind_of_surface_is_drawn_as_in_the_group(complete: list[Run], tmp_p
     ("kind", "artist"), [("contour", QuadContourSet), ("heatmap", QuadMesh), ("3d", Poly3DCollection)]
 )
 def test_every_kind_is_what_it_is_called(complete: list[Run], kind: str, artist: type[Collection]) -> None:
-    (make,) = FIGURES[kind].load().drawings(plotted_runs(complete), Options()).values()
+    (make,) = load_figure(kind).drawings(plotted_runs(complete), Options()).values()
     assert all(any(isinstance(each, artist) for each in ax.collections) for ax in make().axes[:3])
 
 

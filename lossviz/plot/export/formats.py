@@ -5,13 +5,11 @@ from pathlib import Path
 
 import xarray as xr
 
-from lossviz.errors import refuse
+from lossviz.errors import needing_extra, refuse
 from lossviz.files import shown
 from lossviz.official import SUFFIX, official_directions, official_surface
-from lossviz.plot.kit.extras import needing_extra
 from lossviz.plot.kit.scale import common_scale
-from lossviz.plot.scans import lines, planes, scan_name
-from lossviz.plot.series import Options, PlottedRun
+from lossviz.plot.series import Options, PlottedRun, lines, planes, scan_name
 from lossviz.results import SurfaceResults
 from lossviz.results.surface import load_directions
 

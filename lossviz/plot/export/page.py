@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 from plotly.offline import get_plotlyjs
@@ -178,7 +177,7 @@ def line_page(title: str, series: Sequence[Series], options: Options = DEFAULT) 
 
 def _loss(series: Sequence[Series], scale: Scale) -> go.Figure:
     figure = _curves(series, "loss", scale.label.replace(", clipped", "<br>clipped"), scale)
-    low, high = (np.log10([scale.low, scale.high])) if scale.log else (scale.low, scale.high)
+    low, high = scale.limits
     margin = 0.05 * (high - low)
     figure.update_yaxes(type="log" if scale.log else "linear", range=[low - margin, high + margin])
     return figure

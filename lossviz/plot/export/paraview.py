@@ -54,11 +54,9 @@ def checkpoints_file(results: xr.Dataset, scale: Scale) -> bytes:
 
 def _height(loss: Floats, scale: Scale) -> tuple[Floats, NDArray[np.bool_]]:
     """Heights of the points, and which of them have a loss that can be shown."""
-    drawn = scale.clipped(loss)
-    drawn = _logarithm(drawn) if scale.log else drawn
-    known = np.isfinite(drawn)
-    bottom = np.log10(scale.low) if scale.log else scale.low
-    return np.where(known, drawn, bottom), known
+    heights = scale.heights(loss)
+    known = np.isfinite(heights)
+    return np.where(known, heights, scale.limits[0]), known
 
 
 def _logarithm(loss: Floats) -> Floats:

@@ -53,7 +53,7 @@ def plane_page(title: str, series: Sequence[Series], options: Options = DEFAULT)
 
 
 def _space(results: xr.Dataset, scale: Scale) -> go.Figure:
-    low, high = _drawn(np.array([scale.low, scale.high]), scale)
+    low, high = scale.limits
     margin = 0.02 * (high - low)
     heights = {"title": {"text": scale.quantity}, "range": [low - margin, high + margin], **_ticks(scale, 6)}
     return go.Figure(
@@ -85,7 +85,7 @@ def _surface(results: xr.Dataset, scale: Scale, limits: tuple[float, float]) -> 
     return go.Surface(
         x=known.x.values,
         y=known.y.values,
-        z=_drawn(SurfaceResults(known).values("loss"), scale),
+        z=scale.heights(SurfaceResults(known).values("loss")),
         customdata=np.stack([SurfaceResults(known).values(name) for name in shown], axis=-1),
         hovertemplate="<br>".join(["x %{x:.4g}, y %{y:.4g}", *lines]) + "<extra></extra>",
         colorscale=_colours(),
@@ -111,8 +111,8 @@ def _checkpoints(results: xr.Dataset, scale: Scale) -> list[go.Scatter3d]:
     inside = np.isfinite(loss) & (x >= results.x.values.min()) & (x <= results.x.values.max())
     inside &= (y >= results.y.values.min()) & (y <= results.y.values.max())
     # A little above their places, or the surface would hide half of every mark.
-    low, high = _drawn(np.array([scale.low, scale.high]), scale)
-    heights = np.where(inside, _drawn(loss, scale) + 0.015 * (high - low), np.nan)
+    low, high = scale.limits
+    heights = np.where(inside, scale.heights(loss) + 0.015 * (high - low), np.nan)
     path = bool(results.attrs.get("trajectory"))
     own = {
         name: results[f"checkpoint_{name}"].values
@@ -146,7 +146,7 @@ def _checkpoint(place: int, name: str, plane: Floats, own: Mapping[str, Floats],
 
 def _bar(scale: Scale) -> go.Figure:
     """The colour bar that all surfaces share, as a figure of its own."""
-    low, high = _drawn(np.array([scale.low, scale.high]), scale)
+    low, high = scale.limits
     bar = {
         "orientation": "h",
         "x": 0.5,
@@ -164,11 +164,6 @@ def _bar(scale: Scale) -> go.Figure:
         [go.Scatter(x=[None], y=[None], mode="markers", marker=marker, hoverinfo="skip")],
         base_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, xaxis=hidden, yaxis=hidden, showlegend=False),
     )
-
-
-def _drawn(heights: Floats, scale: Scale) -> Floats:
-    clipped = scale.clipped(heights)
-    return np.log10(clipped) if scale.log else clipped
 
 
 def _ticks(scale: Scale, most: int) -> dict[str, object]:

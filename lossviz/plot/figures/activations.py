@@ -16,8 +16,8 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from lossviz.plot.figure import FigureKind
-from lossviz.plot.kit.axes import Floats, key_below, mark_beside, not_finite_key
-from lossviz.plot.kit.curves import layer_columns, layer_titles, layers_of
+from lossviz.plot.figures.layers import layer_columns, layer_titles, layers_of
+from lossviz.plot.kit.axes import Floats, key_below, mark_beside
 from lossviz.plot.kit.style import KEY
 from lossviz.plot.needs import Probed
 from lossviz.plot.series import DEFAULT, Options, Series
@@ -114,7 +114,7 @@ def draw_activations(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
     for ax in grid[-1]:
         ax.set_xlabel("activation")
     layer_titles(drawn, layers, grid[0])
-    key_below(drawn, _key(series, picked, len(layers)) | not_finite_key(drawn))
+    key_below(drawn, _key(series, picked, len(layers)))
     return drawn
 
 
@@ -182,4 +182,4 @@ def _key(series: Sequence[Series], picked: Sequence[NDArray[np.integer]], column
     return {entry: Patch(facecolor="#BBBBBB", edgecolor=KEY, linewidth=0.35)}
 
 
-FIGURE = FigureKind("activations", Probed("activation_histogram", measure="activations"), draw_activations)
+FIGURES = (FigureKind("activations", Probed("activation_histogram", measure="activations"), draw_activations),)

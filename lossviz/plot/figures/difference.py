@@ -219,4 +219,4 @@ class Pair(Planes):
         return {stem: series for stem, series in super().find(name, runs, options).items() if len(series) == 2}
 
 
-FIGURE = FigureKind("difference", Pair(), draw_difference, by_default=on_request)
+FIGURES = (FigureKind("difference", Pair(), draw_difference, by_default=on_request),)

@@ -22,14 +22,13 @@ from lossviz.plot.kit.axes import (
     legend_above,
     loss_label,
     mark_not_finite,
-    not_finite_key,
     panel_titles,
     scale_axis,
     step_axis,
 )
+from lossviz.plot.kit.curves import draw_published, published_key, published_values
 from lossviz.plot.kit.style import KEY, TEXT_WIDTH
 from lossviz.plot.needs import Probed
-from lossviz.plot.published.overlay import draw_published, published_key, published_values
 from lossviz.plot.series import DEFAULT, Options, Series
 
 # Points by which bars of different variants at the same step are moved apart.
@@ -84,7 +83,7 @@ def draw_landscape(series: Sequence[Series], options: Options = DEFAULT) -> Figu
         ax.set(xlabel="step", ylabel=label)
     step_axis(drawn.axes, [each.results.step.values for each in series])
     legend_above(drawn, series, [_handle(each) for each in series])
-    key_below(drawn, _key(series) | published_key(drawn) | not_finite_key(drawn))
+    key_below(drawn, _key(series) | published_key(drawn))
     return drawn
 
 
@@ -170,4 +169,4 @@ def _key(series: Sequence[Series]) -> dict[str, Artist]:
     return key
 
 
-FIGURE = FigureKind("landscape", Probed("path_loss", measure="landscape"), draw_landscape)
+FIGURES = (FigureKind("landscape", Probed("path_loss", measure="landscape"), draw_landscape),)

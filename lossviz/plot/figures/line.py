@@ -22,12 +22,11 @@ from lossviz.plot.kit.axes import (
     key_below,
     mark_not_finite,
     mark_rows,
-    not_finite_key,
     scale_axis,
     twin,
 )
 from lossviz.plot.kit.labels import circle, has_checkpoints, has_path, keep_off_curves, name_beside, names
-from lossviz.plot.kit.panels import axis_name, rows_and_columns, title
+from lossviz.plot.kit.panels import add_panels, axis_name, rows_and_columns, title, title_height
 from lossviz.plot.kit.scale import Scale, common_scale
 from lossviz.plot.kit.style import COLUMN_WIDTH, KEY, SMALL, TEXT_WIDTH, Look
 from lossviz.plot.needs import Lines
@@ -54,11 +53,9 @@ def draw_line(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
     scale = common_scale(shown, options.log, options.clip)
     errors = finite([each.surface.values(name) for each in series for name in _of(each.results, "error")])
     rows, columns = rows_and_columns(len(series), PER_ROW)
-    lines = max(title(each).count("\n") for each in series) + 1
     width = COLUMN_WIDTH + 0.5 if columns == 1 else TEXT_WIDTH
-    drawn = Figure(figsize=(width, rows * (1.75 + lines * 0.13) + 0.55), layout="constrained")
-    grid = drawn.add_gridspec(rows, columns)
-    panels = [drawn.add_subplot(grid[divmod(place, columns)]) for place in range(len(series))]
+    drawn = Figure(figsize=(width, rows * (1.75 + title_height(series)) + 0.55), layout="constrained")
+    panels = add_panels(drawn, len(series), columns)
     label = scale.label.replace(", clipped", "\nclipped")
     called = [_draw_losses(ax, each.results, scale) for ax, each in zip(panels, series, strict=True)]
     for place, (ax, each) in enumerate(zip(panels, series, strict=True)):
@@ -71,7 +68,7 @@ def draw_line(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
             ax.set_ylabel(label)
     for ax, each in zip(panels, series, strict=True):
         ax.set_title(title(each), fontsize=SMALL, pad=4 + 4 * mark_rows(drawn))
-    key_below(drawn, _key(drawn) | not_finite_key(drawn))
+    key_below(drawn, _key(drawn))
     keep_off_curves(drawn, panels, called)
     return drawn
 
@@ -148,4 +145,5 @@ def _key(drawn: Figure) -> dict[str, Artist]:
     return key
 
 
-FIGURE = FigureKind("line", Lines(), draw_line, by_default=on_request)
+LINE = FigureKind("line", Lines(), draw_line, by_default=on_request)
+FIGURES = (LINE,)

@@ -1,4 +1,4 @@
-"""The figure `residual`: error against iterations of plain and of residual networks (He et al. 2015, figures 4, 6)."""
+"""The figure `residual`: errors of plain and of residual networks (He et al. 2015, figures 4, 6), with a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,22 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lossviz.plot.figure import FigureKind
-from lossviz.plot.figures.residual_table import table
 from lossviz.plot.kit.axes import (
     Floats,
     finite,
     key_below,
     mark_divergence,
     mark_not_finite,
-    not_finite_key,
     panel_titles,
 )
-from lossviz.plot.kit.curves import block_means
+from lossviz.plot.kit.curves import block_means, draw_published, finite_mean, published_key
 from lossviz.plot.kit.networks import Network, compares, families, is_of_family, planned_steps, window
 from lossviz.plot.kit.style import BOLD, COLUMN_WIDTH, KEY, TEXT_WIDTH, THIN
 from lossviz.plot.needs import lacking
-from lossviz.plot.published.overlay import draw_published, published_key
-from lossviz.plot.series import DEFAULT, Options, PlottedRun
+from lossviz.plot.series import DEFAULT, Options, PlottedRun, training_note
+from lossviz.results import TrainResults
 
 # From this many iterations on, the axis counts in units of 10⁴, as in the paper.
 LONG = 20_000
@@ -38,6 +36,23 @@ PUBLISHED_BOLD = 1.2
 # Characters in a line of a legend; and its distance from its panel in letters, which the axis and its label need.
 WRAPPED = 48
 BELOW_LABEL = 4.4
+_ABSENT = "–"
+_HEAD = ("network", "run", "parameters", "iterations", "training error", "validation error", "best", "at")
+_TEXT_COLUMNS = 2
+# What there is of `published_final`, by the data that the run has in common with the paper.
+_PUBLISHED: dict[str, dict[str, str]] = {
+    "imagefolder": {
+        "training": "Figure 4, training",
+        "validation": "Figure 4, centre crop",
+        "table": "Tables 2 and 3, 10 crops",
+    },
+    "cifar10": {
+        "training": "Figure 6, training",
+        "validation": "Figure 6, test",
+        "table": "Table 6, test",
+        "reproduction": "akamaster, best",
+    },
+}
 
 
 def draw_residual(networks: Sequence[Network], _: Options = DEFAULT) -> Figure:
@@ -58,7 +73,7 @@ def draw_residual(networks: Sequence[Network], _: Options = DEFAULT) -> Figure:
     axes[0].set_ylim(*_limits(curves, long=unit > 1))
     _legends(axes, list(panels.values()))
     panel_titles(drawn, *panels)
-    key_below(drawn, _key(mean_over) | published_key(drawn) | not_finite_key(drawn))
+    key_below(drawn, _key(mean_over) | published_key(drawn))
     return drawn
 
 
@@ -137,6 +152,81 @@ def _key(mean_over: int) -> dict[str, Artist]:
     }
 
 
+def table(networks: Sequence[Network]) -> str:
+    """The size, and the last and best errors in %, of every network, as Markdown.
+
+    The training error is the mean over the last `window` minibatches, the validation error that of the last
+    evaluation. Columns of published numbers are there where a run is the counterpart of a published one.
+    """
+    mean_over = window(networks)
+    finals = [each.final for each in networks]
+    names = {key: name for each in networks for key, name in _PUBLISHED.get(each.data, {}).items()}
+    names = {key: name for key, name in names.items() if any(final.get(key) for final in finals)}
+    rows = [
+        [*_measured(each, mean_over), *(final.get(key) or _ABSENT for key in names)]
+        for each, final in zip(networks, finals, strict=True)
+    ]
+    return _markdown([*_HEAD, *names.values()], rows) + "\n" + _remarks(mean_over, names)
+
+
+def _measured(each: Network, mean_over: int) -> list[str]:
+    results = each.results
+    done, validation = results.sizes["step"], results.val_error.values
+    known = np.isfinite(validation).any()
+    best = int(np.nanargmin(np.where(np.isfinite(validation), validation, np.nan))) if known else 0
+    return [
+        each.label,
+        each.run,
+        _count(results.attrs.get("parameters")),
+        training_note(TrainResults(results)) or f"{done:,}",
+        _error(finite_mean(each.errors[-mean_over:])),
+        _error(validation[-1]) if len(validation) else _ABSENT,
+        _error(validation[best]) if known else _ABSENT,
+        f"{int(results.eval_step[best]):,}" if known else _ABSENT,
+    ]
+
+
+def _count(parameters: int | None) -> str:
+    """A number of parameters in millions, as in He et al. 2015."""
+    if parameters is None:
+        return _ABSENT
+    millions = parameters / 1e6
+    # Of a network that would round to nothing, the number itself.
+    return f"{millions:.{1 if millions >= 10 else 2}f} M" if millions >= 0.01 else f"{parameters:,}"
+
+
+def _error(percent: float) -> str:
+    return f"{percent:.2f}" if np.isfinite(percent) else _ABSENT
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        left = [cell.ljust(width) for cell, width in zip(cells[:_TEXT_COLUMNS], widths, strict=False)]
+        right = [cell.rjust(width) for cell, width in zip(cells[_TEXT_COLUMNS:], widths[_TEXT_COLUMNS:], strict=True)]
+        return f"| {' | '.join([*left, *right])} |\n"
+
+    rule = ["-" * width for width in widths[:_TEXT_COLUMNS]]
+    rule += ["-" * (width - 1) + ":" for width in widths[_TEXT_COLUMNS:]]
+    return "".join(map(line, [head, rule, *rows]))
+
+
+def _remarks(mean_over: int, names: Mapping[str, str]) -> str:
+    of_minibatches = f"mean over the last {mean_over:,} of them" if mean_over > 1 else "the last one"
+    text = (
+        f"Errors in %. Training: of the minibatches as they were trained on, augmented; {of_minibatches}.\n"
+        "Validation: the last evaluation, and the best one with its iteration.\n"
+    )
+    if names:
+        text += (
+            "Figures and tables: He et al. 2015 (arXiv:1512.03385); of a figure it is the last point of the curve.\n"
+        )
+    if "reproduction" in names:
+        text += "akamaster: best epoch, github.com/akamaster/pytorch_resnet_cifar10.\n"
+    return text
+
+
 @dataclass(frozen=True)
 class Families:
     """The networks of each family: those of ImageNet and of small images have no axis in common."""
@@ -153,4 +243,4 @@ class Families:
         return lacking("train.nc with errors of a model resnet or resnet-imagenet", commands)
 
 
-FIGURE = FigureKind("residual", Families(), draw_residual, table, by_default=compares)
+FIGURES = (FigureKind("residual", Families(), draw_residual, table, by_default=compares),)

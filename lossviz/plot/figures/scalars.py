@@ -1,30 +1,30 @@
-"""The figure `scalars`: every measure that is one number a step, such as critical sharpness, against the step."""
+"""The figures `scalars`, every measure that is one number a step, and `sharpness`, with the edge of stability."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from lossviz.plot.figure import FigureKind
 from lossviz.plot.kit.axes import (
     Floats,
     finite,
-    handle,
     is_steep,
     key_below,
     legend_above,
-    not_finite_key,
     panel_titles,
     scale_axis,
     step_axis,
 )
-from lossviz.plot.kit.curves import draw_average, running_mean, window_key, window_of
-from lossviz.plot.kit.edge import Rule, draw_edges, edge_of, edge_values, plain_edge, step_edge
-from lossviz.plot.kit.panels import rows_and_columns
-from lossviz.plot.kit.style import TEXT_WIDTH
+from lossviz.plot.kit.curves import draw_average, draw_curve, running_mean, window_key, window_of
+from lossviz.plot.kit.edge import Rule, draw_edges, edge_notes, edge_of, edge_values, plain_edge, step_edge
+from lossviz.plot.kit.panels import add_panels, rows_and_columns
+from lossviz.plot.kit.style import KEY, TEXT_WIDTH
 from lossviz.plot.needs import Probed
 from lossviz.plot.series import DEFAULT, Options, Series
 from lossviz.results import ProbeResults
@@ -39,6 +39,8 @@ _QUOTIENTS = {"gradient_noise_scale": ("gradient_variance", "gradient_signal")}
 _SIGNS = {"2 / eta_c": r"2/$\eta_c$", "g'Hg": "gᵀHg", "|g|^2": "‖g‖²", "|G|^2": "‖G‖²"}
 _NO_EDGE = "{}: no edge of the batch sharpness is drawn; 2/η is that of SGD without momentum."
 PER_ROW = 3
+# Widths of the largest eigenvalue and of further ones.
+_BOLD, _THIN = 1.3, 0.5
 
 
 def draw_scalars(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
@@ -51,7 +53,7 @@ def draw_scalars(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
     rows, columns = rows_and_columns(len(names), PER_ROW)
     width = 0.7 * TEXT_WIDTH if columns == 1 else TEXT_WIDTH
     drawn = Figure(figsize=(width, rows * 2.0 + 0.7), layout="constrained")
-    panels = [drawn.add_subplot(rows, columns, place + 1) for place in range(len(names))]
+    panels = add_panels(drawn, len(names), columns)
     notes = []
     for ax, name in zip(panels, names, strict=True):
         shown = [each for each in series if name in each.results]
@@ -62,8 +64,8 @@ def draw_scalars(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
     for ax in panels[-columns:]:
         ax.set_xlabel("step")
     panel_titles(drawn, *(name.replace("_", " ") for name in names))
-    legend_above(drawn, series, [handle(each) for each in series])
-    key_below(drawn, window_key(series) | not_finite_key(drawn), notes)
+    legend_above(drawn, series)
+    key_below(drawn, window_key(series), notes)
     return drawn
 
 
@@ -117,4 +119,36 @@ class Scalars(Probed):
         return results.measured > 0 and bool(scalars(results))
 
 
-FIGURE = FigureKind("scalars", Scalars(), draw_scalars)
+def draw_sharpness(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
+    """Draw the largest eigenvalues of the Hessian of all runs against the step.
+
+    Args:
+        series: runs with the contents of their probe.nc, which have the measure sharpness.
+    """
+    drawn = Figure(figsize=(0.7 * TEXT_WIDTH, 2.7), layout="constrained")
+    ax = drawn.subplots()
+    for each in series:
+        for rank in each.results["rank"].values:
+            draw_curve(ax, each, each.results.hessian_eigenvalue.sel(rank=rank), _BOLD if rank == 1 else _THIN)
+    eigenvalues, edges = finite([each.results.hessian_eigenvalue.values for each in series]), list(map(edge_of, series))
+    values = np.r_[eigenvalues, edge_values(edges, eigenvalues)]
+    scale_axis(ax, values, is_steep(values))
+    draw_edges(ax, series, edges)
+    step_axis([ax], [each.results.step.values for each in series])
+    ax.set(xlabel="step", ylabel="eigenvalue of the Hessian")
+    legend_above(drawn, series)
+    key_below(drawn, _ranks_key(series), edge_notes(series))
+    return drawn
+
+
+def _ranks_key(series: Sequence[Series]) -> dict[str, Artist]:
+    ranks = max(each.results.sizes["rank"] for each in series)
+    if ranks == 1:
+        return {}
+    further = "second" if ranks == 2 else f"second to {ranks}th" if ranks > 3 else "second and third"
+    return {"largest": Line2D([], [], color=KEY, linewidth=_BOLD), further: Line2D([], [], color=KEY, linewidth=_THIN)}
+
+
+SHARPNESS = FigureKind("sharpness", Probed("hessian_eigenvalue", measure="sharpness"), draw_sharpness)
+SCALARS = FigureKind("scalars", Scalars(), draw_scalars)
+FIGURES = (SHARPNESS, SCALARS)

@@ -18,11 +18,9 @@ from lossviz.plot.figure import FigureKind
 from lossviz.plot.kit.axes import (
     Floats,
     finite,
-    handle,
     key_below,
     legend_above,
     mark_not_finite,
-    not_finite_key,
     panel_titles,
     scale_axis,
 )
@@ -30,8 +28,7 @@ from lossviz.plot.kit.panels import axis_name, protocol
 from lossviz.plot.kit.scale import common_scale
 from lossviz.plot.kit.style import KEY, TEXT_WIDTH
 from lossviz.plot.needs import Scans
-from lossviz.plot.scans import scan_name
-from lossviz.plot.series import DEFAULT, Options, PlottedRun, Series, scan_note
+from lossviz.plot.series import DEFAULT, Options, PlottedRun, Series, scan_name, scan_note
 from lossviz.results import SurfaceResults
 
 # What two scans may differ in and still be draws of one.
@@ -101,14 +98,14 @@ def draw_seeds(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
         scale_axis(panels[1], errors, log=False)
         panels[1].set_ylabel("error (%)")
     panel_titles(drawn, *quantities)
-    legend_above(drawn, series, [handle(each) for each in series])
+    legend_above(drawn, series)
     key: dict[str, Artist] = {
         "mean": Line2D([], [], color=KEY, linewidth=1.2),
         "± standard deviation": Patch(facecolor=KEY, alpha=0.35),
         "each direction": Line2D([], [], color=KEY, linewidth=0.4, alpha=0.6),
         "checkpoint": Line2D([], [], color=KEY, linewidth=0.5, linestyle=":"),
     }
-    key_below(drawn, key | not_finite_key(drawn))
+    key_below(drawn, key)
     return drawn
 
 
@@ -146,4 +143,4 @@ class Draws(Scans):
         return {f"{stem}-{name}": series for stem, series in seed_groups(runs).items()}
 
 
-FIGURE = FigureKind("seeds", Draws(), draw_seeds)
+FIGURES = (FigureKind("seeds", Draws(), draw_seeds),)

@@ -19,15 +19,13 @@ from lossviz.plot.kit.axes import (
     loss_label,
     mark_divergence,
     mark_not_finite,
-    not_finite_key,
     panel_titles,
     scale_axis,
 )
-from lossviz.plot.kit.curves import running_mean, window_of
+from lossviz.plot.kit.curves import draw_published, published_key, running_mean, window_of
 from lossviz.plot.kit.style import BOLD, COLUMN_WIDTH, KEY, TEXT_WIDTH, THIN
 from lossviz.plot.needs import Trained
 from lossviz.plot.published.curves import Published
-from lossviz.plot.published.overlay import draw_published, published_key
 from lossviz.plot.series import DEFAULT, Options, Series
 from lossviz.results import TrainResults
 
@@ -54,7 +52,7 @@ def draw_training(series: Sequence[Series], options: Options = DEFAULT) -> Figur
         drawn = Figure(figsize=(COLUMN_WIDTH + 0.5, 2.5), layout="constrained")
         _draw_loss(drawn.subplots(), series, steps, options.log)
         legend_above(drawn, series, [_handle(each) for each in series])
-        key_below(drawn, _splits_key("") | not_finite_key(drawn))
+        key_below(drawn, _splits_key(""))
         return drawn
     drawn = Figure(figsize=(TEXT_WIDTH, 2.5), layout="constrained")
     accuracy, error, loss = drawn.subplots(1, 3)
@@ -72,7 +70,7 @@ def draw_training(series: Sequence[Series], options: Options = DEFAULT) -> Figur
     error.set_ylim(bottom=0)
     panel_titles(drawn, "minibatch accuracy", "error", "loss")
     legend_above(drawn, series, [_handle(each) for each in series])
-    key = _key(window) | published_key(drawn, " (b: test set)") | not_finite_key(drawn)
+    key = _key(window) | published_key(drawn, " (b: test set)")
     key_below(drawn, key, [each.remark for each in series if each.remark])
     return drawn
 
@@ -144,4 +142,4 @@ def _splits_key(panels: str) -> dict[str, Artist]:
     return {f"{panels}{split}": Line2D([], [], color=KEY, linewidth=width) for split, width in widths.items()}
 
 
-FIGURE = FigureKind("training", Trained(remark), draw_training)
+FIGURES = (FigureKind("training", Trained(remark), draw_training),)

@@ -7,14 +7,12 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
 from lossviz.plot.figure import FigureKind
-from lossviz.plot.figures.contour import draw_levels, pale_colours
 from lossviz.plot.kit.axes import (
     LEFT,
     RIGHT,
@@ -23,13 +21,13 @@ from lossviz.plot.kit.axes import (
     key_below,
     mark_not_finite,
     mark_rows,
-    not_finite_key,
     scale_axis,
     step_axis,
     twin,
 )
+from lossviz.plot.kit.cells import draw_levels, pale_colours
 from lossviz.plot.kit.labels import OUTLINE, circle, has_path, keep_apart, name_beside, steps
-from lossviz.plot.kit.panels import axis_name, axis_ticks, colour_bar, title, unknown_key
+from lossviz.plot.kit.panels import axis_name, axis_ticks, colour_bar, title, title_height, unknown_key
 from lossviz.plot.kit.scale import Scale, common_scale
 from lossviz.plot.kit.style import NOT_FINITE, SMALL, TEXT_WIDTH
 from lossviz.plot.needs import Planes
@@ -54,32 +52,27 @@ def draw_trajectory(series: Sequence[Series], options: Options = DEFAULT) -> Fig
     shown = [each.results.loss for each in series]
     shown += [each.results[name] for each in series for name, *_ in (_OWN, _PROJECTED)]
     scale = common_scale(shown, options.log, options.clip)
-    colours = pale_colours(scale)
-    lines = max(title(each).count("\n") for each in series) + 1
-    drawn = Figure(figsize=(TEXT_WIDTH, len(series) * (2.6 + 0.13 * lines) + 0.4), layout="constrained")
+    drawn = Figure(figsize=(TEXT_WIDTH, len(series) * (2.6 + title_height(series)) + 0.4), layout="constrained")
     grid = drawn.subplots(len(series), 2, squeeze=False, width_ratios=[1.1, 1])
     distances = finite([each.results.checkpoint_distance.values for each in series])
-    drawings = [_draw_plane(axes[0], each, scale, colours) for axes, each in zip(grid, series, strict=True)]
+    drawings = [_draw_plane(axes[0], each, scale) for axes, each in zip(grid, series, strict=True)]
     for axes, each in zip(grid, series, strict=True):
         _draw_truth(axes[1], each, scale, distances)
     for ax in grid[:, 1]:
         ax.set_title("the checkpoints and their projections", fontsize=SMALL, pad=4 + 4 * mark_rows(drawn))
-    mappable = ScalarMappable(BoundaryNorm(scale.bounds, colours.N), colours)
-    colour_bar(drawn, mappable, scale, list(grid[:, 0]))
-    key_below(drawn, _key(series) | not_finite_key(drawn))
+    colour_bar(drawn, ScalarMappable(*pale_colours(scale)), scale, list(grid[:, 0]))
+    key_below(drawn, _key(series))
     names, contours = zip(*drawings, strict=True)
     keep_apart(drawn, list(grid[:, 0]), names, contours)
     return drawn
 
 
-def _draw_plane(
-    ax: Axes, each: Series, scale: Scale, colours: ListedColormap
-) -> tuple[list[Annotation], QuadContourSet | None]:
+def _draw_plane(ax: Axes, each: Series, scale: Scale) -> tuple[list[Annotation], QuadContourSet | None]:
     """The contours and the path; returns the names of the steps, those to keep first, and the lines."""
     results = each.results
-    contours = draw_levels(ax, results, scale, colours)
+    contours = draw_levels(ax, results, scale)
+    norm, colours = pale_colours(scale)
     x, y, own = (results[name].values for name in ("checkpoint_x", "checkpoint_y", "checkpoint_loss"))
-    norm = BoundaryNorm(scale.bounds, colours.N)
     ax.plot(x, y, color="black", linewidth=0.7, path_effects=OUTLINE, zorder=4, label="path")
     for place in zip(x, y, scale.clipped(own), strict=True):
         colour = colours(norm(place[2])) if np.isfinite(place[2]) else NOT_FINITE
@@ -135,4 +128,4 @@ _NEEDS = Planes(
     "--set 'surface.x=[auto, auto, 51]' --set 'surface.y=[auto, auto, 51]'",
     lambda each: has_path(each.results),
 )
-FIGURE = FigureKind("trajectory", _NEEDS, draw_trajectory)
+FIGURES = (FigureKind("trajectory", _NEEDS, draw_trajectory),)

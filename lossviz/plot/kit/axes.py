@@ -140,8 +140,7 @@ def _mark(colour: str) -> dict[str, Any]:
     return {**style, "color": colour, "clip_on": False, "zorder": 5}
 
 
-def not_finite_key(figure: Figure) -> dict[str, Artist]:
-    """The entry of `mark_not_finite` in a key, where there are such marks."""
+def _not_finite_key(figure: Figure) -> dict[str, Artist]:
     if not any(_marks(ax) for ax in figure.axes):
         return {}
     return {_NOT_FINITE: Line2D([], [], linestyle="none", marker="x", markersize=3, markeredgewidth=0.7, color=KEY)}
@@ -151,18 +150,15 @@ def _marks(ax: Axes) -> list[Line2D]:
     return [line for line in ax.lines if line.get_label() == _NOT_FINITE]
 
 
-def handle(each: Series) -> Line2D:
-    """A run in a legend, as a curve."""
-    return Line2D([], [], color=each.look.colour, linestyle=each.look.line)
-
-
-def legend_above(figure: Figure, series: Sequence[Series], handles: Sequence[Artist]) -> None:
-    """One legend for the variants of the whole figure."""
-    _legend(figure, handles, [each.legend for each in series], "outside upper center")
+def legend_above(figure: Figure, series: Sequence[Series], handles: Sequence[Artist] | None = None) -> None:
+    """One legend for the variants of the whole figure; each is a curve unless handles are given."""
+    curves = [Line2D([], [], color=each.look.colour, linestyle=each.look.line) for each in series]
+    _legend(figure, handles or curves, [each.legend for each in series], "outside upper center")
 
 
 def key_below(figure: Figure, entries: dict[str, Artist], notes: Sequence[str] = ()) -> None:
-    """The key of lines and patches, for all variants, below the notes for the reader."""
+    """The key of lines and patches, for all variants, below the notes for the reader; with the mark for not finite."""
+    entries = entries | _not_finite_key(figure)
     lines = [line for note in notes for line in wrap(note, int(_CHARACTERS * figure.get_figwidth()))]
     if entries or lines:
         _legend(figure, list(entries.values()), list(entries), "outside lower center", lines)

@@ -1,20 +1,25 @@
-"""The points of a plane: the lattices of a partial scan, and cells in their colours, or marked where they have none."""
+"""A plane from above: the lattices of a partial scan, contours, and cells in colours, or marked where there is none."""
 
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
+from matplotlib.contour import QuadContourSet
 from numpy.typing import NDArray
 
-from lossviz.plot.kit.axes import Floats
-from lossviz.plot.kit.style import NOT_DONE, NOT_FINITE
+from lossviz.plot.kit.axes import Floats, number
+from lossviz.plot.kit.scale import Scale
+from lossviz.plot.kit.style import COLOUR_MAP, NOT_DONE, NOT_FINITE, TINY
 from lossviz.results import SurfaceResults
 
 Places = NDArray[np.intp]
 HATCH = "//////"
 HATCH_COLOUR = "#999999"
+# The fill is paler than the map, so that black labels can be read on its dark end.
+PALE = 0.75
 
 
 def lattice(results: xr.Dataset) -> xr.Dataset:
@@ -77,6 +82,39 @@ def draw_cells(ax: Axes, results: xr.Dataset, quantity: str, colours: str | Colo
         ax.pcolormesh(x, y, cells, cmap=colours, norm=norm, shading="nearest", label=quantity, rasterized=True)
         draw_not_finite(ax, part)
     ax.set(xlim=_reach(results.x.values), ylim=_reach(results.y.values))
+
+
+def pale_colours(scale: Scale) -> tuple[BoundaryNorm, ListedColormap]:
+    """The fill of contours: one colour between two levels, that of the middle."""
+    bounds = scale.bounds
+    middle = np.sqrt(bounds[:-1] * bounds[1:]) if scale.log else (bounds[:-1] + bounds[1:]) / 2
+    full = colormaps[COLOUR_MAP](np.asarray(scale.norm(middle)))[:, :3]
+    colours = ListedColormap(1 - PALE * (1 - full))
+    return BoundaryNorm(bounds, colours.N), colours
+
+
+def draw_levels(ax: Axes, results: xr.Dataset, scale: Scale) -> QuadContourSet | None:
+    """Fill between the levels and draw them as lines, which are returned; of a partial scan, its finest lattice."""
+    draw_to_do(ax, results)
+    known = lattice(results)
+    grid = np.ma.masked_invalid(scale.clipped(SurfaceResults(known).values("loss")))
+    x, y, levels = known.x.values, known.y.values, scale.levels
+    ax.set(xlim=results.x.values[[0, -1]], ylim=results.y.values[[0, -1]])
+    for part in layers(results):
+        draw_not_finite(ax, part)
+    if not grid.count():
+        return None
+    norm, colours = pale_colours(scale)
+    if grid.count() < results.loss.size:
+        # Contours end at the last point that is known; its cell goes on to where the unknown ones begin.
+        ax.pcolormesh(x, y, grid, cmap=colours, norm=norm, shading="nearest", rasterized=True, zorder=0)
+    ax.contourf(x, y, grid, levels=scale.bounds, cmap=colours, norm=norm)
+    if not ((levels > grid.min()) & (levels < grid.max())).any():
+        # Matplotlib would warn and draw nothing; a flat panel says so itself.
+        text = f"no level between\n{number(float(grid.min()), 3)} and {number(float(grid.max()), 3)}"
+        ax.text(0.5, 0.7, text, transform=ax.transAxes, ha="center", fontsize=TINY)
+        return None
+    return ax.contour(x, y, grid, levels=levels, colors="black", linewidths=0.4)
 
 
 def draw_to_do(ax: Axes, results: xr.Dataset) -> None:

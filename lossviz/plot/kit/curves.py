@@ -1,32 +1,25 @@
-"""Curves against the step: their running mean, and figures with one column for each weight layer."""
+"""Curves against the step: running means, and the published ones, dotted, in a greyer shade of the run's colour."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lossviz.plot.kit.axes import (
-    Floats,
-    handle,
-    key_below,
-    legend_above,
-    mark_not_finite,
-    mark_rows,
-    not_finite_key,
-    step_axis,
-)
-from lossviz.plot.kit.style import COLUMN_WIDTH, KEY, TEXT_WIDTH
+from lossviz.plot.kit.axes import Floats, mark_not_finite
+from lossviz.plot.kit.style import KEY, Look
+from lossviz.plot.published.curves import Published, sources
 from lossviz.plot.series import Series
 
-Share = Literal["none", "row", "all"]
 # From this many values on, single ones are noise.
 MANY = 100
+_PUBLISHED: dict[str, Any] = {"linestyle": (0, (1, 1)), "linewidth": 0.8}
 
 
 def window_of(values: int) -> int:
@@ -64,40 +57,6 @@ def finite_mean(values: Floats) -> float:
     return float(known.mean()) if len(known) else np.nan
 
 
-def layers_of(series: Sequence[Series]) -> list[int]:
-    """Every layer that was measured in some run."""
-    return sorted({int(layer) for each in series for layer in each.results.layer.values})
-
-
-def layer_columns(layers: Sequence[int], rows: int, row: float, share: Share) -> tuple[Figure, list[list[Axes]]]:
-    """A figure with rows of panels, a column for each layer.
-
-    Args:
-        layers: their numbers.
-        rows: how many.
-        row: height of one, in inches.
-        share: which panels have the same vertical axis.
-    """
-    width = COLUMN_WIDTH if len(layers) == 1 else max(TEXT_WIDTH, 0.9 * len(layers))
-    drawn = Figure(figsize=(width, rows * row + 0.6), layout="constrained")
-    grid = drawn.subplots(rows, len(layers), sharey=share, squeeze=False)
-    return drawn, [list(axes) for axes in grid]
-
-
-def layer_titles(drawn: Figure, layers: Sequence[int], top: Sequence[Axes]) -> None:
-    """Name the columns, above the marks of what is not finite."""
-    for ax, layer in zip(top, layers, strict=True):
-        ax.set_title(f"layer {layer}", pad=4 + 4 * mark_rows(drawn))
-
-
-def draw_averaged(axes: Sequence[Axes], series: Sequence[Series], quantity: str, layers: Sequence[int]) -> None:
-    """Draw a quantity of every run against the step, in the column of each layer."""
-    for ax, layer in zip(axes, layers, strict=True):
-        for each in series:
-            if layer in each.results.layer.values:
-                draw_average(ax, each, each.results[quantity].sel(layer=layer))
-
-
 def draw_average(ax: Axes, each: Series, values: xr.DataArray, mean: Floats | None = None) -> None:
     """Draw values against the step: many as a running mean, which may be given, over the thin curve of all of them."""
     step, numbers, look = values.step.values, values.values.astype(float), each.look
@@ -124,20 +83,6 @@ def _known(numbers: Floats) -> Floats:
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
-def finish_curves(drawn: Figure, grid: Sequence[Sequence[Axes]], series: Sequence[Series], layers: list[int]) -> None:
-    """Name steps, layers and runs."""
-    for axes in grid:
-        step_axis(axes, [each.results.step.values for each in series], ticks=5 if len(layers) < 5 else 2)
-    for ax in grid[-1]:
-        ax.set_xlabel("step")
-    for axes in grid[:-1]:
-        for ax in axes:
-            ax.tick_params(labelbottom=False)
-    layer_titles(drawn, layers, grid[0])
-    legend_above(drawn, series, [handle(each) for each in series])
-    key_below(drawn, window_key(series) | not_finite_key(drawn))
-
-
 def window_key(series: Sequence[Series]) -> dict[str, Artist]:
     """The key of thin and bold curves, if some are averaged."""
     windows = sorted({window_of(each.results.sizes["step"]) for each in series} - {1})
@@ -147,3 +92,29 @@ def window_key(series: Sequence[Series]) -> dict[str, Artist]:
         "each measured step": Line2D([], [], color=KEY, linewidth=0.4, alpha=0.6),
         f"mean of {' or '.join(map(str, windows))} measured steps": Line2D([], [], color=KEY, linewidth=1.2),
     }
+
+
+def draw_published(ax: Axes, look: Look, curve: Published | None, width: float = 0.8) -> None:
+    """Draw the published counterpart of what a run shows here, where there is one."""
+    if curve is not None:
+        colour = tuple((np.array(to_rgb(look.colour)) + to_rgb(KEY)) / 2)
+        for edge in curve.edges:
+            ax.plot(curve.step, edge, **_PUBLISHED | {"linewidth": width}, color=colour, zorder=1.9, label=curve.source)
+
+
+def published_values(series: Sequence[Series], quantity: str) -> list[Floats]:
+    """The values of published curves that an axis must hold: those over the steps of the runs."""
+    last = max((each.results.step.values.max() for each in series if each.results.sizes["step"]), default=0)
+    curves = [each.published[quantity] for each in series if quantity in each.published]
+    return [edge[curve.step <= last] for curve in curves for edge in curve.edges]
+
+
+def shows_published(figure: Figure) -> bool:
+    """Whether a figure has a published curve."""
+    return bool(published_key(figure))
+
+
+def published_key(figure: Figure, remark: str = "") -> dict[str, Artist]:
+    """The entry of the published curves in a key, where there are any."""
+    drawn = {line.get_label() for ax in figure.axes for line in ax.lines}
+    return {source + remark: Line2D([], [], **_PUBLISHED, color=KEY) for source in sources() if source in drawn}

@@ -20,6 +20,14 @@ from lossviz.plot.kit.axes import Floats, number
 from lossviz.plot.kit.style import TINY
 
 OUTLINE: list[AbstractPathEffect] = [withStroke(linewidth=1.5, foreground="white")]
+# The mark of the trained network.
+CROSS: dict[str, Any] = {
+    "color": "black",
+    "markersize": 5,
+    "markeredgewidth": 0.8,
+    "path_effects": OUTLINE,
+    "zorder": 6,
+}
 # Whether it is right of and above its place, and points above or below it.
 Side = tuple[bool, bool, float]
 _NEAR, _FAR = 3.0, 12.0
@@ -160,8 +168,7 @@ def mark_checkpoints(ax: Axes, results: xr.Dataset) -> list[Annotation]:
         The names.
     """
     if all(axis.min() <= 0 <= axis.max() for axis in (results.x, results.y)):
-        cross: dict[str, Any] = {"color": "black", "markersize": 5, "markeredgewidth": 0.8}
-        ax.plot([0], [0], "+", **cross, path_effects=OUTLINE, zorder=6)
+        ax.plot([0], [0], "+", **CROSS)
     if not has_checkpoints(results) or "checkpoint_y" not in results or has_path(results):
         return []
     places = list(zip(results.checkpoint_x.values, results.checkpoint_y.values, strict=True))

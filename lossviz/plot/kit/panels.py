@@ -29,10 +29,9 @@ def square_panels(series: Sequence[Series], quantity: str = "loss") -> tuple[Fig
     rows, columns = rows_and_columns(len(series), PER_ROW)
     width = COLUMN_WIDTH if columns == 1 else TEXT_WIDTH
     side = (width - 1.15) / columns
-    lines = max(title(each, quantity).count("\n") for each in series) + 1
-    drawn = Figure(figsize=(width, rows * (side + lines * 0.13 + 0.1) + 0.45), layout="compressed")
-    grid = drawn.add_gridspec(rows, columns)
-    axes = [drawn.add_subplot(grid[divmod(place, columns)]) for place in range(len(series))]
+    row = side + title_height(series, quantity) + 0.1
+    drawn = Figure(figsize=(width, rows * row + 0.45), layout="compressed")
+    axes = add_panels(drawn, len(series), columns)
     for ax, each in zip(axes, series, strict=True):
         ax.set_title(title(each, quantity), fontsize=SMALL)
     finish_square_panels(axes, series, columns)
@@ -59,6 +58,12 @@ def rows_and_columns(panels: int, most: int) -> tuple[int, int]:
     """The fewest rows with at most `most` columns, and no more columns than these rows need."""
     rows = -(-panels // most)
     return rows, -(-panels // rows)
+
+
+def add_panels(drawn: Figure, count: int, columns: int) -> list[Axes]:
+    """Panels, row by row."""
+    grid = drawn.add_gridspec(-(-count // columns), columns)
+    return [drawn.add_subplot(grid[divmod(place, columns)]) for place in range(count)]
 
 
 def axis_ticks() -> MaxNLocator:
@@ -91,6 +96,11 @@ def title(each: Series, quantity: str = "loss") -> str:
         lines.append(f"{quantity} {number(float(centre[quantity]), 3)} at the centre")
     lines += protocol(each.results)
     return "\n".join([*lines, each.note] if each.note else lines)
+
+
+def title_height(series: Sequence[Series], quantity: str = "loss") -> float:
+    """Inches of the highest title of a row."""
+    return 0.13 * (max(title(each, quantity).count("\n") for each in series) + 1)
 
 
 def protocol(results: xr.Dataset) -> list[str]:

@@ -63,13 +63,9 @@ def surface_mesh(results: xr.Dataset, scale: Scale) -> pv.PolyData:
     range of the scale.
     """
     known = lattice(results)
-    heights = scale.clipped(SurfaceResults(known).values("loss"))
-    low, high = scale.low, scale.high
-    if scale.log:
-        low, high = np.log10([low, high])
-        heights = np.log10(heights)
+    low, high = scale.limits
     x, y = np.meshgrid(_spread(known.x.values, results.x.values), _spread(known.y.values, results.y.values))
-    z = HEIGHT * (heights - low) / (high - low)
+    z = HEIGHT * (scale.heights(SurfaceResults(known).values("loss")) - low) / (high - low)
     corner = np.arange(z.size).reshape(z.shape)
     corners = [corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]]
     faces = np.stack([each.ravel() for each in corners], axis=1)

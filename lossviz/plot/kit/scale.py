@@ -59,6 +59,15 @@ class Scale:
         known = np.where(np.isfinite(losses), losses, np.nan)
         return known if self.clip is None else np.clip(known, *self.clip)
 
+    def heights(self, losses: Floats) -> Floats:
+        """Losses as heights over a plane: as drawn, or the logarithms to base 10 where the scale is logarithmic."""
+        return np.log10(self.clipped(losses)) if self.log else self.clipped(losses)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The heights of both ends of the range."""
+        return (float(np.log10(self.low)), float(np.log10(self.high))) if self.log else (self.low, self.high)
+
     def _log_levels(self) -> Floats:
         first, last = int(np.floor(np.log10(self.low))), int(np.ceil(np.log10(self.high)))
         stride = max(1, (last - first) // 14)

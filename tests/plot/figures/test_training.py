@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lossviz.plot.figures.training import FIGURE, draw_training
+from lossviz.plot.figures.training import FIGURES, draw_training
 from lossviz.plot.series import DEFAULT, Options, plotted_runs
 from tests.plot.artists import labelled, legend, xs, ys
 from tests.plot.conftest import Build
@@ -89,8 +89,8 @@ def test_what_the_evaluations_of_noisy_batchnorm_do_not_mean_is_said_below(build
         build.run(name, settings=[f"model.norm={norm}"], train=build.train())
         for name, norm in (("noisy", "noisy-batch"), ("batchnorm", "batch"))
     ]
-    (make,) = FIGURE.drawings(plotted_runs(runs), DEFAULT).values()
+    (make,) = FIGURES[0].drawings(plotted_runs(runs), DEFAULT).values()
     note = make().legends[1].get_title().get_text().replace("\n", " ")
     assert note.startswith("noisy: evaluated without its noise, by running statistics")
-    (make,) = FIGURE.drawings(plotted_runs(runs[1:]), DEFAULT).values()
+    (make,) = FIGURES[0].drawings(plotted_runs(runs[1:]), DEFAULT).values()
     assert make().legends[1].get_title().get_text() == ""

@@ -10,13 +10,12 @@ from matplotlib.text import Text
 
 from lossviz.plot.export.page import line_page
 from lossviz.plot.export.plane_page import plane_page
-from lossviz.plot.figures.contour import draw_contour
 from lossviz.plot.figures.difference import draw_difference
-from lossviz.plot.figures.heatmap import draw_heatmap
 from lossviz.plot.figures.landscape import draw_landscape
 from lossviz.plot.figures.line import draw_line
+from lossviz.plot.figures.plane import draw_contour, draw_heatmap
 from lossviz.plot.figures.seeds import draw_seeds
-from lossviz.plot.figures.surface_3d import draw_surface_3d
+from lossviz.plot.figures.space import draw_surface_3d
 from lossviz.plot.figures.training import draw_training
 from lossviz.plot.figures.trajectory import draw_trajectory
 from lossviz.plot.series import Series

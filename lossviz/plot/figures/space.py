@@ -1,21 +1,31 @@
-"""The figure of a plane through a trained network in three dimensions."""
+"""The figures of a plane as a surface in space: `3d`, and `relief`, rendered with light and shade."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
+from numpy.typing import NDArray
 
+from lossviz.errors import needing_extra
 from lossviz.plot.figure import FigureKind, on_request
 from lossviz.plot.kit.axes import number
-from lossviz.plot.kit.cells import lattice
-from lossviz.plot.kit.labels import OUTLINE
-from lossviz.plot.kit.panels import PER_ROW, colour_bar, rows_and_columns, title
+from lossviz.plot.kit.cells import draw_levels, lattice, pale_colours
+from lossviz.plot.kit.labels import CROSS, keep_apart, mark_checkpoints
+from lossviz.plot.kit.panels import (
+    PER_ROW,
+    colour_bar,
+    finish_square_panels,
+    rows_and_columns,
+    surface_key,
+    title,
+    title_height,
+)
 from lossviz.plot.kit.scale import Scale, common_scale
 from lossviz.plot.kit.style import COLOUR_MAP, COLUMN_WIDTH, SMALL, TEXT_WIDTH, TINY
 from lossviz.plot.needs import Planes
@@ -24,6 +34,8 @@ from lossviz.results import SurfaceResults
 
 # More faces are stored as pixels in PDF and SVG, which viewers could not scroll otherwise.
 MANY_FACES = 10_000
+# Inches of a relief: the figure of one network; colour bars, the numbers and names of axes, between panels, the key.
+_NARROW, _BARS, _NUMBERS, _GAP, _KEY = 4.0, 0.75, 0.45, 0.1, 0.35
 
 
 def draw_surface_3d(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
@@ -54,11 +66,8 @@ def draw_surface_3d(series: Sequence[Series], options: Options = DEFAULT) -> Fig
 
 def _draw_surface(ax: Axes3D, each: Series, scale: Scale) -> None:
     known = lattice(each.results)
-    heights = scale.clipped(SurfaceResults(known).values("loss"))
     x, y = np.meshgrid(known.x.values, known.y.values)
-    z, (low, high) = (
-        (np.log10(heights), np.log10([scale.low, scale.high])) if scale.log else (heights, (scale.low, scale.high))
-    )
+    z, (low, high) = scale.heights(SurfaceResults(known).values("loss")), scale.limits
     style = {"cmap": COLOUR_MAP, "norm": Normalize(low, high), "linewidth": 0.1, "edgecolor": "#00000040"}
     # Every point: by default no more than 50 rows and columns are drawn.
     ax.plot_surface(x, y, z, **style, rstride=1, cstride=1, rasterized=z.size > MANY_FACES)
@@ -91,11 +100,8 @@ def _draw_surface(ax: Axes3D, each: Series, scale: Scale) -> None:
 def _mark_checkpoint(ax: Axes3D, known: xr.Dataset, scale: Scale) -> None:
     """A cross where the trained network is, which shows through what lies before it."""
     centre = SurfaceResults(known).centre
-    if centre is None or not np.isfinite(centre.loss):
-        return
-    height = scale.clipped(np.array([float(centre.loss)]))
-    cross: dict[str, Any] = {"color": "black", "markersize": 5, "markeredgewidth": 0.8}
-    ax.plot([0], [0], np.log10(height) if scale.log else height, "+", **cross, path_effects=OUTLINE, zorder=6)
+    if centre is not None and np.isfinite(centre.loss):
+        ax.plot([0], [0], scale.heights(np.array([float(centre.loss)])), "+", **CROSS)
 
 
 def _title(each: Series) -> str:
@@ -103,4 +109,55 @@ def _title(each: Series) -> str:
     return title(each) + (f"\n{holes} not finite (holes)" if holes else "")
 
 
-FIGURE = FigureKind("3d", Planes(), draw_surface_3d, by_default=on_request)
+def draw_relief(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
+    """Draw the surface of each run above its contours, over the same range of losses and in the same view.
+
+    Faces join neighbouring points; where a loss is not finite there is a hole.
+
+    Args:
+        series: runs with the contents of their surface-<name>.nc, which have x and y.
+        options: log and clip.
+
+    Raises:
+        RequestError: pyvista or OpenGL is missing.
+
+    Source:
+        Li et al. 2018, figure 1.
+    """
+    with needing_extra("vtk", "figure relief"):
+        from lossviz.plot.kit.render import render, without_margins
+    scale = common_scale([each.results.loss for each in series], options.log, options.clip)
+    images = without_margins([render(each.results, scale) for each in series])
+    rows, columns = rows_and_columns(len(series), PER_ROW)
+    width = TEXT_WIDTH if columns > 1 else _NARROW
+    side = (width - _BARS - _NUMBERS) / columns - _GAP
+    tall = side * images[0].shape[0] / images[0].shape[1]
+    height = rows * (tall + side + title_height(series) + _NUMBERS + _GAP) + _KEY
+    drawn = Figure(figsize=(width, height), layout="compressed")
+    grid = drawn.add_gridspec(2 * rows, columns, height_ratios=[tall, side] * rows)
+    above, below, contours, names = [], [], [], []
+    for place, (each, image) in enumerate(zip(series, images, strict=True)):
+        row, column = divmod(place, columns)
+        above.append(_draw_image(drawn.add_subplot(grid[2 * row, column]), each, image))
+        ax = drawn.add_subplot(grid[2 * row + 1, column])
+        contours.append(draw_levels(ax, each.results, scale))
+        names.append(mark_checkpoints(ax, each.results))
+        below.append(ax)
+    finish_square_panels(below, series, columns)
+    colour_bar(drawn, ScalarMappable(scale.norm, COLOUR_MAP), scale, above)
+    colour_bar(drawn, ScalarMappable(*pale_colours(scale)), scale, below)
+    surface_key(drawn, series)
+    keep_apart(drawn, below, names, contours)
+    return drawn
+
+
+def _draw_image(ax: Axes, each: Series, image: NDArray[np.uint8]) -> Axes:
+    ax.imshow(image, interpolation="antialiased")
+    ax.set_axis_off()
+    ax.set_title(title(each), fontsize=SMALL)
+    return ax
+
+
+SURFACE_3D = FigureKind("3d", Planes(), draw_surface_3d, by_default=on_request)
+RELIEF = FigureKind("relief", Planes(), draw_relief, by_default=on_request, dpi=200)
+FIGURES = (SURFACE_3D, RELIEF)
