@@ -14,8 +14,7 @@ from lossviz.engine.allocation import keep_freed_memory
 from lossviz.engine.backend import Backend
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.errors import Refusal, RequestError, WorkError, first_line, refuse
-from lossviz.probe.command import probe_checkpoints, probe_training
-from lossviz.probe.plan import plan_along_training, plan_at_checkpoints
+from lossviz.probe.command import plan_along_training, plan_at_checkpoints, probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.run import Run
 from lossviz.setup import Setup, prepare

@@ -19,8 +19,7 @@ from lossviz.engine.objective import Objective
 from lossviz.engine.views import over_views
 from lossviz.errors import RequestError
 from lossviz.models.build import count_parameters
-from lossviz.probe.command import probe_checkpoints, probe_training
-from lossviz.probe.plan import plan_along_training, plan_at_checkpoints
+from lossviz.probe.command import plan_along_training, plan_at_checkpoints, probe_checkpoints, probe_training
 from lossviz.results import load_results
 from lossviz.setup import Setup
 from lossviz.signals import StopRequest

@@ -1,21 +1,24 @@
-"""`lossviz probe`: measure during a training, or at the checkpoints that it left."""
+"""`lossviz probe`: measure during a training, or at the checkpoints that it left; and the plans of both."""
 
 import time
+from functools import partial
 
 from lossviz.config.measures import MEASURES
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.checkpoint import fit, load_tensors
 from lossviz.errors import refuse
+from lossviz.models.layers import WeightLayer
 from lossviz.models.normalization import uses_batch_statistics
 from lossviz.probe.layers import probed_layers
+from lossviz.probe.measure import load_measures
 from lossviz.probe.prober import ProbedTraining, Prober
 from lossviz.progress import Report
 from lossviz.results import protocol
 from lossviz.setup import Setup
 from lossviz.signals import StopRequest
-from lossviz.training.command import history, train
+from lossviz.training.command import begin, history, train
 from lossviz.training.files import ReplayFiles
-from lossviz.training.loop import TrainingLoop
+from lossviz.training.plan import plan_training
 from lossviz.training.shard import pieces_each, processes
 from lossviz.training.stepper import Stepper
 
@@ -36,7 +39,7 @@ def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
         prober.wanted = {step for step in prober.wanted if step <= last}
         if prober.missing:
             end = prober.missing[-1]
-            TrainingLoop(setup, ReplayFiles(setup.run, end), end, prober).go(report, stop)
+            begin(setup, ReplayFiles(setup.run, end), end, prober).go(report, stop)
         prober.save()
         outcome["steps"] = len(prober.rows)
     report.say(f"{setup.run.probe_file}: {len(prober.rows):,} steps measured")
@@ -142,7 +145,7 @@ def probed_training(setup: Setup) -> ProbedTraining:
             "lr": setup.train.lr,
         },
         minibatches=setup.minibatches(),
-        layers=probed_layers(setup),
+        layers=_layers(setup),
         subset=_subset(setup),
         weight_decay=setup.train.penalty_decay,
         seed=setup.config.seed,
@@ -157,3 +160,35 @@ def _subset(setup: Setup) -> list[Minibatch]:
         return []
     chosen = setup.data.train.choose(examples, "stratified", setup.config.seed, "probe.sharpness.examples")
     return [Minibatch(*batch, noise=i) for i, batch in enumerate(chosen.batches(setup.train.batch_size))]
+
+
+def _layers(setup: Setup) -> list[WeightLayer]:
+    return probed_layers(setup.config.probe, partial(setup.objective, eager=True), setup.data.train)
+
+
+def plan_along_training(setup: Setup) -> list[str]:
+    """Cost and files of probing along a training."""
+    check_training(setup)
+    lines = plan_training(setup)
+    measured = len(probe_steps(setup.config.probe.every, setup.train.steps))
+    return [*lines[:-1], _cost_of_measurements(setup, measured), f"{lines[-1]}, and probe.nc"]
+
+
+def plan_at_checkpoints(setup: Setup) -> list[str]:
+    """Cost and files of probing the checkpoints of a run."""
+    return [_cost_of_measurements(setup, len(checkpoints_to_probe(setup))), "writes probe.nc"]
+
+
+def _cost_of_measurements(setup: Setup, count: int) -> str:
+    """Say how many passes a number of measurements takes.
+
+    Raises:
+        RequestError: as `probed_layers`.
+    """
+    _layers(setup)
+    config, size = setup.config.probe, setup.minibatches().batch_size
+    measures = load_measures(config)
+    passes = 1 + sum(measure.passes(config) for measure in measures)
+    further = ", ".join(measure.further for measure in measures if measure.further)
+    cost = f"{count * passes * size:,} forward and backward{f', and {further}' if further else ''}"
+    return f"{count:,} measurements of {passes} passes over {size:,} examples: {cost}"

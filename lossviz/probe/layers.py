@@ -1,32 +1,46 @@
-"""The weight layers that a probe measures."""
+"""The weight layers that a probe measures, and their outputs before their non-linearities."""
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch import Tensor, nn
 
 from lossviz.config.measures import MEASURES
+from lossviz.config.probe import Probe
+from lossviz.data.split import Split
+from lossviz.data.streamed import StreamedSplit
+from lossviz.engine.objective import Objective
 from lossviz.errors import refuse
 from lossviz.models.layers import WeightLayer, pick, weight_layers
-from lossviz.seeding import seeded
-from lossviz.setup import Setup
+from lossviz.probe.measure import Step
+from lossviz.seeding import generator, seeded
 from lossviz.user_code.loader import explained
+
+Description = dict[str, Tensor]
 
 # BatchNorm needs two; with more, statistics of nearly equal examples do not divide by nearly zero.
 EXAMPLES = 4
 
 
-def probed_layers(setup: Setup) -> list[WeightLayer]:
+def probed_layers(config: Probe, make: Callable[[], Objective], examples: Split | StreamedSplit) -> list[WeightLayer]:
     """The layers of `probe.layers`, found by one forward pass of a few examples through a network made for it.
 
     The pass is in training mode, in which measures are taken.
+
+    Args:
+        config: the `probe` section.
+        make: the objective of a new network that is not compiled; called if a measure is of layers.
+        examples: of which the first few are used.
 
     Raises:
         RequestError: the network calls fewer weight layers, or `shift` is wanted of one that is frozen.
         WorkError: a person's own network fails.
     """
-    config = setup.config.probe
     if not any(MEASURES[measure].layers for measure in config.measures):
         return []
-    objective = setup.objective(eager=True)
-    inputs, _ = next(iter(setup.data.train.batches(EXAMPLES)))
+    objective = make()
+    inputs, _ = next(iter(examples.batches(EXAMPLES)))
     with seeded(objective.device, 0), torch.no_grad(), explained("while the network is run to find its layers"):
         found = weight_layers(objective.model.train(), inputs)
     layers = pick(found, config.layers)
@@ -41,3 +55,41 @@ def probed_layers(setup: Setup) -> list[WeightLayer]:
             accepted=f"{', '.join(trainable)}; or probe.measures without shift",
         )
     return layers
+
+
+def layer_outputs(step: Step, describe: Callable[[Tensor], Description]) -> list[Description | None]:
+    """A description of the output of each layer of a step, by one forward pass over its minibatch.
+
+    An output is taken after normalisation and noise and before the non-linearity: of one channel or unit, drawn with
+    the seed and the same at every step, or of all together (`probe.channel`). A layer that is called several times is
+    described at its first call; one that this pass does not call (a block that is skipped at random) is None.
+
+    Args:
+        step: the step.
+        describe: called while the pass runs, because a ReLU that follows may work in place.
+    """
+    heard: dict[int, Description] = {}
+
+    def hear(layer: WeightLayer, _: nn.Module, __: object, output: Tensor) -> None:
+        if layer.number in heard:
+            return
+        values = output.detach()
+        if step.config.channel == "drawn":
+            values = values.select(layer.channel, channel(step.seed, layer.number, output.shape[layer.channel]))
+        heard[layer.number] = describe(values)
+
+    handles = []
+    for layer in step.layers:
+        module = step.objective.model.get_submodule(layer.output)
+        handles.append(module.register_forward_hook(partial(hear, layer)))
+    try:
+        step.objective.apply(step.batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [heard.get(layer.number) for layer in step.layers]
+
+
+def channel(seed: int, number: int, channels: int) -> int:
+    """The channel of a layer that stands for it."""
+    return int(torch.randint(channels, (), generator=generator(seed, "activation", number)))

@@ -1,23 +1,34 @@
 """`lossviz train`: train a variant, or resume where it stopped."""
 
+import hashlib
 import math
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from lossviz.config.data import ImageFolder
+from lossviz.config.model import OwnModel
 from lossviz.config.reading import dump
 from lossviz.distributed.group import Group, joined
 from lossviz.distributed.ranks import ranks
+from lossviz.engine.checkpoint import load_resume
+from lossviz.engine.objective import Objective
+from lossviz.engine.state import steady
+from lossviz.engine.trust import EXAMPLES, disagreement
 from lossviz.errors import refuse
+from lossviz.models.build import count_parameters
 from lossviz.models.normalization import uses_batch_statistics
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run
 from lossviz.setup import Setup
 from lossviz.signals import StopRequest
-from lossviz.training.files import TrainingFiles
+from lossviz.training.curves import Curves, evaluated_splits
+from lossviz.training.files import Files, TrainingFiles
 from lossviz.training.loop import Observer, TrainingLoop
-from lossviz.training.shard import pieces_each, processes, synchronisable
+from lossviz.training.shard import pieces_each, processes, shard_of, synchronisable
+from lossviz.training.step_graph import capturable
+from lossviz.training.stepper import Stepper
 
 OVER = ("done", "diverged")
 # What all processes have alike.
@@ -57,17 +68,105 @@ def _train(setup: Setup, report: Report, stop: StopRequest, observer: Observer |
     _refuse_other_data(run, facts["data"])
     outcome: dict[str, Any] = {}
     with run.stage("train", **facts) if group.first else nullcontext(outcome) as outcome:
-        training = TrainingLoop(setup, TrainingFiles(run), setup.train.steps, observer, group)
+        training = begin(setup, TrainingFiles(run), setup.train.steps, observer, group)
         if training.step:
             report.say(f"{run.folder}: resuming after step {training.step:,}")
         if group.first:
-            _note_processes(training, before, report)
+            _note_processes(run, training, before, report)
         training.go(report, stop)
         diverged = training.curves.diverged_at
         outcome["status"] = "done" if diverged is None else "diverged"
         outcome["last_step"] = training.end if diverged is None else diverged
-    report.say(f"{run.folder}: trained ({_how(outcome['status'], outcome['last_step'])}){_errors(training)}")
+    report.say(f"{run.folder}: trained ({_how(outcome['status'], outcome['last_step'])}){_errors(setup, training)}")
     return int(outcome["last_step"])
+
+
+def begin(
+    setup: Setup, files: Files, end: int, observer: Observer | None = None, group: Group | None = None
+) -> TrainingLoop:
+    """The loop of a variant, at its last saved state.
+
+    Args:
+        setup: the variant.
+        files: what is written, or compared in a replay.
+        end: the last step.
+        observer: measures before the steps that it calls due; of a single process only.
+        group: the processes that train together.
+    """
+    config, data, group = setup.train, setup.data, group or Group()
+    splits = evaluated_splits(data, config.eval_examples, setup.config.seed)
+    objective, stepper, saved = _last_state(setup, files, observer)
+    model = objective.model
+    shard = shard_of(config, setup.minibatches(), group, model)
+    facts: dict[str, int | str] = {
+        "parameters": count_parameters(model),
+        "outputs": data.outputs,
+        "precision": setup.backend.precision,
+    }
+    curves = Curves(setup.config, setup.loss_name, facts)
+    files.restore(curves, saved)
+    if not group.alone:
+        group.refuse_differences({"weights": _digest(objective, stepper, saved or 0)})
+    own = isinstance(setup.config.model, OwnModel)
+    training = TrainingLoop(
+        setup.run.variant,
+        config,
+        objective,
+        stepper,
+        shard,
+        {name: group.shard(split) for name, split in splits.items()},
+        setup.backend.evaluation_batch,
+        curves,
+        files,
+        end,
+        saved or 0,
+        judged="loss" if data.regression else "error",
+        observer=observer,
+        # A person's own network may put new tensors in the place of its own, which a graph would not see.
+        capture=not own and capturable(model, stepper, shard),
+    )
+    if own and group.first and not files.replays:
+        training.check = partial(_doubt_rebuilt, setup)
+    return training
+
+
+def _last_state(setup: Setup, files: Files, observer: Observer | None) -> tuple[Objective, Stepper, int | None]:
+    """The network and its optimiser as they were saved, and their step; new ones and None if nothing was."""
+    objective = setup.objective()
+    stepper = Stepper(setup.train, objective.parameters)
+    if not files.resume_file.exists():
+        return objective, stepper, None
+    step = load_resume(files.resume_file, objective.model, stepper.optimizer)
+    if files.replays and observer and any(observer.due(earlier) for earlier in range(step)):
+        objective = setup.objective()  # that replay was for other steps: these lie behind it
+        return objective, Stepper(setup.train, objective.parameters), 0
+    return objective, stepper, step
+
+
+def _digest(objective: Objective, stepper: Stepper, step: int) -> str:
+    """SHA-256 of all that the next step starts from."""
+    digest = hashlib.sha256(repr(step).encode())
+    moments = [value for state in stepper.optimizer.state.values() for value in state.values()]
+    for tensor in (*objective.model.state_dict().values(), *moments):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _doubt_rebuilt(setup: Setup, objective: Objective) -> str:
+    """Say how a network that is built again differs from this one, with the tensors that a checkpoint holds."""
+    inputs, _ = next(iter(setup.data.train.batches(EXAMPLES)))
+    rebuilt = setup.objective(eager=True).model.eval()
+    rebuilt.load_state_dict(objective.model.state_dict())
+    with steady(objective.model):
+        objective.model.eval()
+        here, there = objective.precisely(objective.model), objective.precisely(rebuilt)
+        reason = disagreement(there, here, inputs, objective.tolerance)
+    if not reason:
+        return ""
+    return (
+        f"a network that is rebuilt from a checkpoint of this one departs from it: {reason}. What a network keeps in "
+        "plain attributes is in no checkpoint, and neither in scans and resumed trainings: use buffers"
+    )
 
 
 def history(run: Run) -> History:
@@ -76,14 +175,14 @@ def history(run: Run) -> History:
     return [[0, known]] if isinstance(known, int) else known
 
 
-def _note_processes(training: TrainingLoop, before: History, report: Report) -> None:
+def _note_processes(run: Run, training: TrainingLoop, before: History, report: Report) -> None:
     """Record how many processes train the next steps, and warn if that trains another network."""
     step, here = training.step, training.group.ranks.world
     known = [[first, number] for first, number in before if first < step]
     there = known[-1][1] if known else here
     if step < training.end and not (known and there == here):
         known.append([step, here])
-    training.setup.run.note("train", processes=known)
+    run.note("train", processes=known)
     if step < training.end and _regroups(training, there, here):
         report.say(
             f"  warning: resuming with {processes(here)} after {there}: BatchNorm sees other groups of images"
@@ -130,14 +229,14 @@ def _how(status: str, last_step: int) -> str:
     return f"{last_step:,} steps"
 
 
-def _errors(training: TrainingLoop) -> str:
+def _errors(setup: Setup, training: TrainingLoop) -> str:
     if training.curves.diverged_at is not None or not training.curves.evaluations:
         return ""
     values = training.curves.latest()
     shown = {name: f"error {values[f'{name}_error']:.2f} %" for name in training.evaluated}
     if math.isnan(values["val_error"]):  # regression
         shown = {name: f"loss {values[f'{name}_loss']:.4g}" for name in training.evaluated}
-    setup, sample = training.setup, training.config.eval_examples
+    sample = training.config.eval_examples
     sampled = isinstance(sample, int) and sample < len(setup.data.train)
     names = {
         "train": f"{sample:,} training examples" if sampled else "the training set",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,6 +10,9 @@ import xarray as xr
 from torch import Tensor
 
 from lossviz.config import Config
+from lossviz.data.load import Dataset
+from lossviz.data.split import Split
+from lossviz.data.streamed import StreamedSplit
 from lossviz.results import in_units, protocol, variable
 
 _STEP = {
@@ -118,3 +122,18 @@ class Curves:
             },
         )
         return in_units(results)
+
+
+def evaluated_splits(
+    data: Dataset, examples: int | Literal["all", "none"], seed: int
+) -> Mapping[str, Split | StreamedSplit]:
+    """The splits that a training evaluates, by the prefix of their curves.
+
+    Args:
+        data: both splits.
+        examples: `train.eval_examples`, how many of the training set.
+        seed: that chooses them.
+    """
+    if examples == "none":
+        return {"val": data.test}
+    return {"train": data.train.choose(examples, "stratified", seed, "train.eval_examples"), "val": data.test}

@@ -16,7 +16,6 @@ from lossviz.engine.objective import Differential, Objective
 from lossviz.errors import refuse
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import uses_batch_statistics
-from lossviz.setup import Setup
 
 
 @dataclass(frozen=True)
@@ -57,19 +56,20 @@ class Shard:
         return Differential(loss, gradient, right.double())
 
 
-def shard_of(setup: Setup, group: Group, network: nn.Module) -> Shard:
+def shard_of(train: Train, minibatches: ByStep, group: Group, network: nn.Module) -> Shard:
     """The shard of one of several processes.
 
     Args:
-        setup: the variant.
+        train: the `train` section.
+        minibatches: whole, by step.
         group: the processes.
-        network: the variant's.
+        network: that is trained.
 
     Raises:
         RequestError: there are not enough examples in a minibatch for so many pieces, or sync_bn does not go with the
             network.
     """
-    train, world = setup.train, group.ranks.world
+    world = group.ranks.world
     together = train.sync_bn and not group.alone
     if together and not synchronisable(network):
         problem = "is for BatchNorm, and the network normalises by l_p norms"
@@ -80,7 +80,7 @@ def shard_of(setup: Setup, group: Group, network: nn.Module) -> Shard:
         _refuse_few(train, world, least)
     first = group.ranks.rank * each
     parts = tuple((first + i, world * each) for i in range(each))
-    return Shard(setup.minibatches(), parts, group, train.sync_bn)
+    return Shard(minibatches, parts, group, train.sync_bn)
 
 
 def synchronisable(network: nn.Module) -> bool:

@@ -6,8 +6,7 @@ import pytest
 
 from lossviz.config.measures import MEASURES
 from lossviz.errors import RequestError
-from lossviz.probe.command import probe_checkpoints
-from lossviz.probe.plan import plan_at_checkpoints
+from lossviz.probe.command import plan_at_checkpoints, probe_checkpoints
 from lossviz.signals import StopRequest
 from lossviz.training.command import train
 from tests.faults import tiny

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from lossviz.engine.checkpoint import load_tensors
-from lossviz.probe.outputs import channel
+from lossviz.probe.layers import channel
 from lossviz.results import load_results
 from lossviz.seeding import seeded
 from tests.faults.tiny import lossviz

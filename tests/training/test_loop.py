@@ -1,6 +1,7 @@
 """Rules 1 and 2: every step is a pure function of the seed and the step, and measuring changes nothing."""
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from lossviz.engine.checkpoint import load_tensors, save_tensors
-from lossviz.errors import RequestError, WorkError
+from lossviz.data.minibatches import Minibatch
+from lossviz.engine.checkpoint import load_tensors
+from lossviz.engine.objective import Objective
+from lossviz.errors import RequestError
 from lossviz.probe.command import probe_checkpoints, probe_training, probed_training
 from lossviz.probe.prober import Prober
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.setup import Setup
 from lossviz.signals import Stopped, StopRequest
-from lossviz.training.command import train
+from lossviz.training.command import begin, train
 from lossviz.training.files import ReplayFiles, TrainingFiles
 from lossviz.training.loop import Observer, TrainingLoop
+from lossviz.training.stepper import Stepper
 from tests.faults import tiny
 from tests.faults.tiny import QUIET, Interrupter
 
@@ -43,11 +47,11 @@ TRAININGS: dict[str, dict[str, Any]] = {
 
 
 def started(setup: Setup) -> TrainingLoop:
-    return TrainingLoop(setup, TrainingFiles(setup.run), setup.train.steps)
+    return begin(setup, TrainingFiles(setup.run), setup.train.steps)
 
 
 def replaying(setup: Setup, observer: Observer, end: int) -> TrainingLoop:
-    return TrainingLoop(setup, ReplayFiles(setup.run, end), end, observer)
+    return begin(setup, ReplayFiles(setup.run, end), end, observer)
 
 
 def interrupt(setup: Setup, at: int) -> None:
@@ -180,23 +184,29 @@ class Impatient(StopRequest):
         return super().__bool__()
 
 
-class StopsAt(Prober):
-    """Measures as usual, and asks for a stop right after a certain step."""
+class StopsAt:
+    """A prober that asks for a stop right after a certain step."""
 
-    stop, at = StopRequest(), 0
+    def __init__(self, setup: Setup, steps: Sequence[int], at: int) -> None:
+        self.prober, self.stop, self.at = Prober(probed_training(setup), steps), StopRequest(), at
 
-    def observe(self, step: int, *present: Any, **more: Any) -> None:
-        super().observe(step, *present, **more)
+    def due(self, step: int) -> bool:
+        return self.prober.due(step)
+
+    def observe(self, step: int, objective: Objective, batch: Minibatch, stepper: Stepper) -> None:
+        self.prober.observe(step, objective, batch, stepper)
         if step == self.at:
             self.stop.number = signal.SIGINT
+
+    def save(self) -> None:
+        self.prober.save()
 
 
 @pytest.mark.parametrize("every", [1, 2, 5, 7])
 def test_a_stopped_replay_misses_no_step_that_is_asked_for_later(tmp_path: Path, every: int) -> None:
     setup = tiny.setup(tmp_path)
     train(setup, QUIET, StopRequest())
-    prober = StopsAt(probed_training(setup), [8, 9, 12])
-    prober.stop, prober.at = StopRequest(), 9
+    prober = StopsAt(setup, [8, 9, 12], at=9)
     with pytest.raises(Stopped):
         replaying(setup, prober, 12).go(QUIET, prober.stop)
     assert setup.run.replay_file.exists()
@@ -231,8 +241,7 @@ def test_a_plateau_is_replayed(tmp_path: Path) -> None:
 def test_a_stopped_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path)
     train(setup, QUIET, StopRequest())
-    prober = StopsAt(probed_training(setup), [3, 6, 9])
-    prober.stop, prober.at = StopRequest(), 6
+    prober = StopsAt(setup, [3, 6, 9], at=6)
     with pytest.raises(Stopped):
         replaying(setup, prober, 9).go(QUIET, prober.stop)
     rest = Prober(probed_training(setup), [3, 6, 9])
@@ -240,35 +249,10 @@ def test_a_stopped_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert replaying(setup, rest, 9).step == 6
 
 
-def test_a_replay_that_departs_says_where(tmp_path: Path) -> None:
-    setup = tiny.setup(tmp_path)
-    train(setup, QUIET, StopRequest())
-    file = setup.run.checkpoint_file(4)
-    tensors = load_tensors(file)
-    name = next(iter(tensors))
-    tensors[name] = torch.nextafter(tensors[name], torch.tensor(2.0))
-    save_tensors(file, tensors)
-    with pytest.raises(WorkError, match=f"step-00000004.*departs from the training before step 4 .*{name}"):
-        probe_training(setup, QUIET, StopRequest())
-    assert tiny.checkpoints(setup.run)[file.name] == file.read_bytes()
-
-
-def test_a_replay_accepts_checkpoints_that_are_not_finite(tmp_path: Path) -> None:
-    unstable: dict[str, Any] = {"train": {"lr": 1e10, "checkpoint_every": 1}, "model": {"norm": "batch"}}
-    setup = tiny.setup(tmp_path, probe={"every": 1}, **unstable)
-    train(setup, QUIET, StopRequest())
-    assert setup.run.checkpoint_steps == [0, 1, 2]
-    assert not all(tensor.isfinite().all() for tensor in load_tensors(setup.run.checkpoint_file(2)).values())
-    probe_training(setup, QUIET, StopRequest())
-    assert load_results(setup.run.probe_file)["step"].values.tolist() == [0, 1, 2]
-    assert not setup.run.replay_file.exists()
-
-
 def test_what_is_measured_while_a_stop_comes_in_is_kept(tmp_path: Path) -> None:
     """Evaluations and measurements take longest, so that is where most requests to stop arrive."""
     setup = tiny.setup(tmp_path)
-    prober = StopsAt(probed_training(setup), [0, 3, 6])
-    prober.stop, prober.at = StopRequest(), 6
+    prober = StopsAt(setup, [0, 3, 6], at=6)
     with pytest.raises(Stopped):
         train(setup, QUIET, prober.stop, prober)
     assert load_results(setup.run.probe_file)["step"].values.tolist() == [0, 3, 6]

@@ -13,6 +13,7 @@ from lossviz.distributed.ranks import Ranks
 from lossviz.engine.checkpoint import load_tensors
 from lossviz.errors import RequestError
 from lossviz.results import load_results
+from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.training.command import train
 from lossviz.training.shard import Shard, shard_of
@@ -20,12 +21,16 @@ from tests.faults import tiny
 from tests.faults.tiny import QUIET
 
 
+def sharded(setup: Setup, ranks: Ranks | None = None) -> Shard:
+    return shard_of(setup.train, setup.minibatches(), Group(ranks), setup.model())
+
+
 @pytest.mark.parametrize("micro_batch", [1, 3, 4, 7])
 def test_pieces_add_up_to_the_whole(tmp_path: Path, micro_batch: int) -> None:
     sections: dict[str, Any] = {"precision": "float64", "momentum": 0.9, "weight_decay": 1e-3}
     whole = tiny.setup(tmp_path, train=sections)
     pieces = tiny.setup(tmp_path, "pieces", train={**sections, "micro_batch": micro_batch})
-    seen = [len(pieces.minibatches()(0, part).targets) for part in shard_of(pieces, Group(), pieces.model()).parts]
+    seen = [len(pieces.minibatches()(0, part).targets) for part in sharded(pieces).parts]
     assert sum(seen) == 8
     assert max(seen) <= micro_batch
     for setup in (whole, pieces):
@@ -63,7 +68,7 @@ def test_batch_norm_sees_each_piece_for_itself(tmp_path: Path) -> None:
 )
 def test_two_examples_are_enough_for_batch_norm(tmp_path: Path, keys: dict[str, Any], world: int, parts: int) -> None:
     setup = tiny.setup(tmp_path, model={"norm": "batch"}, train=keys)
-    assert len(shard_of(setup, Group(Ranks(0, world)), setup.model()).parts) == parts
+    assert len(sharded(setup, Ranks(0, world)).parts) == parts
 
 
 @pytest.mark.parametrize(
@@ -81,42 +86,42 @@ def test_batch_norm_needs_two_examples_in_every_piece(
 ) -> None:
     """The advice ends: the least that is accepted is accepted, and one less is not."""
 
-    def sharded(**changed: int) -> Shard:
-        setup = tiny.setup(tmp_path, model={"norm": "batch"}, train={**keys, **changed})
-        return shard_of(setup, Group(Ranks(0, world)), setup.model())
+    def changed(**more: int) -> Shard:
+        setup = tiny.setup(tmp_path, model={"norm": "batch"}, train={**keys, **more})
+        return sharded(setup, Ranks(0, world))
 
     accepted = f"train.{problem}.*BatchNorm needs two examples in each\n  accepted: at least {least}{fewer}$"
     with pytest.raises(RequestError, match=accepted):
-        sharded()
+        changed()
     key, *_ = problem.split(" = ")
-    assert sharded(**{key: least}).parts
+    assert changed(**{key: least}).parts
     with pytest.raises(RequestError, match=f"accepted: at least {least}"):
-        sharded(**{key: least - 1})
+        changed(**{key: least - 1})
 
 
 def test_a_network_without_statistics_needs_one_example_in_every_piece(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path, train={"batch_size": 5, "micro_batch": 1})
     with pytest.raises(RequestError, match=r"5 into 8 pieces: each needs one example\n  accepted: at least 2, or all"):
-        shard_of(setup, Group(Ranks(0, 4)), setup.model())
+        sharded(setup, Ranks(0, 4))
 
 
 def test_no_process_is_without_an_example(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path, train={"batch_size": 8})
-    assert shard_of(setup, Group(Ranks(7, 8)), setup.model()).parts == ((7, 8),)
+    assert sharded(setup, Ranks(7, 8)).parts == ((7, 8),)
     with pytest.raises(RequestError, match=r"batch_size = 8: is too small for 9 processes: each needs one example\n"):
-        shard_of(setup, Group(Ranks(0, 9)), setup.model())
+        sharded(setup, Ranks(0, 9))
 
 
 def test_the_network_and_not_its_configuration_says_whether_it_has_statistics(tmp_path: Path) -> None:
     """torchvision's networks and people's own have no key `norm`."""
     setup = tiny.setup(tmp_path, train={"micro_batch": 1})
-    assert len(shard_of(setup, Group(), setup.model()).parts) == 8
+    assert len(sharded(setup).parts) == 8
     with pytest.raises(RequestError, match=r"train\.micro_batch = 1: .*BatchNorm"):
-        shard_of(setup, Group(), nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+        shard_of(setup.train, setup.minibatches(), Group(), nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
 
 
 def test_l_p_norms_are_not_normalised_over_processes(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path, model={"norm": "l1"}, train={"sync_bn": True})
-    assert shard_of(setup, Group(), setup.model()).parts == ((0, 1),)
+    assert sharded(setup).parts == ((0, 1),)
     with pytest.raises(RequestError, match=r"train\.sync_bn = true: is for BatchNorm.*\n  accepted: false"):
-        shard_of(setup, Group(Ranks(0, 2)), setup.model())
+        sharded(setup, Ranks(0, 2))

@@ -14,8 +14,7 @@ import pytest
 from lossviz.config import Config
 from lossviz.engine.checkpoint import fit, load_tensors
 from lossviz.errors import RequestError
-from lossviz.probe.command import probe_checkpoints, probe_training
-from lossviz.probe.plan import plan_along_training
+from lossviz.probe.command import plan_along_training, probe_checkpoints, probe_training
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import Run, run_of

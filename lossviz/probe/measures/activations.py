@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from lossviz.probe.layers import layer_outputs
 from lossviz.probe.measure import Coordinate, Measure, Step, Variable
-from lossviz.probe.outputs import layer_outputs
 
 BINS = 64
 

@@ -13,9 +13,9 @@ from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.models.build import build
 from lossviz.models.layers import pick, weight_layers
+from lossviz.probe.layers import channel
 from lossviz.probe.measure import Step
 from lossviz.probe.measures.activations import BINS, describe
-from lossviz.probe.outputs import channel
 from lossviz.probe.step import measure_step
 from lossviz.seeding import seeded
 

@@ -13,11 +13,13 @@ from lossviz.data.minibatches import Minibatch
 from lossviz.engine import timing
 from lossviz.engine.evaluation import Evaluation
 from lossviz.engine.objective import Differential, Objective
+from lossviz.engine.timing import Estimate
 from lossviz.progress import duration
+from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.training.command import train
-from lossviz.training.estimate import time_of_training
-from lossviz.training.plan import time_training
+from lossviz.training.curves import evaluated_splits
+from lossviz.training.plan import time_of_training, time_training
 from lossviz.training.stepper import Stepper
 from tests.data.photographs import write_tree
 from tests.faults import tiny
@@ -57,6 +59,11 @@ class Clock:
         self.now += UPDATE_S
 
 
+def estimated(setup: Setup, steps: int) -> Estimate:
+    splits = evaluated_splits(setup.data, setup.train.eval_examples, setup.config.seed).values()
+    return time_of_training(steps, setup.train, setup.objective(eager=True), setup.minibatches(), splits, 256)
+
+
 @pytest.fixture(name="clock")
 def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
@@ -71,7 +78,7 @@ def test_every_step_and_every_example_of_an_evaluation_counts(
     setup = tiny.setup(tmp_path, train={"eval_examples": sample, "micro_batch": micro})
     evaluations = 3  # of 15 steps, one every 6
     expected = 15 * A_STEP_S + evaluations * (sampled + len(setup.data.test)) * FORWARD_S
-    found = time_of_training(setup, 15)
+    found = estimated(setup, 15)
     assert found.seconds == pytest.approx(expected)
     assert clock.examples == [4 if micro == 4 else 8, len(setup.data.test)]
     if micro == "all":
@@ -84,7 +91,7 @@ def test_what_would_take_too_long_is_extrapolated_and_said_to_be(
 ) -> None:
     monkeypatch.setattr(timing, "SECONDS", 0.3)
     setup = tiny.setup(tmp_path, train={"batch_size": 32, "eval_examples": "none"})
-    found, test = time_of_training(setup, 600), len(setup.data.test)
+    found, test = estimated(setup, 600), len(setup.data.test)
     assert found.seconds == pytest.approx(600 * (32 * FORWARD_BACKWARD_S + UPDATE_S) + 100 * test * FORWARD_S)
     steps, evaluated = clock.examples
     assert steps < 32
@@ -101,7 +108,7 @@ def test_a_few_images_of_a_folder_are_enough(tmp_path: Path) -> None:
     data = {"name": "imagefolder", "root": str(folder), "image_size": 32, "evaluation": "ten-crop", "examples": "all"}
     setup = tiny.setup(tmp_path, data=data)
     before = tiny.tree(tmp_path)
-    assert time_of_training(setup, 6).seconds > 0
+    assert estimated(setup, 6).seconds > 0
     assert tiny.tree(tmp_path) == before
 
 
