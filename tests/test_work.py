@@ -10,40 +10,21 @@ import pytest
 import torch
 
 from lossviz import work
-from lossviz.config import Config, read
+from lossviz.config import Config
 from lossviz.errors import RequestError, WorkError
 from lossviz.progress import Report
-from lossviz.run import Run, run_of
+from lossviz.run import Run
 from lossviz.setup import Setup
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.plan import ScanPlan
 from lossviz.work import Options
 from tests.faults import tiny
-
-TWO = {"one": {}, "two": {"model": {"norm": "batch"}}}
-QUIET = Options("cpu", quiet=True)
-FRESH = Options("cpu", fresh=True, quiet=True)
-
-
-def jobs(folder: Path, **sections: Any) -> list[tuple[Run, Config]]:
-    configs = read(str(tiny.write(folder, **{"variants": TWO, **sections})))
-    return [(run_of(config, folder / "runs"), config) for config in configs]
+from tests.jobs import QUIET, REFUSED, finished, jobs
 
 
 @pytest.fixture(name="done")
 def _done(tmp_path: Path) -> list[tuple[Run, Config]]:
-    """One variant with everything that the commands leave."""
-    made = jobs(tmp_path)[:1]
-    work.train(made, QUIET)
-    work.probe(made, QUIET, at_checkpoints=False)
-    work.surface(made, QUIET)
-    return made
-
-
-def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
-    """Names of files that appeared, vanished or differ, but for the record."""
-    names = before.keys() | after.keys()
-    return {name for name in names if before.get(name) != after.get(name)} - {"run.json"}
+    return finished(tmp_path)
 
 
 def test_a_dry_run_says_cost_and_files_and_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,64 +120,6 @@ def test_one_of_several_makes_the_dry_run(
     assert tiny.tree(tmp_path) == before
 
 
-def test_fresh_discards_only_what_belongs_to_the_command(done: list[tuple[Run, Config]]) -> None:
-    run = done[0][0]
-    before, numbers = tiny.tree(run.folder), tiny.everything(run)
-    run.probe_file.write_bytes(b"old")
-    work.probe(done, FRESH, at_checkpoints=False)
-    assert changed(before, tiny.tree(run.folder)) <= {"probe.nc"}
-    before = tiny.tree(run.folder)
-    run.surface_file("main").write_bytes(b"old")
-    work.surface(done, FRESH)
-    assert changed(before, tiny.tree(run.folder)) <= {"surface-main.nc"}
-    assert tiny.everything(run) == numbers
-
-
-def test_a_fresh_scan_leaves_scans_of_other_names(tmp_path: Path, done: list[tuple[Run, Config]]) -> None:
-    run = done[0][0]
-    other = jobs(tmp_path, surface={"name": "other"})[:1]
-    work.surface(other, QUIET)
-    before = tiny.tree(run.folder)
-    work.surface(other, FRESH)
-    assert changed(before, tiny.tree(run.folder)) <= {"surface-other.nc"}
-
-
-def test_a_fresh_training_discards_its_measurements_and_nothing_of_the_person(
-    tmp_path: Path, done: list[tuple[Run, Config]]
-) -> None:
-    run = done[0][0]
-    notes = run.folder / "notes.txt"
-    notes.write_text("mine")
-    work.train(jobs(tmp_path, train={"lr": 0.01})[:1], FRESH)
-    left = {path.name for path in run.folder.iterdir()}
-    assert left == {"train.nc", "checkpoints", "config.yaml", "run.json", "notes.txt", ".lock"}
-    assert notes.read_text() == "mine"
-    assert set(run.record()) == {"experiment", "variant", "train"}
-    assert "lr: 0.01" in run.config_file.read_text()
-
-
-def test_what_is_refused_beforehand_leaves_no_trace(tmp_path: Path, done: list[tuple[Run, Config]]) -> None:
-    before = tiny.tree(tmp_path)
-    refused: list[dict[str, Any]] = [
-        {"surface": {"checkpoint": "nowhere.pt"}},
-        {"surface": {"checkpoint": 5}},
-        {"surface": {"data": {"examples": 4000}}},
-    ]
-    for sections in refused:
-        with pytest.raises(RequestError):
-            work.surface(jobs(tmp_path, **sections)[:1], QUIET)
-    tiny.write(tmp_path, variants=TWO)
-    with pytest.raises(RequestError, match="has no checkpoint"):
-        work.surface(jobs(tmp_path)[1:], QUIET)
-    tiny.write(tmp_path, variants=TWO)
-    before["tiny.yaml"] = tiny.tree(tmp_path)["tiny.yaml"]
-    assert tiny.tree(tmp_path) == before
-    work.surface(done, QUIET)
-
-
-REFUSED = {"model": {"norm": "batch"}, "train": {"micro_batch": 1}}
-
-
 @pytest.mark.parametrize("variants", [{"one": {}, "two": REFUSED}, {"one": {}, "two": REFUSED, "three": {}}])
 def test_no_variant_begins_where_another_is_refused(tmp_path: Path, variants: dict[str, Any]) -> None:
     """Its turn may come days later."""
@@ -233,26 +156,6 @@ def test_a_dry_run_lists_all_variants_and_says_which_is_refused(
     places = [out.index(text) for text in ("/one:\n", "/two:\n  refused: train.micro_batch = 1: ", "/three:\n")]
     assert places == sorted(places)
     assert not (tmp_path / "runs").exists()
-
-
-def test_what_is_gone_by_the_turn_of_a_variant_is_refused_before_anything_is_discarded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All could be done when the command began."""
-    made = jobs(tmp_path)
-    work.train(made, QUIET)
-    work.surface(made, QUIET)
-    second = made[1][0]
-
-    def action(scan: ScanPlan, *_: object) -> None:
-        assert scan.setup.run == made[0][0], "the second variant is refused"
-        for step in second.checkpoint_steps:
-            second.checkpoint_file(step).unlink()
-
-    monkeypatch.setattr(work, "scan_variant", action)
-    with pytest.raises(RequestError, match="has no checkpoint"):
-        work.surface(made, FRESH)
-    assert second.surface_file("main").exists()
 
 
 def test_a_request_to_stop_ends_the_command_and_not_only_a_variant(
