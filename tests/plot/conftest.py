@@ -1,6 +1,7 @@
 """Run folders whose contents are known, without any training."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ from numpy.typing import ArrayLike
 
 from lossviz.config import read
 from lossviz.config.reading import dump
+from lossviz.plot.draw import chosen_figures
+from lossviz.plot.figure import Drawings
 from lossviz.plot.kit.style import look
-from lossviz.plot.series import Series, probe_note, scan_note, training_note
+from lossviz.plot.series import Options, Series, plotted_runs, probe_note, scan_note, training_note
+from lossviz.plot.sources import find_sources
 from lossviz.results import ProbeResults, SurfaceResults, TrainResults, save_results, variable
 from lossviz.run import Run
 
@@ -153,3 +157,19 @@ def _note(results: xr.Dataset) -> str:
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
     return Build(tmp_path / "runs")
+
+
+@pytest.fixture
+def pair(build: Build) -> list[Run]:
+    plane, line = build.surface(lambda x, y: 1 + x**2 + y**2), build.surface(lambda x, _: 1 + x**2, y=0)
+    return [build.run(name, train=build.train(), main=plane, fine=plane, cut=line) for name in ("standard", "noisy")]
+
+
+def drawings(paths: Sequence[Path], *figures: str) -> dict[str, list[str]]:
+    """The figures that folders or files make, and the labels in each."""
+    runs, scans = find_sources([str(path) for path in paths])
+    shown, options = plotted_runs(runs, scans), Options(scans=scans)
+    found: Drawings = {}
+    for kind in chosen_figures(figures, shown, options).values():
+        found |= kind.drawings(shown, options)
+    return {stem: [each.label for each in make.args[0]] for stem, make in found.items() if isinstance(make, partial)}

@@ -68,14 +68,6 @@ def test_a_line_is_drawn_alone(complete: list[Run]) -> None:
     assert [path.name for path in draw(complete, figures=["line"])] == ["surface-cut-line.png"]
 
 
-def test_a_kind_of_surface_that_is_not_there_names_its_scan(build: Build) -> None:
-    run = build.run(main=build.surface(lambda x, _: 1 + x**2, y=0))
-    with pytest.raises(RequestError) as error:
-        draw([run], figures=["contour", "3d"])
-    command = f"lossviz surface {run.folder} --set surface.name=plane --set 'surface.x="
-    assert f"contour, 3d: no plane; made by: {command}" in str(error.value)
-
-
 def test_the_same_results_give_the_same_bytes(complete: list[Run], tmp_path: Path) -> None:
     once, again = (
         draw(complete, figures=["landscape"], formats=["png", "pdf", "svg"], folder=tmp_path / name) for name in "ab"
@@ -122,41 +114,6 @@ def test_a_refused_request_writes_nothing(build: Build) -> None:
     assert not (run.folder.parent / "figures").exists()
 
 
-def test_without_results_the_commands_are_named(build: Build) -> None:
-    run = build.run()
-    with pytest.raises(RequestError) as error:
-        draw([run])
-    for command in (f"train {run.config_file}", f"probe {run.folder}", f"surface {run.folder}"):
-        assert f"lossviz {command}" in str(error.value)
-    # The figure `surface` stands for its kinds.
-    assert "contour" not in str(error.value)
-
-
-def test_results_without_a_number_are_none(build: Build) -> None:
-    run = build.run(
-        train=build.train(recorded=0), probe=build.probe(steps=[]), main=build.surface(lambda x, _: x, done=0)
-    )
-    with pytest.raises(RequestError, match="lossviz surface"):
-        draw([run])
-
-
-def test_a_figure_that_was_asked_for_must_be_there(build: Build) -> None:
-    run = build.run(train=build.train())
-    with pytest.raises(RequestError) as error:
-        draw([run], figures=["training", "landscape"])
-    assert "lossviz probe" in str(error.value)
-    assert "lossviz train" not in str(error.value)
-    assert [path.stem for path in draw([run])] == ["training"]
-
-
-def test_runs_without_a_result_are_left_out(build: Build) -> None:
-    runs = [build.run("standard", train=build.train()), build.run("batchnorm")]
-    (path,) = draw(runs, figures=["training"], formats=["svg"])
-    text = path.read_text()
-    assert ">standard</text>" in text
-    assert ">batchnorm</text>" not in text
-
-
 def test_several_experiments_share_a_figure(build: Build) -> None:
     runs = [build.run("standard", name, train=build.train()) for name in ("one", "two")]
     (path,) = draw(runs, formats=["svg"])
@@ -169,34 +126,6 @@ def test_names_of_a_line_and_of_a_plane_do_not_collide(build: Build) -> None:
     run = build.run(main=plane)
     save_results(run.surface_file("main-contour"), line)
     assert len(set(draw([run]))) == 4
-
-
-def test_only_runs_with_a_measure_are_in_its_figure(build: Build) -> None:
-    runs = [build.run("standard", probe=build.probe()), build.run("batchnorm", probe=build.layered())]
-    shown = {}
-    for path in draw(runs, formats=["svg"]):
-        text = path.read_text()
-        shown[path.stem] = [name for name in ("standard", "batchnorm") if f">{name}</text>" in text]
-    later = ("activations", "moments", "shift", "sharpness")
-    assert shown == {"landscape": ["standard"], **{name: ["batchnorm"] for name in later}}
-
-
-def test_a_missing_measure_is_named_with_the_command_that_adds_it(build: Build) -> None:
-    run = build.run(probe=build.probe())
-    with pytest.raises(RequestError) as error:
-        draw([run], figures=["moments", "activations", "sharpness"])
-    command = f"lossviz probe {run.config_file} --out {build.out} --set 'probe.measures=[landscape, "
-    lack = "moments, activations: no activations in probe.nc, or nothing in it yet; made by: "
-    assert f"{lack}{command}activations]' --set 'probe.layers=[2, 9]' --fresh" in str(error.value)
-    assert f"{command}sharpness]' --fresh" in str(error.value)
-
-
-def test_without_a_probe_nothing_needs_to_be_discarded(build: Build) -> None:
-    run = build.run(train=build.train())
-    with pytest.raises(RequestError) as error:
-        draw([run], figures=["shift"])
-    assert "--fresh" not in str(error.value)
-    assert f"lossviz probe {run.folder} --set 'probe.measures=[landscape, shift]'" in str(error.value)
 
 
 def test_a_name_may_be_a_plane_in_one_run_and_a_line_in_another(build: Build) -> None:

@@ -11,10 +11,12 @@ from lossviz.config import read
 from lossviz.config.reading import dump
 from lossviz.errors import RequestError
 from lossviz.files import BLANK_SEAL, seal
+from lossviz.plot.draw import draw
 from lossviz.plot.figures.difference import draw_difference, subtracted
 from lossviz.plot.series import Options, Series
+from lossviz.run import Run
 from tests.plot.artists import arrows, cells, labelled, legend
-from tests.plot.conftest import Build
+from tests.plot.conftest import Build, drawings
 
 
 def with_directions(results: xr.Dataset, *settings: str, checkpoint: str = "") -> xr.Dataset:
@@ -173,3 +175,27 @@ def test_the_title_says_what_differs_beside_the_plane(build: Build) -> None:
     )
     alike = draw_difference(build.series(second, second)).axes[0].get_title()
     assert " ".join(alike.split()) == ("batchnorm minus standard difference 0 at the centre test set BatchNorm: batch")
+
+
+def test_a_difference_of_two_files_or_of_two_runs(pair: list[Run]) -> None:
+    assert set(drawings([pair[0].surface_file("main"), pair[0].surface_file("fine")], "difference")) == {
+        "surface-main+fine-difference"
+    }
+    assert set(drawings([run.folder for run in pair], "difference")) == {
+        "surface-main-difference",
+        "surface-fine-difference",
+    }
+
+
+def test_a_difference_is_of_two(pair: list[Run]) -> None:
+    with pytest.raises(RequestError, match="there are 1"):
+        drawings([pair[0].folder], "difference")
+    with pytest.raises(RequestError, match="there are 3"):
+        drawings([*pair[0].surface_files], "difference")
+
+
+def test_a_difference_needs_a_plane_of_the_same_name(build: Build) -> None:
+    plane = build.surface(lambda x, y: 1 + x + y)
+    runs = [build.run("standard", a=plane), build.run("noisy", b=plane)]
+    with pytest.raises(RequestError, match="no planes of one name in both runs"):
+        draw(runs, figures=["difference"])
