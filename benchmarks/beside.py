@@ -36,7 +36,7 @@ class Beside:
 
 
 def _serve(there: Connection, make: Callable[..., Callable[[], Any]], arguments: tuple[object, ...]) -> None:
-    # A DataLoader would start its workers as this process was started, by importing torch anew: 10 s an epoch.
+    # A DataLoader would start its workers as this process was started, by importing torch again: 10 s an epoch.
     multiprocessing.set_start_method("fork", force=True)
     work = None
     while there.recv():

@@ -254,7 +254,7 @@ def main() -> None:
 def _experiment(
     source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path, allowed: Allowed
 ) -> list[tuple[Run, Config]]:
-    return [(run_of(config, out), config) for config in read(source, settings or (), variants or (), allowed)]
+    return [(run_of(config, out, source), config) for config in read(source, settings or (), variants or (), allowed)]
 
 
 def _jobs(

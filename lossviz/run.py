@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,15 @@ PLACES = {"data": {"root", "download", "workers"}}
 
 @dataclass(frozen=True)
 class Run:
-    """`runs/<experiment>/<variant>/`."""
+    """`runs/<experiment>/<variant>/`.
+
+    Attributes:
+        folder: its path.
+        source: the configuration as the command line named it; for advice, before there is one in the folder.
+    """
 
     folder: Path
+    source: str = field(default="CONFIG", compare=False)
 
     @property
     def variant(self) -> str:
@@ -105,17 +111,17 @@ class Run:
         """The configuration that ran, with overrides of the command line; `allowed` as in `config.read`."""
         return read(str(self.config_file), overrides, allowed=allowed)[0]
 
-    def command(self, word: str, subject: Path | str, allowed: Allowed = NOBODY) -> str:
-        """The arguments of a `lossviz` command for this folder; for advice.
+    def command(self, word: str, allowed: Allowed = NOBODY) -> str:
+        """The arguments of a `lossviz` command for this variant's configuration; for advice.
 
         Args:
-            word: train, probe, ...
-            subject: a configuration.
+            word: train or probe.
             allowed: whose code it runs.
         """
+        source = str(self.config_file) if self.config_file.exists() else self.source
         out = self.folder.parent.parent
         place = [] if out.absolute() == Path("runs").absolute() else ["--out", shown(out)]
-        return shlex.join([word, str(subject), *place, *allowed.options])
+        return shlex.join([word, source, *place, *allowed.options])
 
     @contextmanager
     def writing(self, config: Config, fresh: Sequence[Path] = (), keep: bool = False) -> Iterator[None]:
@@ -202,9 +208,9 @@ class Run:
             self.note(name, ended=_stamp(ended), seconds=round((ended - started).total_seconds(), 3), **outcome)
 
 
-def run_of(config: Config, out: Path) -> Run:
-    """The folder of one variant."""
-    return Run(out / config.name / config.variant)
+def run_of(config: Config, out: Path, source: str = "CONFIG") -> Run:
+    """The folder of one variant, whose configuration was read from a source."""
+    return Run(out / config.name / config.variant, source)
 
 
 def find_runs(path: Path, only: Sequence[str] = ()) -> list[Run]:

@@ -1,7 +1,7 @@
 """Run a command over all variants of an experiment: prepare, lock the folder, work; or print the plan."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -13,9 +13,11 @@ from lossviz.distributed.ranks import Ranks, ranks
 from lossviz.engine.allocation import keep_freed_memory
 from lossviz.engine.backend import Backend
 from lossviz.engine.memory import is_out_of_memory
-from lossviz.errors import Refusal, RequestError, WorkError, first_line, refuse
+from lossviz.errors import LossvizError, Refusal, RequestError, WorkError, first_line, refuse
+from lossviz.files import shown
 from lossviz.probe.command import plan_along_training, plan_at_checkpoints, probe_checkpoints, probe_training
 from lossviz.progress import Report
+from lossviz.results import ProbeResults
 from lossviz.run import Run
 from lossviz.setup import Setup, prepare
 from lossviz.signals import Stopped, StopRequest, deferred
@@ -61,7 +63,7 @@ class Command(Generic[Subject]):
         files: what it leaves, and --fresh discards.
         shared: whether several processes can do it together.
         precision: in which it computes; auto is the training's.
-        measured: what it would take, anew or not, found out by beginning it; for --dry-run.
+        measured: how long it would take, from scratch or not, found out by beginning it; for --dry-run.
     """
 
     subject: Callable[[Setup], Subject]
@@ -133,6 +135,7 @@ def _each(jobs: Jobs, options: Options, command: Command[Subject]) -> None:
                 _say_backend(setup.backend, report)
                 said = setup.backend
             fresh = command.files(run, config) if options.fresh else []
+            _note_discarded(run, fresh, report)
             # Of several processes the first one holds the lock, for all of them.
             writing = run.writing(config, fresh, keep=options.of_folder) if processes.first else nullcontext()
             with deferred() as stop, writing:
@@ -143,6 +146,15 @@ def _each(jobs: Jobs, options: Options, command: Command[Subject]) -> None:
                     raise
                 _tell_damaged(setup, report, processes, SECONDS_FOR_OTHERS)
             stop.obey()
+
+
+def _note_discarded(run: Run, files: Sequence[Path], report: Report) -> None:
+    """Say how many measured steps --fresh takes away; a probe of a folder measures fewer than one of a training."""
+    if run.probe_file in files and run.probe_file.exists():
+        # A damaged file is what --fresh mends.
+        with suppress(LossvizError):
+            steps = ProbeResults.load(run.probe_file).measured
+            report.say(f"note: --fresh discards {shown(run.probe_file)} with its {steps:,} measured steps")
 
 
 def _say_backend(backend: Backend, report: Report) -> None:

@@ -102,7 +102,7 @@ def test_a_run_that_is_not_there_is_named() -> None:
 
 
 def test_a_scan_or_a_probe_without_a_checkpoint_names_the_command_that_makes_one(trained: Run) -> None:
-    assert "lossviz train" in refused("surface", "tiny.yaml", "--out", "elsewhere")
+    assert "make one: lossviz train tiny.yaml --out elsewhere" in refused("surface", "tiny.yaml", "--out", "elsewhere")
     for step in trained.checkpoint_steps:
         trained.checkpoint_file(step).unlink()
     for command in ("probe", "surface"):

@@ -40,10 +40,11 @@ def test_a_run_knows_its_name_from_inside(run: Run, monkeypatch: pytest.MonkeyPa
 
 def test_the_command_that_works_in_a_folder(run: Run, tmp_path: Path) -> None:
     """As a shell reads it: with the place of the runs and the code that may run, where they are needed."""
-    elsewhere = Run(tmp_path / "my runs" / "exp" / "exp")
-    assert run.command("train", run.config_file) == "train runs/exp/exp/config.yaml"
-    assert run.command("train", "CONFIG", Allowed(modules=frozenset({"b", "a"}))) == "train CONFIG --allow a --allow b"
-    assert elsewhere.command("probe", "quickstart") == "probe quickstart --out 'my runs'"
+    elsewhere = Run(tmp_path / "my runs" / "exp" / "exp", "quickstart")
+    assert run.command("train") == "train runs/exp/exp/config.yaml"
+    assert elsewhere.command("probe") == "probe quickstart --out 'my runs'"
+    run.config_file.unlink()
+    assert run.command("train", Allowed(modules=frozenset({"b", "a"}))) == "train CONFIG --allow a --allow b"
 
 
 def test_checkpoints_in_order_and_nothing_else(run: Run) -> None:

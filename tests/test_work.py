@@ -215,7 +215,7 @@ def test_a_divergence_does_not_stop_the_other_variants(tmp_path: Path) -> None:
 
 
 def test_commands_keep_freed_memory_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A function that chooses a device must not: a notebook's process is somebody else's."""
+    """A function that chooses a device must not: the process of a notebook belongs to its user."""
     kept: list[bool] = []
     monkeypatch.setattr(work, "keep_freed_memory", lambda: kept.append(True))
     work.train(jobs(tmp_path)[:1], Options("cpu", dry_run=True))

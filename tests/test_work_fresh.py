@@ -10,6 +10,7 @@ from lossviz.config import Config
 from lossviz.errors import RequestError
 from lossviz.run import Run
 from lossviz.surface.plan import ScanPlan
+from lossviz.work import Options
 from tests.faults import tiny
 from tests.jobs import FRESH, QUIET, TWO, finished, jobs
 
@@ -98,3 +99,15 @@ def test_what_is_gone_by_the_turn_of_a_variant_is_refused_before_anything_is_dis
     with pytest.raises(RequestError, match="has no checkpoint"):
         work.surface(made, FRESH)
     assert second.surface_file("main").exists()
+
+
+def test_a_fresh_probe_of_a_folder_says_first_how_many_steps_it_discards(
+    done: list[tuple[Run, Config]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Along the training 5 steps were measured, at its checkpoints there are 4."""
+    run = done[0][0]
+    capsys.readouterr()
+    work.probe(done, Options("cpu", fresh=True), at_checkpoints=True)
+    said = capsys.readouterr().out.splitlines()
+    note = f"note: --fresh discards {run.probe_file} with its 5 measured steps"
+    assert said.index(note) < said.index(f"{run.probe_file}: 4 steps measured")

@@ -47,7 +47,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 AllOrCount = Literal["all"] | Count
 AutoOrBool = Literal["auto"] | bool
-# Of somebody else's function: whatever YAML can say.
+# The arguments of a user's function: whatever YAML can say.
 Arguments = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 # Names become folders and files.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"

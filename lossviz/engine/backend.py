@@ -79,7 +79,8 @@ class Backend:
     def _device_name(self) -> str:
         if self.device.type == "cuda":
             return f"{self.device}: {torch.cuda.get_device_name(self.device)}"
-        return f"cpu: {processor()}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"cpu: {processor()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def evaluation_batch(device: torch.device) -> int:

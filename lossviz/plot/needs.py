@@ -34,7 +34,7 @@ class Trained:
         return {name: series} if series else {}
 
     def lack(self, runs: Sequence[PlottedRun]) -> str:
-        return lacking("train.nc", [each.run.command("train", each.run.config_file) for each in runs])
+        return lacking("train.nc", [each.run.command("train") for each in runs])
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,14 @@ class Probed:
         return results.has(self.quantity)
 
     def lack(self, runs: Sequence[PlottedRun]) -> str:
-        if not any(each.probed is not None and ProbeResults(each.probed).measured for each in runs):
+        begun = any(each.probed is not None and ProbeResults(each.probed).measured for each in runs)
+        trainings = [each.config.train for each in runs if each.config and each.config.train]
+        needy = MEASURES[self.measure].optimizer and any(train.remembers for train in trainings)
+        if not begun and not needy:
             return lacking("probe.nc", [f"probe {place}{self._settings(runs[0])}" for place in folders(runs)])
-        # At every step as before: a probe of the folder would measure at its checkpoints only.
-        commands = [f"{each.run.command('probe', each.run.config_file)}{self._settings(each)} --fresh" for each in runs]
-        return lacking(f"{self.measure} in probe.nc", commands)
+        # Along the training: a probe of the folder would measure at its checkpoints only, which have no momentum.
+        commands = [f"{each.run.command('probe')}{self._settings(each)}{' --fresh' if begun else ''}" for each in runs]
+        return lacking(f"{self.measure} in probe.nc" if begun else "probe.nc", commands)
 
     def _settings(self, each: PlottedRun) -> str:
         """Options that add the measure to those that a run has."""

@@ -80,12 +80,12 @@ def checkpoints_to_probe(setup: Setup) -> list[int]:
     """
     run = setup.run
     if not run.checkpoint_steps:
-        advice = run.command("train", run.config_file, setup.allowed)
+        advice = run.command("train", setup.allowed)
         refuse(str(run.folder), "has no checkpoint to measure at", advice=f"make one: lossviz {advice}")
     _refuse_pieces(setup)
     needy = [measure for measure in setup.config.probe.measures if MEASURES[measure].optimizer]
     if needy and setup.train.remembers:
-        command = run.command("probe", run.config_file, setup.allowed)
+        command = run.command("probe", setup.allowed)
         refuse(
             str(run.folder),
             f"probe.measures: {needy[0]} needs the optimiser's momentum or moments, or the evaluations before a "

@@ -23,7 +23,7 @@ from lossviz.run import differences
 
 @dataclass(frozen=True)
 class ProbedTraining:
-    """What a prober must know of a training, whether lossviz or somebody else's loop trains.
+    """What a prober must know of a training, whether lossviz trains or a loop of the user.
 
     Attributes:
         config: the `probe` section.

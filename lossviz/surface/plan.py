@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from lossviz.config.directions import Pca
-from lossviz.config.reading import shipped_configurations
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.checkpoint import fit
@@ -168,9 +167,8 @@ class ScanPlan:
         return [minibatches(step).inputs for step in range(wanted.batches)]
 
     def _find(self, wanted: str | int, key: str) -> Checkpoint:
-        setup = self.setup
-        name = setup.config.name if setup.config.name in shipped_configurations() else "CONFIG"
-        return find_checkpoint(setup.run, wanted, key, setup.run.command("train", name, setup.allowed))
+        run = self.setup.run
+        return find_checkpoint(run, wanted, key, run.command("train", self.setup.allowed))
 
     def _path(self) -> list[Checkpoint]:
         path = run_checkpoints(self.setup.run)

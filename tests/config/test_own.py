@@ -65,7 +65,7 @@ OWN_MODEL = OwnModel(name="own", target="nets.py:net", args={"depth": 3, "wide":
         (OWN + "variants: {a: {model: {name: vgg}}}", [], Vgg(name="vgg")),
         (OWN, ["model.name=vgg"], Vgg(name="vgg")),
         (OWN + "variants: {a: {model: {target: 'x.py:f'}}}", ["variants.a.model.name=vgg"], Vgg(name="vgg")),
-        # arguments merge, and those of another target start anew
+        # arguments merge, and those of another target start from nothing
         (
             OWN + "variants: {a: {model: {args: {depth: 9}}}}",
             [],

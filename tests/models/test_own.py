@@ -1,4 +1,4 @@
-"""A person's own network: made anew every time, its weights drawn with the seed."""
+"""A person's own network: built again every time, its weights drawn with the seed."""
 
 from collections.abc import Callable
 from pathlib import Path

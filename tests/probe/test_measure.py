@@ -1,4 +1,4 @@
-"""What holds for every measure of the table, and for one that somebody adds."""
+"""What holds for every measure of the table, and for one that is added."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Every odd network against a plain loop in float64 that makes the network anew for every pass."""
+"""Every odd network against a plain loop in float64 that builds a new network for every pass."""
 
 from collections.abc import Callable
 from functools import partial

@@ -189,7 +189,7 @@ def averaged(by_hand: ByHand, minibatches: Sequence[Tensor]) -> Statistics:
 @pytest.mark.parametrize("sizes", [(5, 5, 5), (7,), (6, 6, 2)])
 @pytest.mark.parametrize("norm", NORMS)
 def test_recalibrate(norm: str, sizes: tuple[int, ...]) -> None:
-    """Statistics anew at every point, whatever the last one left, and then the same for every example."""
+    """New statistics at every point, whatever the last one left, and then the same for every example."""
     model = network(norm)
     minibatches = list(torch.split(examples(sum(sizes), seed=1)[0], list(sizes)))
     mode, check = recalibrate(Objective(model), minibatches), kept(model)

@@ -77,7 +77,7 @@ def test_missing(trained: Setup, wanted: str | int, said: str) -> None:
 
 
 def test_without_training(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="lossviz train quickstart"):
+    with pytest.raises(RequestError, match="lossviz train CONFIG"):
         ScanPlan(setup_of(tmp_path))
 
 

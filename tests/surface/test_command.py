@@ -109,9 +109,9 @@ def test_a_scan_that_failed_before_its_first_point_does_not_keep_its_name(
             scanned(trained, "surface.directions.seed=5")
     assert (surface_of(trained).status == 0).all()
     scanned(trained)
-    anew = surface_of(trained)
+    again = surface_of(trained)
     scanned(trained, "surface.name=whole")
-    same(anew, surface_of(trained, "whole"))
+    same(again, surface_of(trained, "whole"))
 
 
 def test_the_file_is_named_and_then_judged_and_each_split_has_its_mean(
@@ -143,7 +143,7 @@ def test_missing_checkpoint(trained: Path, wanted: str) -> None:
 
 
 def test_without_training(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="lossviz train quickstart"):
+    with pytest.raises(RequestError, match="lossviz train CONFIG"):
         scanned(tmp_path)
 
 

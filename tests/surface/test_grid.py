@@ -235,6 +235,6 @@ def test_the_lattice_of_stride_8_on_51_x_51() -> None:
 
 
 def test_rows_are_gone_through_one_after_another() -> None:
-    """Within a lattice; for whoever watches the picture grow."""
+    """Within a lattice; for a user who watches the picture grow."""
     order = coarse_to_fine((9, 9))
     assert order[:9] == list(product((0, 4, 8), (0, 4, 8)))

@@ -67,7 +67,7 @@ def batches(inputs: Tensor, targets: Tensor, size: int) -> list[plain.Batch]:
 
 
 def loaded(setup: Setup, step: int) -> nn.Module:
-    """A network made anew from a checkpoint."""
+    """A network that is built again from a checkpoint."""
     model = setup.model()
     model.load_state_dict(load_tensors(setup.run.checkpoint_file(step)))
     return model.eval()

@@ -166,9 +166,9 @@ def line_page(title: str, series: Sequence[Series], options: Options = DEFAULT) 
     """
     scales, start = both_scales([each.results.loss for each in series], options)
     said = [f"{each.label}: {', '.join(notes(each))}" for each in series if notes(each)]
-    whence = " — ".join(dict.fromkeys(provenance(each) for each in series))
+    origins = " — ".join(dict.fromkeys(provenance(each) for each in series))
     panels = [
-        Panel("loss", {name: _loss(series, scale) for name, scale in scales.items()}, said, whence),
+        Panel("loss", {name: _loss(series, scale) for name, scale in scales.items()}, said, origins),
         Panel("error", dict.fromkeys(scales, _curves(series, "error", "error (%)"))),
     ]
     hint = "point to read, drag to zoom, double-click to see all; dotted upright: the checkpoint"

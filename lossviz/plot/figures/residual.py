@@ -239,7 +239,7 @@ class Families:
 
     def lack(self, runs: Sequence[PlottedRun]) -> str:
         members = [each.run for each in runs if is_of_family(each)]
-        commands = [run.command("train", run.config_file) for run in members] or ["train resnet-fig6-small"]
+        commands = [run.command("train") for run in members] or ["train resnet-fig6-small"]
         return lacking("train.nc with errors of a model resnet or resnet-imagenet", commands)
 
 
