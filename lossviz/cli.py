@@ -71,6 +71,53 @@ Allow = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Also print the traceback of an error.")]
 
+# Of plot only.
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN",
+        help="Folders: runs/EXPERIMENT or runs/EXPERIMENT/VARIANT. Or files surface-NAME.nc in the latter, which then "
+        "share one figure, whatever their names; also surface files of the official tool (.h5).",
+    ),
+]
+Figures = Annotated[list[str] | None, typer.Option("--figure", metavar="NAME", help=figures_help())]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="png (the default), pdf or svg; of scans also html (interactive pages), vtk (for ParaView) and h5 (as "
+        "the official tool of Li et al. has them). Repeatable.",
+    ),
+]
+FiguresFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Where the figures go. [default: figures/ of the experiment; of one of its runs, in the run; of some, "
+        "figures/RUN+RUN]",
+    ),
+]
+Log = Annotated[
+    bool | None,
+    typer.Option(
+        "--log/--linear",
+        help="Scale of every loss. [default: log in training and landscape, and for a wide range in surfaces]",
+    ),
+]
+Clip = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--clip", metavar="LOW HIGH", help="Clip the losses of surfaces, in the figures only."),
+]
+Reference = Annotated[
+    bool,
+    typer.Option(
+        "--reference",
+        help="Overlay the published curves (Santurkar et al. 2018, He et al. 2015) on the runs that they fit.",
+    ),
+]
+
 
 @app.callback(invoke_without_command=True)
 def lossviz(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
@@ -162,59 +209,14 @@ def surface(
 
 @app.command()
 def plot(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN",
-            help="Folders: runs/EXPERIMENT or runs/EXPERIMENT/VARIANT. Or files surface-NAME.nc in the latter, which "
-            "then share one figure, whatever their names; also surface files of the official tool (.h5).",
-        ),
-    ],
-    figures: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--figure",
-            metavar="NAME",
-            help=figures_help(),
-        ),
-    ] = None,
-    formats: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="png (the default), pdf or svg; of scans also html (interactive pages), vtk (for ParaView) and h5 (as "
-            "the official tool of Li et al. has them). Repeatable.",
-        ),
-    ] = None,
+    sources: Sources,
+    figures: Figures = None,
+    formats: Formats = None,
     variants: Variants = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Where the figures go. [default: figures/ of the experiment; of one of its runs, in the run; of some, "
-            "figures/RUN+RUN]",
-        ),
-    ] = None,
-    log: Annotated[
-        bool | None,
-        typer.Option(
-            "--log/--linear",
-            help="Scale of every loss. [default: log in training and landscape, and for a wide range in surfaces]",
-        ),
-    ] = None,
-    clip: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="LOW HIGH", help="Clip the losses of surfaces, in the figures only."),
-    ] = None,
-    reference: Annotated[
-        bool,
-        typer.Option(
-            "--reference",
-            help="Overlay the published curves (Santurkar et al. 2018, He et al. 2015) on the runs that they fit.",
-        ),
-    ] = False,
+    out: FiguresFolder = None,
+    log: Log = None,
+    clip: Clip = None,
+    reference: Reference = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
