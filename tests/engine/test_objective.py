@@ -13,7 +13,8 @@ from lossviz.data.minibatches import Minibatch
 from lossviz.engine.curvature import Hessian
 from lossviz.engine.evaluation import Evaluation
 from lossviz.engine.objective import Objective, cross_entropy, squared_error
-from tests.zoo.networks import InPlace, Net, PlainTensors, Reassigned, StateInDict
+from tests.zoo.networks import InPlace, Net
+from tests.zoo.normalizations import PlainTensors, Reassigned, StateInDict
 
 EXAMPLES, CLASSES = 23, 4
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lossviz.engine.state import snapshot, steady
-from tests.zoo.networks import Net, PlainTensors, Reassigned, StateInDict
+from tests.zoo.networks import Net
+from tests.zoo.normalizations import PlainTensors, Reassigned, StateInDict
 
 
 def images(seed: int = 0) -> Tensor:

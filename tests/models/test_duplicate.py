@@ -5,7 +5,7 @@ from torch import nn
 
 from lossviz.models.duplicate import duplicate, held
 from tests.engine.odd_networks import normed
-from tests.zoo.networks import Reassigned
+from tests.zoo.normalizations import Reassigned
 
 
 def test_a_copy_shares_what_it_is_told_to() -> None:

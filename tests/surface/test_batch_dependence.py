@@ -11,7 +11,8 @@ from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.objective import Objective
 from lossviz.surface.batch_dependence import depends_on_batch
 from lossviz.surface.batch_norm import unknown
-from tests.zoo.networks import ZOO, Net, PlainTensors, Reassigned, StateInDict
+from tests.zoo.networks import ZOO, Net
+from tests.zoo.normalizations import PlainTensors, Reassigned, StateInDict
 
 INPUTS = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
