@@ -5,7 +5,7 @@ VENV   ?= .venv
 OLDEST ?= .venv-oldest
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-oldest lint ruff types format docs bench clean
+.PHONY: demo test test-oldest lint ruff types format docs site bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lossviz train quickstart
@@ -36,11 +36,15 @@ format: $(VENV)/.installed-lint
 docs: $(VENV)/.installed
 	$(BIN)/python -m lossviz.config.docpage > docs/configuration.md
 
+# The pages of docs/ in site/, to look at in a browser.
+site: $(VENV)/.installed-site
+	$(BIN)/zensical build --strict
+
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.run
 
 clean:
-	rm -rf $(VENV) $(OLDEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OLDEST) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +58,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-lint: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	touch $@
+
+$(VENV)/.installed-site: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[site]'
 	touch $@
 
 # Every `name >= version` of setup.cfg becomes `name==version`, so the bounds stand in one place.

@@ -1,7 +1,8 @@
 """The pages for people: links lead somewhere, lines and table cells have a length that people read."""
 
 import re
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,23 @@ def test_lines_and_cells_are_short_enough_to_read(page: Path) -> None:
         for part in parts:
             text = LINK.sub("", part).strip()  # an address cannot be wrapped
             assert line.startswith("![") or len(text) <= (80 if len(parts) > 1 else 120), text
+
+
+def listed(entries: object) -> list[str]:
+    """The pages of a navigation, whatever its depth."""
+    if isinstance(entries, str):
+        return [entries]
+    parts = entries.values() if isinstance(entries, dict) else entries
+    assert isinstance(parts, Iterable)
+    return [page for part in parts for page in listed(part)]
+
+
+def test_the_site_has_every_page_and_no_page_leads_out_of_it() -> None:
+    """Cheaper than `make site`, whose --strict refuses the same."""
+    site = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    pages = [page for page in PAGES if page.is_relative_to(ROOT / "docs")]
+    assert sorted(listed(site["project"]["nav"])) == sorted(str(page.relative_to(ROOT / "docs")) for page in pages)
+    for page in pages:
+        for target in LINK.findall("\n".join(prose(page))):
+            inside = (page.parent / target).resolve().is_relative_to(ROOT / "docs")
+            assert inside or "://" in target, (name(page), target)

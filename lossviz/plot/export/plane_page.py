@@ -177,5 +177,5 @@ def _colours() -> list[list[object]]:
 
 
 def _after_number(values: xr.DataArray) -> str:
-    """The unit behind a number: nat for a loss and its derivatives if the file says so, else nothing."""
-    return " nat" if values.attrs.get("units") == "nat" else ""
+    """The unit behind a number: nats for a loss and its derivatives if the file says so, else nothing."""
+    return " nats" if values.attrs.get("units") == "nat" else ""

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from lossviz.errors import refuse
 from lossviz.files import shown
 from lossviz.plot.figure import FigureKind, on_request
-from lossviz.plot.kit.axes import STEEP, Floats, finite, loss_label
+from lossviz.plot.kit.axes import STEEP, Floats, finite, with_unit
 from lossviz.plot.kit.cells import Places, draw_cells, lattice
 from lossviz.plot.kit.labels import mark_checkpoints, short_name
 from lossviz.plot.kit.panels import colour_bar, square_panels, surface_key
@@ -52,7 +52,7 @@ def draw_difference(pair: Sequence[Series], options: Options = DEFAULT) -> Figur
     results = subtracted(first, second)
     what, before = _labels(second, first)
     apart = Series(f"{what}\nminus {before}", second.look, results, scan_note(SurfaceResults(results)))
-    label = loss_label([each.results.loss for each in pair], "difference of the loss")
+    label = with_unit([each.results.loss for each in pair], "difference of the loss")
     scale, norm = _scale(finite([SurfaceResults(results).values("difference")]), options, label)
     drawn, (ax,) = square_panels([apart], "difference")
     draw_cells(ax, results, "difference", COLOURS, norm)

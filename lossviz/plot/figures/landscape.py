@@ -20,11 +20,11 @@ from lossviz.plot.kit.axes import (
     finite,
     key_below,
     legend_above,
-    loss_label,
     mark_not_finite,
     panel_titles,
     scale_axis,
     step_axis,
+    with_unit,
 )
 from lossviz.plot.kit.curves import draw_published, published_key, published_values
 from lossviz.plot.kit.style import KEY, TEXT_WIDTH
@@ -78,7 +78,7 @@ def draw_landscape(series: Sequence[Series], options: Options = DEFAULT) -> Figu
     _draw_maxima(smoothness, series, [band_of(each.results.smoothness) for each in series])
     name = "loss + L2 penalty" if penalised else "loss"
     panel_titles(drawn, name, "gradient distance", "effective β-smoothness")
-    quantity = loss_label([each.results.path_loss for each in series], name)
+    quantity = with_unit([each.results.path_loss for each in series], name)
     for ax, label in ((loss, quantity), (gradient, "‖∇L(θ) − ∇L(θ−ηg)‖₂"), (smoothness, "β")):
         ax.set(xlabel="step", ylabel=label)
     step_axis(drawn.axes, [each.results.step.values for each in series])

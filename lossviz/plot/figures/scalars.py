@@ -20,6 +20,7 @@ from lossviz.plot.kit.axes import (
     panel_titles,
     scale_axis,
     step_axis,
+    with_unit,
 )
 from lossviz.plot.kit.curves import draw_average, draw_curve, running_mean, window_key, window_of
 from lossviz.plot.kit.edge import Rule, draw_edges, edge_notes, edge_of, edge_values, plain_edge, step_edge
@@ -88,9 +89,8 @@ def _draw(ax: Axes, series: Sequence[Series], name: str) -> None:
     for each, mean in zip(series, means, strict=True):
         draw_average(ax, each, each.results[name], mean)
     draw_edges(ax, series, edges)
-    first = series[0].results[name].attrs
-    unit = f" ({first['units']})" if first.get("units", "1") != "1" else ""
-    label = f"{first.get('long_name', name)}{unit}"
+    found = [each.results[name] for each in series]
+    label = with_unit(found, str(found[0].attrs.get("long_name", name)))
     for plain, sign in _SIGNS.items():
         label = label.replace(plain, sign)
     ax.set_ylabel(fill(label, 28))

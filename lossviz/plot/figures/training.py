@@ -16,11 +16,11 @@ from lossviz.plot.kit.axes import (
     finite,
     key_below,
     legend_above,
-    loss_label,
     mark_divergence,
     mark_not_finite,
     panel_titles,
     scale_axis,
+    with_unit,
 )
 from lossviz.plot.kit.curves import draw_published, published_key, running_mean, window_of
 from lossviz.plot.kit.style import BOLD, COLUMN_WIDTH, KEY, TEXT_WIDTH, THIN
@@ -80,7 +80,7 @@ def _draw_loss(ax: Axes, series: Sequence[Series], steps: int, log: bool | None)
         _draw_splits(ax, each, "loss")
     losses = [each.results[name] for each in series for name in ("train_loss", "val_loss") if name in each.results]
     scale_axis(ax, finite([each.values for each in losses]), log is not False)
-    _name_axes(ax, loss_label(losses), steps)
+    _name_axes(ax, with_unit(losses), steps)
 
 
 def _name_axes(ax: Axes, label: str, steps: int) -> None:

@@ -79,9 +79,11 @@ def step_axis(axes: Sequence[Axes], steps: Sequence[NDArray[Any]], ticks: int = 
         ax.set_xlim(every[0] - margin, every[-1] + margin)
 
 
-def loss_label(losses: Iterable[xr.DataArray], name: str = "loss") -> str:
-    """The label of a loss axis: the name, and the unit if all losses are in nats."""
-    return f"{name} (nats)" if {each.attrs.get("units") for each in losses} == {"nat"} else name
+def with_unit(values: Iterable[xr.DataArray], name: str = "loss") -> str:
+    """The label of an axis: its name, and the unit that all values have, if not 1; files say nat, figures nats."""
+    units = {str(each.attrs.get("units", "1")) for each in values}
+    unit = units.pop() if len(units) == 1 else "1"
+    return name if unit == "1" else f"{name} ({'nats' if unit == 'nat' else unit})"
 
 
 def twin(ax: Axes, columns: int, place: int, last: int, labels: tuple[str, str]) -> Axes:

@@ -9,7 +9,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from lossviz.errors import refuse
-from lossviz.plot.kit.axes import Floats, finite, is_steep, loss_label
+from lossviz.plot.kit.axes import Floats, finite, is_steep, with_unit
 
 # Levels per decade, coarse to fine; all of them have short labels.
 _PER_DECADE = (
@@ -91,7 +91,7 @@ def common_scale(losses: Sequence[xr.DataArray], log: bool | None, clip: tuple[f
     Raises:
         RequestError: the logarithm of a loss that is not positive was asked for.
     """
-    raw, quantity = finite([each.values for each in losses]), loss_label(losses)
+    raw, quantity = finite([each.values for each in losses]), with_unit(losses)
     values = raw if clip is None else np.clip(raw, *clip)
     if not values.size:
         return Scale(0.1, 1.0, bool(log), clip, quantity=quantity)

@@ -96,7 +96,7 @@ def test_the_path_lies_at_the_loss_in_the_plane(build: Build) -> None:
     lift = 0.02 * (surface["cmax"] - surface["cmin"])
     assert 40 < height[0] < 40 + lift
     assert np.isnan(height[2])  # outside the plane
-    assert path["text"][0] == "step &lt;0&gt;<br>loss at its place in the plane 40 nat<br>its own loss 3 nat"
+    assert path["text"][0] == "step &lt;0&gt;<br>loss at its place in the plane 40 nats<br>its own loss 3 nats"
 
 
 def test_the_centre_is_marked_where_nothing_else_is_known(build: Build) -> None:

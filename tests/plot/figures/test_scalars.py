@@ -29,14 +29,14 @@ def test_each_measure_has_a_panel_and_what_every_probe_has_does_not(build: Build
     (line,) = labelled(critical.lines, "standard")
     np.testing.assert_array_equal(ys(line), rising)
     assert (critical.get_yscale(), new.get_yscale()) == ("linear", "log")
-    assert " ".join(new.get_ylabel().split()) == "of_next_year in words (nat)"
+    assert " ".join(new.get_ylabel().split()) == "of_next_year in words (nats)"
 
 
 def test_a_label_has_the_signs_of_mathematics(build: Build) -> None:
     results = probe(build, batch_sharpness=np.ones(20))
     results.batch_sharpness.attrs["long_name"] = MEASURE.variables["batch_sharpness"].long_name
     (ax,) = draw_scalars(build.series(results)).axes
-    assert " ".join(ax.get_ylabel().split()) == "mean of gᵀHg / ‖g‖² over minibatches (nat)"
+    assert " ".join(ax.get_ylabel().split()) == "mean of gᵀHg / ‖g‖² over minibatches (nats)"
 
 
 def test_the_edge_of_the_step_is_that_of_all_optimisers_and_of_minibatches_that_of_plain_sgd(build: Build) -> None:
