@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection
 from itertools import count
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -48,7 +49,7 @@ def time_training(setup: Setup, fresh: bool = False) -> list[str]:
         setup: the variant.
         fresh: whether what is there will be discarded.
     """
-    left = setup.train.steps - (0 if fresh else _steps_there(setup))
+    left = setup.train.steps - (0 if fresh else _steps_there(setup.run.train_file))
     if left <= 0 or not ranks().alone:
         return []
     seconds, measured = time_of_training(
@@ -139,9 +140,8 @@ def _time_of_evaluation(objective: Objective, split: Split | StreamedSplit, batc
     return timed(evaluate, len(split), least=2 if isinstance(split, StreamedSplit) else 4)
 
 
-def _steps_there(setup: Setup) -> int:
-    """Steps that a training recorded; going on may begin a little before the last of them."""
-    file = setup.run.train_file
+def _steps_there(file: Path) -> int:
+    """Steps that train.nc recorded; a resumed training may begin a little before the last of them."""
     return int(load_results(file).sizes["step"]) if file.exists() else 0
 
 

@@ -96,7 +96,7 @@ def test_a_page_names_the_unit_that_its_files_share(
     other = without_nats(nats)
     assert "loss (nats)" in str(figures(draw("title", build.series(nats, nats))))
     for pair in ((nats, other), (other, nats)):
-        assert "nats" not in str(figures(draw("title", build.series(*pair))))
+        assert "(nats)" not in str(figures(draw("title", build.series(*pair))))
     assert " nat" not in str(figures(draw("title", build.series(other, other))))
 
 
