@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from lossviz.config.directions import Directions, Random
 from lossviz.config.surface import Axis, BatchNormMode, Metric, Surface
+from lossviz.data.batch import Batch, is_pair, moved
 from lossviz.engine.backend import full_precision
 from lossviz.engine.curvature import attributes_of_products
-from lossviz.engine.evaluation import PerExample
+from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.loss import loss_name
-from lossviz.engine.objective import Objective, cross_entropy
+from lossviz.engine.losses import Closure, Loss, OfOutputs, PerExample, cross_entropy, loss_of
+from lossviz.engine.objective import Objective
 from lossviz.engine.point import undisturbed
+from lossviz.engine.rehearsal import rehearse_closure
 from lossviz.engine.trust import EXAMPLES
 from lossviz.errors import RequestError, either, refuse
 from lossviz.progress import Report
@@ -42,13 +45,13 @@ from lossviz.surface.waypoints import measure_waypoints
 RANDOM = Random()
 NONE: Mapping[str, Any] = MappingProxyType({})
 BY_BATCH = "the outputs for an example depend on its batch in eval mode too: another batch size gives another loss"
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[Batch]
 
 
 def loss_surface(
     model: nn.Module,
     batches: Batches,
-    loss: PerExample | None = None,
+    loss: PerExample | Closure | None = None,
     *,
     x: Axis = (-1.0, 1.0, 25),
     y: Axis | None = None,
@@ -104,21 +107,26 @@ def loss_surface(
         wanted = Surface.model_construct(x=x, y=y, directions=directions, batch_norm=batch_norm, metrics=tuple(metrics))
         if conflicts := tuple(wanted.conflicts()):
             raise RequestError(*conflicts)
-    examples = _Examples(batches, next(model.parameters()).device)
-    objective, report = Objective(model, _checked(loss or _by_targets)), Report(quiet=not progress)
+    objective, report = Objective(model, _loss(loss)), Report(quiet=not progress)
+    examples = _Examples(batches, objective)
     # A DataLoader draws a number whenever it starts, even where it does not shuffle.
     with undisturbed(model, ()), torch.random.fork_rng(devices=[]), full_precision(), ExitStack() as stack:
         model.eval()
+        first = examples.first
+        closure = not isinstance(objective.loss, OfOutputs)
+        terms = rehearse_closure(objective, first, differentiable=bool(metrics)) if closure else ()
         subspace = Subspace.of(model, statistics=batch_norm == "interpolate")
         axes = ("x",) if y is None else ("x", "y")
         found = _directions(directions, subspace, axes, objective, examples, checkpoints)
         grid = Grid.empty(
             resolve(x, found.ranges.get("x"), found.ones),
             None if y is None else resolve(y, found.ranges.get("y"), found.ones),
-            quantities([""], metrics),
+            quantities([""], metrics, terms),
         )
-        forward = Forward(objective, ExecutionPlan(len(examples.first), compile), _warn)
-        treatment = treatment_of(batch_norm, objective, examples.first[:EXAMPLES], examples.inputs, "batch_norm")
+        size = without_gradients(partial(objective.examples, model, first))
+        forward = Forward(objective, ExecutionPlan(size, compile), _warn)
+        few = objective.loss.few(first, EXAMPLES)
+        treatment = treatment_of(batch_norm, objective, few, examples.batches, "batch_norm")
         for doubt in [*objective.doubts, *([BY_BATCH] if treatment.by_batch and batch_norm != "batch" else [])]:
             _warn(doubt)
 
@@ -150,39 +158,53 @@ class _Examples:
 
     Attributes:
         given: batches.
-        device: where the network is.
+        objective: the loss of them.
     """
 
     given: Batches
-    device: torch.device
+    objective: Objective
 
     @property
-    def first(self) -> Tensor:
-        """The inputs of the first batch, whose size is mostly that of all but the last."""
-        inputs, _ = next(iter(self.given))
-        return inputs.to(self.device)
+    def first(self) -> Batch:
+        """The first batch, whose size is mostly that of all but the last.
+
+        Raises:
+            RequestError: there is none, or it does not go with the loss.
+        """
+        batches = iter(self.given)
+        try:
+            batch = next(batches)
+        except StopIteration:
+            refuse("batches", "are none", accepted="one batch or more")
+        if isinstance(self.objective.loss, OfOutputs) and not is_pair(batch):
+            accepted = "(inputs, targets), two tensors; or, for batches of any form, loss=f with f(model, batch)"
+            refuse("batches", f"are of {type(batch).__name__}", accepted=accepted)
+        return moved(batch, self.objective.device)
 
     def batches(self, size: int | None = None, examples: int | str = "all") -> Batches:
         """On the device.
 
         Args:
-            size: at most so many examples in each; None: as they were given.
-            examples: how many, the first ones; or all.
+            size: at most so many examples in each, where batches are (inputs, targets); None: as they were given.
+            examples: how many, the first ones; or all. Batches that only a closure knows stay whole.
         """
-        left = examples
-        for inputs, targets in self.given:
-            count = len(targets) if left == "all" else min(len(targets), int(left))
-            if count == 0:
+        left, model = examples, self.objective.model
+        for given in self.given:
+            if left != "all" and int(left) <= 0:
                 return
+            batch = moved(given, self.objective.device)
+            if not isinstance(self.objective.loss, OfOutputs):
+                if left != "all":
+                    left = int(left) - without_gradients(partial(self.objective.examples, model, batch))
+                yield batch
+                continue
+            inputs, targets = batch
+            count = len(targets) if left == "all" else min(len(targets), int(left))
             left = left if left == "all" else int(left) - count
             step = size or count
             for start in range(0, count, step):
                 part = slice(start, min(start + step, count))
-                yield inputs[part].to(self.device), targets[part].to(self.device)
-
-    def inputs(self) -> list[Tensor]:
-        """The inputs of all batches."""
-        return [inputs for inputs, _ in self.batches()]
+                yield inputs[part], targets[part]
 
 
 def _directions(
@@ -253,7 +275,7 @@ def _by_targets(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).square().flatten(1).sum(dim=1)
 
 
-def _name(loss: PerExample | None, batches: Iterable[tuple[Tensor, Tensor]]) -> str:
+def _name(loss: PerExample | Closure | None, batches: Batches) -> str:
     if loss is not None:
         return "own"
     _, targets = next(iter(batches))
@@ -282,16 +304,21 @@ def _given(subspace: Subspace, directions: Mapping[str, Mapping[str, Tensor]], a
     return DirectionSet(vectors, subspace.only({name for axis in axes for name in directions[axis]}))
 
 
-def _checked(loss: PerExample) -> PerExample:
-    @wraps(loss)
+def _loss(loss: PerExample | Closure | None) -> Loss:
+    kind = loss_of(loss or _by_targets)
+    if not isinstance(kind, OfOutputs):
+        return kind
+    function = kind.function
+
+    @wraps(function)
     def checked(outputs: Tensor, targets: Tensor) -> Tensor:
-        losses = loss(outputs, targets)
+        losses = function(outputs, targets)
         if losses.shape != (len(targets),):
             accepted = 'one loss an example, such as torch.nn.functional.cross_entropy(..., reduction="none")'
             refuse("loss", f"gave {tuple(losses.shape)} for {len(targets)} examples", accepted=accepted)
         return losses
 
-    return checked
+    return OfOutputs(checked)
 
 
 def _warn(doubt: str) -> None:

@@ -1,6 +1,6 @@
 """Prepare a variant for training, probing or scanning: device, data, network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -9,13 +9,16 @@ from torch import nn
 
 from lossviz.config import Config
 from lossviz.config.data import Data, Gaussian
+from lossviz.config.loss import OwnLoss
 from lossviz.config.own import Own
 from lossviz.config.train import Precision, Train
+from lossviz.data.collated import CollatedMinibatches
 from lossviz.data.load import Dataset, load
 from lossviz.data.minibatches import Minibatches
 from lossviz.data.streamed_minibatches import StreamedMinibatches
 from lossviz.engine.backend import Backend, choose_backend
 from lossviz.engine.loss import loss_name, per_example
+from lossviz.engine.losses import loss_of
 from lossviz.engine.objective import Objective
 from lossviz.engine.rehearsal import rehearse
 from lossviz.errors import refuse
@@ -28,13 +31,23 @@ from lossviz.user_code.targets import hash_files
 
 @dataclass(frozen=True)
 class Setup:
-    """One variant, ready to be trained, probed or scanned."""
+    """One variant, ready to be trained, probed or scanned.
+
+    Attributes:
+        config: the variant.
+        run: its folder.
+        backend: where and how it is computed.
+        data: its examples.
+        allowed: whose code may run.
+        terms: names of the losses beside the one that is differentiated.
+    """
 
     config: Config
     run: Run
     backend: Backend
     data: Dataset
     allowed: Allowed = NOBODY
+    terms: tuple[str, ...] = ()
 
     def model(self) -> nn.Module:
         """A freshly initialised network on the device."""
@@ -69,18 +82,21 @@ class Setup:
         return self._objective(self._eager() if eager else self.model())
 
     def _objective(self, model: nn.Module) -> Objective:
-        loss = per_example(self.config.loss, self.data.regression, self.allowed)
-        return Objective(model, loss, self.backend.autocast, views=self.data.views)
+        own = isinstance(self.config.loss, OwnLoss)
+        loss = per_example(self.config.loss, not own and self.data.regression, self.allowed)
+        term = self.config.loss.term if isinstance(self.config.loss, OwnLoss) else None
+        return Objective(model, loss_of(loss, views=self.data.views, term=term), self.backend.autocast)
 
-    def rehearse(self) -> None:
-        """Check that network, data and loss fit together, if one of them is the user's own.
+    def rehearse(self) -> tuple[str, ...]:
+        """Check that network, data and loss fit together, if one of them is the user's own; the names of its terms.
 
         Raises:
             RequestError: they do not.
             WorkError: the person's code fails.
         """
-        if self.own:
-            rehearse(self._objective(self._eager()), self.data, differentiable=self.config.train is not None)
+        if not self.own:
+            return ()
+        return rehearse(self._objective(self._eager()), self.data, differentiable=self.config.train is not None)
 
     @property
     def own(self) -> list[Own]:
@@ -88,7 +104,7 @@ class Setup:
         sections = (self.config.data, self.config.model, self.config.loss)
         return [section for section in sections if isinstance(section, Own)]
 
-    def minibatches(self) -> Minibatches | StreamedMinibatches:
+    def minibatches(self) -> Minibatches | StreamedMinibatches | CollatedMinibatches:
         """The training minibatches by step.
 
         Raises:
@@ -135,8 +151,7 @@ def prepare(
     backend = choose_backend(device, config.train, precision)
     data = _on_device(config.data, config.seed, allowed, backend.device, backend.dtype)
     setup = Setup(config, run, backend, data, allowed)
-    setup.rehearse()
-    return setup
+    return replace(setup, terms=setup.rehearse())
 
 
 # Variants of an experiment mostly share their data: read, moved and hashed once.

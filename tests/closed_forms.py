@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from lossviz.data.minibatches import Minibatch
+from lossviz.engine.losses import PerExample
 from lossviz.engine.objective import Objective
 
 
@@ -35,11 +36,12 @@ class Quadratic:
         self.inputs, self.targets = torch.from_numpy(self.data), torch.zeros(examples, dtype=torch.float64)
         hessian = torch.from_numpy(self.hessian)
         model = Offset(torch.from_numpy(self.theta))
-        self.objective = Objective(model, lambda outputs, _: ((outputs @ hessian) * outputs).sum(dim=1) / 2)
+        self.loss: PerExample = lambda outputs, _: ((outputs @ hessian) * outputs).sum(dim=1) / 2
+        self.objective = Objective(model, self.loss)
 
     @property
     def batch(self) -> Minibatch:
-        return Minibatch(self.inputs, self.targets, noise=0)
+        return Minibatch((self.inputs, self.targets), noise=0)
 
     def losses(self, theta: np.ndarray) -> np.ndarray:
         """Loss of every example."""
@@ -62,8 +64,9 @@ class TwoLayers:
         with torch.no_grad():
             for layer, weight in zip(layers, self.weights, strict=True):
                 layer.weight.copy_(torch.from_numpy(weight))
-        self.objective = Objective(self.model, lambda outputs, targets: (outputs - targets).square().sum(dim=1) / 2)
-        self.batch = Minibatch(torch.from_numpy(self.x), torch.from_numpy(self.t), noise=0)
+        self.per_example: PerExample = lambda outputs, targets: (outputs - targets).square().sum(dim=1) / 2
+        self.objective = Objective(self.model, self.per_example)
+        self.batch = Minibatch((torch.from_numpy(self.x), torch.from_numpy(self.t)), noise=0)
 
     def loss(self, first: np.ndarray, second: np.ndarray) -> float:
         residual = self.x @ first.T @ second.T - self.t

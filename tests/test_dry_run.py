@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lossviz.data.minibatches import Minibatch
-from lossviz.engine import objective
+from lossviz.engine import losses
 from lossviz.engine.checkpoint import load_tensors
 from lossviz.engine.evaluation import Evaluation
 from lossviz.engine.objective import Objective
@@ -97,7 +97,7 @@ def test_every_crop_of_an_evaluation_counts(tmp_path: Path, monkeypatch: pytest.
         seen[0] += inputs.shape[:-3].numel() if not torch.is_grad_enabled() else 0
         return over_views(forward, inputs)
 
-    monkeypatch.setattr(objective, "over_views", counted)
+    monkeypatch.setattr(losses, "over_views", counted)
     train(setup, QUIET, StopRequest())
     assert seen == [3 * (20 + 9 * 10)]
     assert "3 evaluations: 330 examples forward" in plan_training(setup)

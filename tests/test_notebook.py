@@ -31,7 +31,7 @@ def test_a_quadratic_on_a_rectangular_grid() -> None:
     found = loss_surface(
         Offset(torch.from_numpy(quadratic.theta)),
         in_batches(quadratic.inputs, quadratic.targets),
-        quadratic.objective.loss,
+        quadratic.loss,
         x=X,
         y=Y,
         directions={"x": {"theta": torch.from_numpy(draws[0])}, "y": {"theta": torch.from_numpy(draws[1])}},
@@ -55,7 +55,7 @@ def test_some_parameters_on_a_line() -> None:
     found = loss_surface(
         layers.model,
         in_batches(layers.batch.inputs, layers.batch.targets),
-        layers.objective.loss,
+        layers.per_example,
         x=X,
         directions={"x": {"1.weight": torch.from_numpy(part)}},
     )

@@ -124,7 +124,7 @@ def test_statistics_that_a_person_moves() -> None:
 
 def test_the_results_say_how_products_with_the_hessian_were_taken() -> None:
     quadratic = Quadratic()
-    batches, loss, found = [(quadratic.inputs, quadratic.targets)], quadratic.objective.loss, []
+    batches, loss, found = [(quadratic.inputs, quadratic.targets)], quadratic.loss, []
     for each in (loss, lambda outputs, targets: loss(Once.apply(outputs), targets)):
         model = Offset(torch.from_numpy(quadratic.theta))
         found.append(loss_surface(model, batches, each, x=(-1, 1, 3), directions=Hessian(), metrics=["hessian"]))

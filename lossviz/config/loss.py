@@ -21,7 +21,16 @@ class SquaredError(Section):
 
 
 class OwnLoss(Own):
-    """Your own: the target is the function `loss(outputs, targets, **args)`, and returns one loss per example, (N,)."""
+    """Your own: `loss(outputs, targets, **args)` or `loss(model, batch, **args)`, told apart by the name `model`.
+
+    It returns one loss for each example, (N,). One of the model may also return (sums, counts), each (N,), whose mean
+    is sum(sums) / sum(counts), or a mapping from names to losses, of which the first is trained on.
+    """
+
+    term: str | None = Field(
+        None,
+        description="Which loss of a mapping is trained on and drawn. Default: the first.",
+    )
 
 
 Loss = Annotated[CrossEntropy | SquaredError | OwnLoss, Field(discriminator="name")]

@@ -1,21 +1,26 @@
 """From the `data` section to two splits and a loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from lossviz.config.data import Cifar10, Data, Gaussian, ImageFolder, Images, OwnData
 from lossviz.data import cifar10, digits
+from lossviz.data.collated import CollatedMinibatches, CollatedSplit, Examples
 from lossviz.data.gaussian import gaussian
 from lossviz.data.imagefolder import MEAN, STD, imagefolder
+from lossviz.data.iterated import IteratedSplit
 from lossviz.data.minibatches import Minibatches
-from lossviz.data.own import own_data
+from lossviz.data.own import Part, own_data
 from lossviz.data.split import Split, arranged
 from lossviz.data.streamed import StreamedSplit
 from lossviz.data.streamed_minibatches import StreamedMinibatches
 from lossviz.errors import refuse
 from lossviz.user_code.permissions import NOBODY, Allowed
+
+AnySplit: TypeAlias = Split | StreamedSplit | CollatedSplit | IteratedSplit
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,11 @@ class Dataset:
     Attributes:
         train: the training examples chosen.
         test: the whole test set.
-        outputs: number of classes, or size of a target vector.
+        outputs: number of classes, or size of a target vector; 0 where batches are no pairs of inputs and targets.
     """
 
-    train: Split | StreamedSplit
-    test: Split | StreamedSplit
+    train: AnySplit
+    test: AnySplit
     outputs: int
 
     @property
@@ -45,14 +50,29 @@ class Dataset:
     @property
     def regression(self) -> bool:
         """Whether the targets are vectors, and the loss is the squared error."""
-        return self.train.targets.is_floating_point()
+        return self.train.regression
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Dataset":
         """The same data on a device, with inputs in a dtype."""
         return Dataset(self.train.to(device, dtype), self.test.to(device, dtype), self.outputs)
 
-    def minibatches(self, batch_size: int, seed: int, augment: str = "none") -> Minibatches | StreamedMinibatches:
-        """Training minibatches by step."""
+    def minibatches(
+        self, batch_size: int, seed: int, augment: str = "none"
+    ) -> Minibatches | StreamedMinibatches | CollatedMinibatches:
+        """Training minibatches by step.
+
+        Raises:
+            RequestError: the data are batches that are gone through one after another.
+        """
+        if isinstance(self.train, IteratedSplit):
+            refuse(
+                "data.target",
+                "returns batches that are gone through one after another, of which no step can take its own: they are "
+                "for scans alone",
+                accepted="for training a Dataset, with len() and examples by index; or (inputs, targets)",
+            )
+        if isinstance(self.train, CollatedSplit):
+            return CollatedMinibatches(self.train, batch_size, seed, augment)
         if isinstance(self.train, StreamedSplit):
             return StreamedMinibatches(self.train, batch_size, seed, augment)
         return Minibatches(self.train, batch_size, seed, augment)
@@ -100,15 +120,35 @@ def load(config: Data, seed: int, allowed: Allowed = NOBODY) -> Dataset:
         return Dataset(train, test, config.features)
     if isinstance(config, ImageFolder):
         return _streamed(config, seed)
-    parts, mean, std = _resident(config, seed, allowed)
+    if isinstance(config, OwnData):
+        return _own(config, seed, allowed)
+    parts, mean, std = _resident(config)
     statistics = _statistics(config, parts["train"][0].shape[1], mean, std)
     train, test = (Split(arranged(images), labels, *statistics) for images, labels in parts.values())
-    outputs = _outputs(train.targets, test.targets)
+    return _chosen(config, seed, train, test)
+
+
+def _own(config: OwnData, seed: int, allowed: Allowed) -> Dataset:
+    train, test = (_own_split(config, seed, part) for part in own_data(config, seed, allowed).values())
+    return _chosen(config, seed, train, test)
+
+
+def _own_split(config: OwnData, seed: int, part: Part) -> AnySplit:
+    if isinstance(part, tuple):
+        channels = part[0].shape[1]
+        return Split(arranged(part[0]), part[1], *_statistics(config, channels, (0.0,) * channels, (1.0,) * channels))
+    if not isinstance(part, Examples):
+        return IteratedSplit(part, torch.device("cpu"), torch.float32)
+    split = CollatedSplit(part, range(len(part)), _column((0.0,)), _column((1.0,)), seed)
+    if not split.holds_images:
+        return split
+    mean, std = _statistics(config, split.channels, (0.0,) * split.channels, (1.0,) * split.channels)
+    return replace(split, mean=mean, std=std)
+
+
+def _chosen(config: Images, seed: int, train: AnySplit, test: AnySplit) -> Dataset:
+    outputs = max(train.outputs, test.outputs)
     return Dataset(train.choose(config.examples, config.choose, seed, "data.examples"), test, outputs)
-
-
-def _outputs(train: Tensor, test: Tensor) -> int:
-    return train.shape[1] if train.is_floating_point() else int(max(train.max(), test.max())) + 1
 
 
 def _streamed(config: ImageFolder, seed: int) -> Dataset:
@@ -127,12 +167,8 @@ def _statistics(
 
 
 def _resident(
-    config: Images, seed: int, allowed: Allowed
+    config: Images,
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], tuple[float, ...], tuple[float, ...]]:
-    if isinstance(config, OwnData):
-        parts = own_data(config, seed, allowed)
-        channels = parts["train"][0].shape[1]
-        return parts, (0.0,) * channels, (1.0,) * channels
     if isinstance(config, Cifar10):
         return cifar10.cifar10(config), cifar10.MEAN, cifar10.STD
     return digits.digits(), digits.MEAN, digits.STD

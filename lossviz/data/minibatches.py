@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lossviz.data.batch import Batch
 from lossviz.data.split import Split, arranged
 from lossviz.seeding import derive, generator
 
@@ -17,15 +18,25 @@ class Minibatch(NamedTuple):
     """The data and the randomness of one step.
 
     Attributes:
-        inputs: (B, C, H, W), normalised.
-        targets: (B,).
+        batch: its examples; for losses of outputs (inputs, targets).
         noise: seeds the network's own random numbers (dropout, noise layers), so that every pass over this
             minibatch sees the same realisation; None for a network that draws none.
     """
 
-    inputs: Tensor
-    targets: Tensor
+    batch: Batch
     noise: int | None
+
+    @property
+    def inputs(self) -> Tensor:
+        """The first of the pair (inputs, targets)."""
+        inputs: Tensor = self.batch[0]
+        return inputs
+
+    @property
+    def targets(self) -> Tensor:
+        """The second of the pair (inputs, targets)."""
+        targets: Tensor = self.batch[1]
+        return targets
 
 
 Part = tuple[int, int]
@@ -115,7 +126,7 @@ class Minibatches:
             crops = draw_crops(self.batch_size, generator(self.order.seed, "augment", step))
             examples = crop_flip(examples, crops[:, rows])
         inputs = arranged(self.split.normalise(examples))
-        return Minibatch(inputs, self.split.targets[indices], self.order.noise(step, part))
+        return Minibatch((inputs, self.split.targets[indices]), self.order.noise(step, part))
 
 
 def draw_crops(count: int, draws: torch.Generator) -> Tensor:

@@ -1,12 +1,15 @@
 """A person's own data set, checked so that what does not fit is said by name."""
 
-from collections.abc import Mapping, Sequence
-from typing import NoReturn, Protocol, TypeGuard, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NoReturn, TypeGuard
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler
 
 from lossviz.config.data import OwnData
+from lossviz.data.batch import Batch
+from lossviz.data.collated import Examples
 from lossviz.errors import refuse
 from lossviz.seeding import seeded
 from lossviz.user_code.loader import explained
@@ -14,21 +17,15 @@ from lossviz.user_code.permissions import Allowed
 from lossviz.user_code.targets import load_target
 
 Pair = tuple[Tensor, Tensor]
+Part = Pair | Examples | Iterable[Batch]
+FORMS = "(inputs, targets), a Dataset, or batches that can be gone through again and again"
 
 
-@runtime_checkable
-class Examples(Protocol):
-    """A map-style Dataset."""
+def own_data(config: OwnData, seed: int, allowed: Allowed) -> dict[str, Part]:
+    """Each split as it is: a Dataset, an iterable of batches, or a pair of tensors.
 
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> object: ...
-
-
-def own_data(config: OwnData, seed: int, allowed: Allowed) -> dict[str, Pair]:
-    """Inputs, uint8 (N, C, H, W) or float (N, ...), and targets, int64 (N, ...) or float (N, G, ...), of each split.
-
-    What the target draws from torch's global generator is a pure function of the seed.
+    Of a pair, inputs are uint8 (N, C, H, W) or numbers (N, ...), and targets int64 (N, ...) or float (N, G, ...). What
+    the target draws from torch's global generator is a pure function of the seed.
 
     Raises:
         RequestError: it is not allowed, or returns something else.
@@ -39,30 +36,47 @@ def own_data(config: OwnData, seed: int, allowed: Allowed) -> dict[str, Pair]:
         made = make()
         if not _is_two(made):
             _refuse(config, f"returned {_kind(made)}", "(train, test)")
-        parts = {name: _pair(config, name, part) for name, part in zip(("train", "test"), made, strict=True)}
-    for what, one, other in zip(("inputs", "targets"), parts["train"], parts["test"], strict=True):
-        if (one.shape[1:], one.dtype) != (other.shape[1:], other.dtype):
-            _refuse(config, f"{what} are {_kind(one)} in train and {_kind(other)} in test", "the same but for N")
-    inputs, _ = parts["train"]
-    for key in ("mean", "std"):
-        if getattr(config, key) is not None and inputs.dtype != torch.uint8:
-            _refuse(config, f"inputs are {_kind(inputs)}, and data.{key} is given", f"data.{key} for uint8 images only")
-    if config.augment != "none" and inputs.dim() != 4:
-        _refuse(
-            config, f"inputs are {_kind(inputs)}, and data.augment = {config.augment}", "images (N, C, H, W) for it"
-        )
+        parts = {name: _part(config, name, part) for name, part in zip(("train", "test"), made, strict=True)}
+        train, test = parts.values()
+        _refuse_keys_of_images(config, train)
+    if isinstance(train, tuple) and isinstance(test, tuple):
+        for what, one, other in zip(("inputs", "targets"), train, test, strict=True):
+            if (one.shape[1:], one.dtype) != (other.shape[1:], other.dtype):
+                _refuse(config, f"{what} are {_kind(one)} in train and {_kind(other)} in test", "the same but for N")
     return parts
 
 
-def _pair(config: OwnData, name: str, part: object) -> Pair:
+def _part(config: OwnData, name: str, part: object) -> Part:
+    if _is_two(part) and isinstance(part[0], Tensor):
+        return _pair(config, name, *part)
+    if isinstance(part, Tensor | Mapping | str | tuple):
+        _refuse(config, f"{name} is {_kind(part)}", FORMS)
+    if isinstance(part, IterableDataset):
+        advice = "a DataLoader of it: torch.utils.data.DataLoader(dataset, batch_size=...)"
+        _refuse(config, f"{name} is {_kind(part)}, which gives single examples", advice)
+    if isinstance(part, Iterator):
+        _refuse(config, f"{name} is {_kind(part)}, which can be gone through only once", FORMS)
+    if isinstance(part, DataLoader) and isinstance(part.sampler, RandomSampler):
+        _refuse(config, f"{name} is a DataLoader that shuffles", "one that does not, or its Dataset")
+    if isinstance(part, Examples) and not isinstance(part, Sequence):
+        if not len(part):
+            _refuse(config, f"{name} is {_kind(part)} without examples", "at least one example")
+        return part
+    if not isinstance(part, Iterable):
+        _refuse(config, f"{name} is {_kind(part)}", FORMS)
+    if next(iter(part), None) is None:
+        _refuse(config, f"{name} is {_kind(part)} without batches", "at least one batch")
+    return part
+
+
+def _pair(config: OwnData, name: str, inputs: object, targets: object) -> Pair:
     """Inputs and targets of a split, checked."""
-    inputs, targets = part if _is_two(part) else _stacked(config, name, part)
     if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
-        _refuse(config, f"{name} is {_kind(part)}", "two torch.Tensors, inputs and targets")
+        _refuse(config, f"{name} is {_kind((inputs, targets))}", "two torch.Tensors, inputs and targets")
     if inputs.shape[:1] != targets.shape[:1] or not inputs.numel():
         _refuse(config, f"{name} is {_kind(inputs)} and {_kind(targets)}", "as many targets as inputs, at least one")
-    if inputs.dim() < 2 or not (inputs.is_floating_point() or (inputs.dtype == torch.uint8 and inputs.dim() == 4)):
-        accepted = "images as uint8 (N, C, H, W), or float (N, ...) with two dimensions or more"
+    if inputs.dim() < 2 or inputs.is_complex():
+        accepted = "images as uint8 (N, C, H, W), or other real numbers (N, ...) with two dimensions or more"
         _refuse(config, f"inputs of {name} are {_kind(inputs)}", accepted)
     whole = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
     if not whole and not (targets.is_floating_point() and targets.dim() > 1):
@@ -75,21 +89,19 @@ def _pair(config: OwnData, name: str, part: object) -> Pair:
     return inputs.detach().cpu(), targets.detach().cpu().to(torch.int64 if whole else torch.float64)
 
 
-def _stacked(config: OwnData, name: str, part: object) -> list[Tensor]:
-    """Inputs and targets of the examples of a Dataset."""
-    if not isinstance(part, Examples) or isinstance(part, Sequence | Mapping | Tensor):
-        _refuse(config, f"{name} is {_kind(part)}", "(inputs, targets), or a Dataset of (tensor, label)")
-    inputs, targets = [], []
-    for index in range(len(part)):
-        item = part[index]
-        if not _is_two(item) or not isinstance(item[0], Tensor):
-            accepted = "(tensor, label) for each example; for images, transform=torchvision.transforms.PILToTensor()"
-            _refuse(config, f"{name} holds {_kind(item)}", accepted)
-        inputs.append(item[0])
-        targets.append(torch.as_tensor(item[1]))
-        if inputs[-1].shape != inputs[0].shape:
-            _refuse(config, f"{name} holds {_kind(inputs[0])} and {_kind(inputs[-1])}", "inputs of one shape")
-    return [torch.stack(inputs), torch.stack(targets)] if inputs else [torch.empty(0), torch.empty(0)]
+def _refuse_keys_of_images(config: OwnData, train: Part) -> None:
+    """Refuse keys that mean nothing for data that are no images."""
+    if isinstance(train, tuple):
+        inputs, images = _kind(train[0]), train[0].dim() == 4
+    else:
+        example = train[0] if isinstance(train, Examples) and not isinstance(train, Sequence) else None
+        first = example[0] if _is_two(example) else None
+        inputs, images = _kind(first), isinstance(first, Tensor) and first.dim() == 3
+    for key in ("mean", "std"):
+        if getattr(config, key) is not None and not inputs.startswith("uint8"):
+            _refuse(config, f"inputs are {inputs}, and data.{key} is given", f"data.{key} for uint8 images only")
+    if config.augment != "none" and not images:
+        _refuse(config, f"inputs are {inputs}, and data.augment = {config.augment}", "images (N, C, H, W) for it")
 
 
 def _is_two(value: object) -> TypeGuard[tuple[object, object] | list[object]]:

@@ -16,7 +16,7 @@ class Split:
     """One split of a data set.
 
     Attributes:
-        inputs: images, uint8 (N, C, H, W), 0 to 255, in channels_last memory; or other numbers, float (N, ...).
+        inputs: images, uint8 (N, C, H, W), 0 to 255, in channels_last memory; or other numbers (N, ...).
         targets: classes, int64 (N, ...); or vectors, float64 (N, G).
         mean: (C, 1, 1), on the scale 0 to 1; its dtype is the one that networks get.
         std: (C, 1, 1), likewise.
@@ -29,6 +29,21 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+        return self.targets.device
+
+    @property
+    def regression(self) -> bool:
+        """Whether targets are real numbers."""
+        return self.targets.is_floating_point()
+
+    @property
+    def outputs(self) -> int:
+        """Number of classes, or size of a target vector."""
+        return self.targets.shape[1] if self.regression else int(self.targets.max()) + 1
 
     @property
     def channels(self) -> int:
@@ -47,9 +62,9 @@ class Split:
 
     def normalise(self, inputs: Tensor) -> Tensor:
         """Images: ((x / 255) - mean) / std, bitwise torchvision's ToTensor and Normalize; other numbers as they are."""
-        if inputs.dtype == torch.uint8:
+        if inputs.dtype == torch.uint8 and inputs.dim() > 3:
             return normalised(inputs, self.mean, self.std)
-        return inputs.to(self.mean.dtype)
+        return inputs.to(self.mean.dtype) if inputs.is_floating_point() else inputs
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole split in order, normalised; the last batch may be smaller."""

@@ -52,6 +52,21 @@ class StreamedSplit:
         return len(self.targets)
 
     @property
+    def device(self) -> torch.device:
+        """Where crops go."""
+        return self.targets.device
+
+    @property
+    def regression(self) -> bool:
+        """Images have classes."""
+        return False
+
+    @property
+    def outputs(self) -> int:
+        """Number of classes."""
+        return len(self.index.classes)
+
+    @property
     def channels(self) -> int:
         """Red, green and blue."""
         return 3

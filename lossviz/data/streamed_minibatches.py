@@ -43,7 +43,7 @@ class StreamedMinibatches:
             draws = generator(self.order.seed, "colour", step)
             normals = torch.randn(self.batch_size, 3, dtype=torch.float64, generator=draws)
             shift = colour_noise(normals[self.order.rows(part)])
-        return Minibatch(self.split.normalise(images, shift), targets, self.order.noise(step, part))
+        return Minibatch((self.split.normalise(images, shift), targets), self.order.noise(step, part))
 
 
 def _start(split: StreamedSplit, order: Order, augment: str, part: Part, step: int) -> Crops:

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, distributed
 
-from lossviz.data.split import Split
-from lossviz.data.streamed import StreamedSplit
+from lossviz.data.load import AnySplit
 from lossviz.distributed.ranks import Ranks, waiting_for_others
 from lossviz.errors import refuse
 
@@ -54,12 +53,12 @@ class Group:
             torch.empty_like(tensor).copy_(part.view(tensor.shape)) for tensor, part in zip(tensors, parts, strict=True)
         ]
 
-    def mean(self, values: Sequence[float], examples: int) -> list[float]:
-        """The mean over all examples from the means over those of each process; 0 examples say nothing."""
+    def mean(self, values: Sequence[float], weight: float) -> list[float]:
+        """The mean over all examples from the means over those of each process; a weight of 0 says nothing."""
         if self.alone:
             return list(values)
-        sums = [value * examples for value in values] if examples else [0.0] * len(values)
-        (total,) = self.total([torch.tensor([*sums, examples], dtype=torch.float64)])
+        sums = [value * weight for value in values] if weight else [0.0] * len(values)
+        (total,) = self.total([torch.tensor([*sums, weight], dtype=torch.float64)])
         return (total[:-1] / total[-1]).tolist()
 
     def largest(self, *numbers: int) -> list[int]:
@@ -78,12 +77,12 @@ class Group:
                 with waiting_for_others():
                     distributed.broadcast(tensor, 0)
 
-    def shard(self, split: Split | StreamedSplit) -> Split | StreamedSplit:
+    def shard(self, split: AnySplit) -> AnySplit:
         """The examples that this process evaluates: contiguous; all processes together have each once."""
         if self.alone:
             return split
         rank, world, count = self.ranks.rank, self.ranks.world, len(split)
-        rows = torch.arange(rank * count // world, (rank + 1) * count // world, device=split.targets.device)
+        rows = torch.arange(rank * count // world, (rank + 1) * count // world, device=split.device)
         return split.take(rows)
 
     def refuse_differences(self, facts: Mapping[str, object]) -> None:

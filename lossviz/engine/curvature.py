@@ -13,7 +13,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine import lanczos
 from lossviz.engine.differences import Differences
-from lossviz.engine.evaluation import are_classes, ignored_label
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, move, squared_norm
 from lossviz.errors import Refusal, WorkError
@@ -69,22 +68,13 @@ def mean_gradient(objective: Objective, batches: Iterable[Minibatch], parameters
         batches: their N examples together are the set over which L is the mean.
         parameters: with respect to which.
     """
-    examples, total = 0, [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
+    examples, total = 0.0, [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
     for batch in batches:
-        gradient = objective.differentiate(batch, parameters).gradient
-        torch._foreach_add_(total, [part.double() for part in gradient], alpha=len(batch.targets))
-        examples += _counted(objective, batch)
+        found = objective.differentiate(batch, parameters)
+        weight, counted = found.losses.sizes()
+        torch._foreach_add_(total, [part.double() for part in found.gradient], alpha=weight)
+        examples += counted
     return [part / examples for part in total]
-
-
-@torch.no_grad()
-def _counted(objective: Objective, batch: Minibatch) -> int:
-    """How many examples count: those that the loss ignores add nothing to a sum, and must not divide it."""
-    label = ignored_label(objective.loss)
-    if batch.targets.is_floating_point() or not (batch.targets == label).any():
-        return len(batch.targets)
-    outputs, _ = objective.apply(batch)
-    return int((batch.targets != label).sum()) if are_classes(outputs, batch.targets) else len(batch.targets)
 
 
 def gradient_norm(objective: Objective, batches: Iterable[Minibatch], parameters: Vector) -> float:
@@ -175,7 +165,9 @@ class Hessian:
         self.batches = batches
         self.parameters = objective.parameters if parameters is None else parameters
         self.sizes = [parameter.numel() for parameter in self.parameters]
-        self.examples = sum(_counted(objective, batch) for batch in batches)
+        # Examples that the loss ignores add nothing to a sum, and must not divide it.
+        self.weights, counted = zip(*(objective.sizes(batch) for batch in batches), strict=True)
+        self.examples = sum(counted)
         self.products = products_of(objective.model)
         self._kept: tuple[Tensor, ...] | None = None
 
@@ -199,10 +191,10 @@ class Hessian:
             self._kept = self._gradient(self.batches[0])
         along = self.split(vector)
         total = torch.zeros_like(vector)
-        for batch in self.batches:
+        for batch, weight in zip(self.batches, self.weights, strict=True):
             gradient = self._kept or self._gradient(batch)
             product = torch.cat([part.double().flatten() for part in self._differentiate_again(gradient, along)])
-            total.add_(product, alpha=len(batch.targets) / self.examples if self.examples else math.nan)
+            total.add_(product, alpha=weight / self.examples if self.examples else math.nan)
             # Zero, or NaN: a loss that has become infinite may look as if it had no curvature.
             total += 0 * squared_norm([part.detach() for part in gradient])
         return total
@@ -236,7 +228,7 @@ class Hessian:
         """The gradient of the loss of a batch, ready to be differentiated again."""
         # The plain kernel of attention, where the fused ones have no second derivatives.
         with sdpa_kernel(SDPBackend.MATH) if self.products.way == MATHS else nullcontext():
-            loss = self.objective.apply(batch)[1]
+            loss = self.objective.apply(batch).mean
         return torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
 
     def _differentiate_again(self, gradient: Vector, along: Vector) -> list[Tensor]:

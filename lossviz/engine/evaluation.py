@@ -1,22 +1,33 @@
 """The mean loss of a network over examples, without gradients."""
 
-import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-T = TypeVar("T")
-PerExample = Callable[[Tensor, Tensor], Tensor]
-"""From outputs (N, ...) and targets (N, ...) to losses (N,)."""
-Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
-"""Inputs and targets; every call starts from the first batch."""
+from lossviz.data.batch import Batch
+from lossviz.engine.losses import Losses, Term
 
-# The label that torch's losses leave out unless they are told another one.
-IGNORED = -100
+T = TypeVar("T")
+Batches = Callable[[], Iterable[Batch]]
+"""Every call starts from the first batch."""
+
+
+class Mean(NamedTuple):
+    """Mean loss over examples and its standard error.
+
+    Attributes:
+        loss: the mean.
+        stderr: NaN where it is not known.
+        weight: what the mean divides by: the number of examples, or the sum of their counts.
+    """
+
+    loss: float
+    stderr: float
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -25,49 +36,73 @@ class Evaluation:
 
     Attributes:
         examples: how many there were, without those whose label the loss ignores.
+        weight: of the mean in one over several parts; see `Mean`.
+        terms: further losses by name.
     """
 
     loss: float
     loss_stderr: float
     error: float
     examples: int
+    weight: float
+    terms: Mapping[str, Mean] = field(default_factory=dict)
 
 
-def evaluate(
-    forward: Callable[[Tensor], Tensor], loss: PerExample, batches: Iterable[tuple[Tensor, Tensor]]
-) -> Evaluation:
+def evaluate(losses: Callable[[Batch], Losses], batches: Iterable[Batch]) -> Evaluation:
     """Mean over all examples, exact with a ragged last batch.
 
     The losses of the examples are added once, in float64, whatever batches they came in: the batch size changes the
     mean only by what it changes in the outputs. The host waits for the device at the end only.
 
-    Examples whose label the loss ignores (`ignored_label`) are left out of mean, standard error and error, as torch's
-    own `reduction="mean"` leaves them out; all numbers are NaN where none is left.
+    Examples that do not count (their label is ignored, or their count is 0) are left out of mean, standard error and
+    error, as torch's own `reduction="mean"` leaves them out; all numbers are NaN where none is left.
+
+    Where examples have counts c_i beside their sums s_i, the mean is the ratio R = sum s_i / sum c_i, and its standard
+    error that of its linearisation, sqrt(N / (N - 1) * sum (s_i - R c_i)^2) / sum c_i (Cochran 1977, equation 2.46,
+    without the correction for finite populations).
 
     Without gradients of the parameters; network and loss may differentiate by their inputs (forces, residuals of
     differential equations). torch's inference mode would forbid that, and is no faster (docs/measured.md).
 
     Args:
-        forward: from inputs to outputs, in the mode in which the loss is meant.
-        loss: of each example.
+        losses: of a batch, by a network in the mode in which the loss is meant.
         batches: one or more.
     """
-    parts, rights, counted = [], [], []
-    ignored = ignored_label(loss)
-    for inputs, targets in batches:
-        losses, right, counts = without_gradients(partial(_apply, forward, loss, inputs, targets, ignored))
-        parts.append(losses.detach())
-        rights.append(right)
-        counted.append(counts)
-    losses = torch.cat(parts)[torch.cat(counted)]
-    count = len(losses)
-    mean = losses.mean()
+    terms: dict[str, list[Term]] = {}
+    rights, counted = [], []
+    for batch in batches:
+        found = without_gradients(partial(losses, batch))
+        rights.append(found.correct)
+        counted.append(found.counted)
+        for name, term in {"": found.term, **found.others}.items():
+            counts = None if term.counts is None else term.counts.detach()
+            terms.setdefault(name, []).append(Term(term.sums.detach().double(), counts))
+    means = {name: _mean(parts, counted if not name else ()) for name, parts in terms.items()}
+    mean, examples = means.pop("")
+    right = float(torch.stack(rights).sum())
+    error = 100 * (examples - right) / examples if examples else float("nan")
+    others = {name: other for name, (other, _) in means.items()}
+    return Evaluation(mean.loss, mean.stderr, error, examples, mean.weight, others)
+
+
+def _mean(parts: Sequence[Term], counted: Sequence[Tensor | None]) -> tuple[Mean, int]:
+    """Mean and number of examples that count."""
+    sums = torch.cat([part.sums for part in parts])
+    if all(part.counts is None for part in parts):
+        if any(each is not None for each in counted):
+            sums = sums[torch.cat([each for each in counted if each is not None])]
+        count, mean = len(sums), sums.mean()
+        weight, away = sums.new_full((), count), sums - mean
+    else:
+        counts = torch.cat([torch.ones_like(p.sums) if p.counts is None else p.counts.double() for p in parts])
+        sums, counts = sums[counts > 0], counts[counts > 0]
+        count, weight = len(sums), counts.sum()
+        mean = sums.sum() / weight
+        away = (sums - mean * counts) * (count / weight)
     # The variance of the mean of a sample: s^2 / N with s^2 = sum of (loss - mean)^2 / (N - 1).
-    squares = (losses - mean).square().sum()
-    loss_mean, total, right = torch.stack([mean, squares, torch.stack(rights).sum()]).tolist()
+    loss, total, whole = torch.stack([mean, away.square().sum(), weight]).tolist()
     stderr = (total / (count * (count - 1))) ** 0.5 if count > 1 and total < float("inf") else float("nan")
-    error = 100 * (count - right) / count if count else float("nan")
-    return Evaluation(loss_mean, stderr, error, count)
+    return Mean(loss, stderr, whole), count
 
 
 def without_gradients(compute: Callable[[], T]) -> T:
@@ -81,48 +116,3 @@ def without_gradients(compute: Callable[[], T]) -> T:
             raise
     with torch.enable_grad():
         return compute()
-
-
-def _apply(
-    forward: Callable[[Tensor], Tensor], loss: PerExample, inputs: Tensor, targets: Tensor, ignored: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The losses of a batch, how many answers are right, and which examples count."""
-    outputs = forward(inputs)
-    losses = loss(outputs, targets).double()
-    counts = targets != ignored if are_classes(outputs, targets) else torch.ones_like(losses, dtype=torch.bool)
-    return losses, correct(outputs, targets, ignored), counts
-
-
-def correct(outputs: Tensor, targets: Tensor, ignored: int = IGNORED) -> Tensor:
-    """How many class predictions are right, as float64; NaN where targets or outputs are not those of classes.
-
-    Examples with the label `ignored` are never right.
-    """
-    if not are_classes(outputs, targets):
-        return torch.full((), float("nan"), dtype=torch.float64, device=outputs.device)
-    # argmax of NaN is a class like any other; an answer that is not a number is not right.
-    right = (outputs.argmax(dim=1) == targets) & (targets != ignored) & ~outputs.isnan().any(dim=1)
-    return right.sum(dtype=torch.float64)
-
-
-def ignored_label(loss: PerExample) -> int:
-    """The label whose examples a loss leaves out.
-
-    It is the loss's `ignore_index`: an attribute, as torch.nn.CrossEntropyLoss has, or the value of an argument, given
-    by functools.partial or by default; -100 where the loss has none.
-
-    Example:
-        >>> ignored_label(torch.nn.CrossEntropyLoss(ignore_index=255)), ignored_label(torch.nn.functional.mse_loss)
-        (255, -100)
-    """
-    try:
-        argument = inspect.signature(loss).parameters.get("ignore_index")
-    except ValueError:  # a builtin function
-        argument = None
-    given = getattr(loss, "ignore_index", argument.default if argument else None)
-    return given if isinstance(given, int) else IGNORED
-
-
-def are_classes(outputs: Tensor, targets: Tensor) -> bool:
-    """Whether outputs (N, K) are scores of K > 1 classes, and targets (N,) are labels."""
-    return not targets.is_floating_point() and targets.dim() == 1 and outputs.dim() == 2 and outputs.shape[1] > 1

@@ -1,15 +1,17 @@
 """The loss of an example: the one that the targets suggest, the one that is named, or a person's own."""
 
+from collections.abc import Callable
+from typing import Any
+
 from lossviz.config.loss import CrossEntropy, Loss, OwnLoss
-from lossviz.engine.evaluation import PerExample
-from lossviz.engine.objective import cross_entropy, squared_error
+from lossviz.engine.losses import cross_entropy, squared_error
 from lossviz.errors import refuse
 from lossviz.user_code.permissions import Allowed
 from lossviz.user_code.targets import load_target
 
 
-def per_example(config: Loss | None, regression: bool, allowed: Allowed) -> PerExample:
-    """From outputs (N, ...) and targets (N, ...) to losses (N,).
+def per_example(config: Loss | None, regression: bool, allowed: Allowed) -> Callable[..., Any]:
+    """From outputs (N, ...) and targets (N, ...) to losses (N,); or what `loss.target` names.
 
     Args:
         config: the `loss` section.

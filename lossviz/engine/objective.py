@@ -1,55 +1,51 @@
 """The loss as a function of a network's parameters, over a minibatch or a whole split."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from lossviz.data.batch import Batch
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.backend import full_precision
-from lossviz.engine.evaluation import Evaluation, PerExample, correct, evaluate
+from lossviz.engine.evaluation import Evaluation, evaluate
 from lossviz.engine.folding import Folded, foldable
+from lossviz.engine.losses import Closure, Loss, Losses, PerExample, Precision, cross_entropy, loss_of
 from lossviz.engine.state import steady
 from lossviz.engine.trust import EXAMPLES, TOLERANCE_OF_SHORT_NUMBERS, TOLERANCES, disagreement
-from lossviz.engine.views import over_views
 from lossviz.seeding import seeded
-
-
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """-log softmax(outputs)[target] of each example, in nats.
-
-    Example:
-        >>> cross_entropy(torch.zeros(1, 10), torch.tensor([3])).item()  # log 10
-        2.302585...
-    """
-    return functional.cross_entropy(outputs, targets, reduction="none")
-
-
-def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """|output - target|^2 of each example."""
-    return (outputs - targets).square().sum(dim=1)
 
 
 @dataclass(frozen=True)
 class Differential:
-    """Loss and gradient at a point, on one minibatch; all on the device."""
+    """Loss and gradient at a point, on one minibatch; all on the device.
+
+    Attributes:
+        loss: times its weight, if it has one.
+        gradient: of that.
+        losses: of the examples, with their graph freed.
+    """
 
     loss: Tensor
     gradient: list[Tensor]
-    correct: Tensor
+    losses: Losses
+
+    @property
+    def correct(self) -> Tensor:
+        """How many class predictions are right."""
+        return self.losses.correct
 
 
 class Objective:
-    """L(theta) = mean over examples of loss(f_theta(x), y), the data loss, without any penalty.
+    """L(theta) = mean over examples of their losses, the data loss, without any penalty.
 
     Args:
         model: f_theta.
-        loss: of each example.
+        loss: of the outputs f_theta(x) and the targets, or of the model and a batch; see `losses.loss_of`.
         autocast: the dtype of automatic mixed precision; None: all in the dtype of the parameters.
         views: whether inputs of five dimensions are several views of each image, as in ten-crop evaluation.
 
@@ -60,68 +56,95 @@ class Objective:
     def __init__(
         self,
         model: nn.Module,
-        loss: PerExample = cross_entropy,
+        loss: PerExample | Closure | Loss = cross_entropy,
         autocast: torch.dtype | None = None,
         *,
         views: bool = False,
     ) -> None:
         self.model = model
-        self.loss = loss
+        self.loss = loss_of(loss, views=views)
         self.autocast = autocast
-        self.views = views
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.device = self.parameters[0].device
         self.doubts: list[str] = []
 
     def with_model(self, model: nn.Module) -> "Objective":
         """The same loss of another network."""
-        other = Objective(model, self.loss, self.autocast, views=self.views)
+        other = Objective(model, self.loss, self.autocast)
         other.doubts = self.doubts
         return other
 
     def in_full_precision(self) -> "Objective":
         """The same loss of the same network without automatic mixed precision."""
-        return Objective(self.model, self.loss, views=self.views)
+        return Objective(self.model, self.loss)
+
+    def losses(self, network: nn.Module) -> Callable[[Batch], Losses]:
+        """From a batch to its losses by a network, in the objective's precision."""
+        return self.loss.losses(network, self.precision)
+
+    def outputs(self, network: nn.Module) -> Callable[[Batch], Tensor]:
+        """From a batch to what shows whether two networks are one: outputs, or the losses where these are hidden."""
+        return self.loss.outputs(network, self.precision)
+
+    @property
+    def precision(self) -> Precision:
+        """That of a forward pass."""
+        return Precision(self.device, self.parameters[0].dtype, self.autocast)
 
     def differentiate(
-        self, batch: Minibatch, parameters: Sequence[Tensor] | None = None, weight: float = 1.0
+        self, batch: Minibatch, parameters: Sequence[Tensor] | None = None, examples: int | None = None
     ) -> Differential:
         """Loss and gradient on a minibatch, with the network in the mode it is in; `.grad` is not touched.
 
         Args:
             batch: the minibatch.
             parameters: with respect to which; all trainable ones unless given.
-            weight: of the loss, as where this is a part of a minibatch.
+            examples: of the whole minibatch, where this is a part of it: loss and gradient are then weighted by the
+                part's own weight over that number.
         """
-        outputs, loss = self.apply(batch)
+        losses = self.apply(batch)
+        loss = losses.mean
         wanted = self.parameters if parameters is None else parameters
-        scale = torch.full_like(loss, weight)
+        share = 1.0 if examples is None else losses.term.weight / examples
+        scale = share.to(loss) if isinstance(share, Tensor) else torch.full_like(loss, share)
         gradient = torch.autograd.grad(loss, wanted, scale, allow_unused=True, materialize_grads=True)
-        return Differential(loss.detach() * weight, list(gradient), correct(outputs.detach(), batch.targets))
+        return Differential(loss.detach() * share, list(gradient), losses)
 
-    def apply(self, batch: Minibatch) -> tuple[Tensor, Tensor]:
-        """Outputs and mean loss on a minibatch, ready to be differentiated."""
-        with torch.enable_grad():
-            with nullcontext() if batch.noise is None else seeded(self.device, batch.noise):
-                outputs = self.precisely(self.model)(batch.inputs)
-            return outputs, self.loss(outputs, batch.targets).mean()
+    def apply(self, batch: Minibatch) -> Losses:
+        """The losses of a minibatch, ready to be differentiated."""
+        with torch.enable_grad(), nullcontext() if batch.noise is None else seeded(self.device, batch.noise):
+            losses = self.losses(self.model)(batch.batch)
+            _ = losses.mean  # kept, with its graph
+            return losses
 
-    def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+    def sizes(self, batch: Minibatch) -> tuple[float, float]:
+        """As `Losses.sizes`, of a minibatch that is not differentiated."""
+        known = self.loss.sizes(batch.batch)
+        if known is not None:
+            return known
+        with steady(self.model):
+            return self.apply(batch).sizes()
+
+    def examples(self, network: nn.Module, batch: Batch) -> int:
+        """How many examples a batch has."""
+        return self.loss.examples(batch) or self.losses(network)(batch).examples
+
+    def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
         """Mean over all examples in eval mode; the network is left bitwise as it was."""
         batches = iter(batches)
         first = next(batches)
         with steady(self.model):
-            network = self.follow(first[0])()
-            return evaluate(self.precisely(network), self.loss, chain([first], batches))
+            network = self.follow(first)()
+            return evaluate(self.losses(network), chain([first], batches))
 
-    def follow(self, inputs: Tensor) -> Callable[[], nn.Module]:
+    def follow(self, batch: Batch) -> Callable[[], nn.Module]:
         """A function that returns a network for evaluation; call it again after the parameters moved.
 
         BatchNorm is folded into the weights, on a copy, where the copy agrees with the network; else, and where there
         is nothing to fold, it is the network itself.
 
         Args:
-            inputs: real ones, on which both are compared at the present parameters.
+            batch: real examples, on which both are compared at the present parameters.
 
         The network is put in eval mode; the caller puts it back.
         """
@@ -129,19 +152,19 @@ class Objective:
         # A network that is compiled for training is evaluated as it is written: a copy is.
         if self._foldable or self.model._compiled_call_impl is not None:
             folded = Folded(self.model, self._foldable)
-            reason = self._disagreement(folded.refresh(), inputs)
+            reason = self._disagreement(folded.refresh(), batch)
             if not reason:
                 return folded.refresh
             self._foldable = []
             self.doubts.append(f"BatchNorm is not folded into the weights, which is slower: {reason}")
         return self.model.eval
 
-    def _disagreement(self, faster: nn.Module, inputs: Tensor) -> str:
+    def _disagreement(self, faster: nn.Module, batch: Batch) -> str:
         """How a copy departs from the network; both in full precision, which shows it best."""
         exact = self.in_full_precision()
-        with full_precision():
-            plain = exact.precisely(self.model._call_impl)
-            return disagreement(exact.precisely(faster), plain, inputs[:EXAMPLES], exact.tolerance)
+        few = self.loss.few(batch, EXAMPLES)
+        with full_precision(), _as_written(self.model):
+            return disagreement(exact.outputs(faster), exact.outputs(self.model), few, exact.tolerance)
 
     @property
     def tolerance(self) -> float:
@@ -154,19 +177,12 @@ class Objective:
     def _foldable(self) -> list[tuple[str, str]]:
         return foldable(self.model)
 
-    def precisely(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """A forward pass in the objective's precision, over all views, to outputs in which a loss can be computed.
 
-        Of a copy of the inputs: a network may work on them in place, and others come to see them.
-        """
-        if self.views:
-            forward = partial(over_views, forward)
-
-        def of_copy(inputs: Tensor) -> Tensor:
-            if self.autocast is None:
-                return forward(inputs.clone())
-            with torch.autocast(self.device.type, self.autocast):
-                outputs = forward(inputs.clone())
-            return outputs.to(self.parameters[0].dtype)
-
-        return of_copy
+@contextmanager
+def _as_written(model: nn.Module) -> Iterator[None]:
+    """Call a network without its compiled form."""
+    compiled, model._compiled_call_impl = model._compiled_call_impl, None
+    try:
+        yield
+    finally:
+        model._compiled_call_impl = compiled

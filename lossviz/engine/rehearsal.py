@@ -1,17 +1,27 @@
-"""Three examples through a person's own network, data and loss, before anything is written."""
+"""A few examples through a person's own network, data and loss, before anything is written."""
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
 from torch import Tensor
 
+from lossviz.data.batch import Batch, is_pair, leaves
+from lossviz.data.iterated import IteratedSplit
 from lossviz.data.load import Dataset
-from lossviz.engine.evaluation import ignored_label
-from lossviz.engine.objective import Objective, cross_entropy, squared_error
+from lossviz.engine.losses import Losses, OfModel, OfOutputs, cross_entropy, squared_error
+from lossviz.engine.objective import Objective
+from lossviz.engine.point import undisturbed
+from lossviz.engine.trust import relative_difference
 from lossviz.errors import refuse
 from lossviz.user_code.loader import explained
 
 EXAMPLES = 3
 
 
-def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> None:
+def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> tuple[str, ...]:
     """Check that network, data and loss fit together.
 
     Args:
@@ -19,28 +29,45 @@ def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> None:
         data: the data.
         differentiable: whether the loss must have a gradient.
 
+    Returns:
+        The names of further losses.
+
     Raises:
         RequestError: they do not; says what gave what.
         WorkError: the network or the loss fails.
     """
-    _refuse_ignored(objective, data)
-    inputs, targets = next(iter(data.train.batches(EXAMPLES)))
+    batch = next(iter(data.train.batches(EXAMPLES)))
+    if isinstance(objective.loss, OfModel):
+        with explained("while the loss is computed of a batch of the data"):
+            return rehearse_closure(objective, batch, differentiable)
+    _rehearse_outputs(objective, objective.loss, data, batch, differentiable)
+    return ()
+
+
+def _rehearse_outputs(objective: Objective, loss: OfOutputs, data: Dataset, batch: Batch, differentiable: bool) -> None:
+    if not is_pair(batch):
+        accepted = "pairs (inputs, target) of tensors; or a loss(model, batch), to which a batch may be anything"
+        refuse(
+            f"a batch of the data is {type(batch).__name__}, and the loss takes outputs and targets", accepted=accepted
+        )
+    _refuse_ignored(loss, data)
+    inputs, targets = batch
     with explained(f"while the network computes its outputs for inputs {tuple(inputs.shape)}"):
-        outputs: object = objective.precisely(objective.model.eval())(inputs)
+        outputs: object = loss.forward(objective.model.eval(), objective.precision)(inputs)
     if not isinstance(outputs, Tensor):
         refuse(f"the network returns {type(outputs).__name__}", accepted="one torch.Tensor, one row an example")
-    if objective.loss is cross_entropy and outputs.dim() > 1 and outputs.shape[1] < data.outputs:
+    if loss.function is cross_entropy and outputs.dim() > 1 and outputs.shape[1] < data.outputs:
         refuse(
             f"the network has outputs {tuple(outputs.shape)} for {data.outputs} classes",
             accepted="one output for each class",
         )
-    if objective.loss is squared_error and outputs.shape != targets.shape:
+    if loss.function is squared_error and outputs.shape != targets.shape:
         refuse(
             f"the network has outputs {tuple(outputs.shape)} for targets {tuple(targets.shape)}",
             accepted="outputs of that shape",
         )
     with explained(f"while the loss is computed of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"):
-        losses: object = objective.loss(outputs, targets)
+        losses: object = loss(outputs, targets)
     count = len(targets)
     if not isinstance(losses, Tensor):
         refuse(f"the loss of {count} examples is {type(losses).__name__}", accepted="a torch.Tensor, (N,)")
@@ -58,13 +85,111 @@ def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> None:
         )
 
 
-def _refuse_ignored(objective: Objective, data: Dataset) -> None:
+def _refuse_ignored(loss: OfOutputs, data: Dataset) -> None:
     """A training divides by the number of examples of a minibatch: each must count."""
-    label = ignored_label(objective.loss)
+    label = loss.ignored
     for name, split in (("training", data.train), ("test", data.test)):
-        count = 0 if data.regression else int((split.targets == label).sum())
+        # Batches that are gone through one after another are for scans alone.
+        count = 0 if data.regression or isinstance(split, IteratedSplit) else int((split.targets == label).sum())
         if count:
             refuse(
                 f"the loss ignores class {label}, which {count:,} of the {len(split):,} {name} examples have",
                 accepted="a loss that counts every example, or data without those",
             )
+
+
+# Passes of one network over one batch are computed alike, but for sums whose order a GPU does not keep.
+ROUNDINGS = 100
+
+
+def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -> tuple[str, ...]:
+    """Check that a loss of the model is a function of the parameters and the batch, in eval mode; leaves no trace.
+
+    Args:
+        objective: network and loss.
+        batch: some examples.
+        differentiable: whether the loss must have a gradient.
+
+    Returns:
+        The names of its further terms.
+
+    Raises:
+        RequestError: it is none; says what it does and what to do instead.
+    """
+    with undisturbed(objective.model), torch.enable_grad():
+        objective.model.eval()
+        with _unchanged(batch), _undrawn():
+            first = objective.losses(objective.model)(batch)
+        if differentiable and not first.term.sums.requires_grad:
+            accepted = "a loss made of differentiable operations, without .item(), .detach() or torch.no_grad()"
+            refuse("the loss has no gradient", accepted=accepted)
+        second = _twice(objective, batch, first)
+    one, other = ((each.term, *each.others.values()) for each in (first, second))
+    for a, b in zip(one, other, strict=True):
+        apart = relative_difference(a.sums, b.sums)
+        if apart > ROUNDINGS * torch.finfo(a.sums.dtype).eps:
+            refuse(
+                "the loss",
+                f"gives another number at every call, in eval mode too: {apart:.2g} of the largest apart",
+                advice="let what is random or remembered follow model.training",
+            )
+    return tuple(first.others)
+
+
+def _twice(objective: Objective, batch: Batch, first: Losses) -> Losses:
+    """The losses of a second call, once the first was differentiated."""
+    try:
+        for losses in (first, objective.losses(objective.model)(batch)):
+            if losses.term.sums.requires_grad:
+                torch.autograd.grad(losses.mean, objective.parameters, allow_unused=True)
+    except RuntimeError as error:
+        if "backward through the graph a second time" not in str(error):
+            raise
+        refuse(
+            "the loss keeps the graph of an earlier call",
+            advice="what it keeps from one call to the next (a hidden state, a running mean) needs .detach()",
+        )
+    return losses
+
+
+@contextmanager
+def _unchanged(batch: Batch) -> Iterator[None]:
+    before = _versions(batch)
+    yield
+    after = _versions(batch)
+    if before != after:
+        names = [name for name in (*before, *after) if before.get(name) != after.get(name)]
+        advice = "work on a copy: clone() a tensor, dict(batch) for a mapping from which entries are taken"
+        refuse("the loss", f"changes its batch, which other evaluations see too: {names[0]}", advice=advice)
+
+
+def _versions(batch: Batch) -> dict[str, tuple[int, int]]:
+    """What shows that an entry was replaced, or a tensor written to."""
+    return {
+        name: (id(leaf), leaf._version if isinstance(leaf, Tensor) and not leaf.is_inference() else 0)
+        for name, leaf in leaves(batch)
+    }
+
+
+@contextmanager
+def _undrawn() -> Iterator[None]:
+    before = _generators()
+    yield
+    drawn = [name for name, state in _generators().items() if state != before[name]]
+    if drawn:
+        refuse(
+            "the loss",
+            f"draws random numbers of {' and '.join(drawn)} in eval mode, so it is another function at every point",
+            advice="draw where model.training is true only; or from a generator of its own that each call seeds alike: "
+            "torch.Generator().manual_seed(0)",
+        )
+
+
+def _generators() -> dict[str, object]:
+    """The states of all global generators."""
+    cuda = torch.cuda.get_rng_state().numpy().tobytes() if torch.cuda.is_initialized() else b""
+    return {
+        "torch": (torch.get_rng_state().numpy().tobytes(), cuda),
+        "numpy": str(np.random.get_state(legacy=False)),
+        "Python's random": random.getstate(),
+    }

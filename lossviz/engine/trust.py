@@ -5,11 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lossviz.data.batch import Batch
 from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.errors import first_line
 
-Forward = Callable[[Tensor], Tensor]
+Forward = Callable[[Batch], Tensor]
 
 # Enough to see a difference, and little beside an evaluation.
 EXAMPLES = 32
@@ -19,18 +20,18 @@ TOLERANCES = {torch.float32: 2e-4, torch.float64: 1e-9}
 TOLERANCE_OF_SHORT_NUMBERS = 5e-2
 
 
-def disagreement(faster: Forward, plain: Forward, inputs: Tensor, tolerance: float) -> str:
+def disagreement(faster: Forward, plain: Forward, batch: Batch, tolerance: float) -> str:
     """Say how a faster path departs from the plain one; empty if it does not.
 
     Args:
-        faster: from inputs to outputs.
+        faster: from a batch to outputs.
         plain: the same by the network itself.
-        inputs: real examples, (N, ...).
+        batch: real examples.
         tolerance: of the largest difference of an output, relative to the largest output.
     """
-    expected = without_gradients(lambda: plain(inputs))
+    expected = without_gradients(lambda: plain(batch))
     try:
-        found = without_gradients(lambda: faster(inputs))
+        found = without_gradients(lambda: faster(batch))
     except Exception as error:  # the network's own code runs in surroundings that it was not written for
         if is_out_of_memory(error):
             raise

@@ -40,7 +40,9 @@ class WeightLayer:
     earlier: tuple[str, ...]
 
 
-def weight_layers(model: nn.Module, inputs: Tensor) -> list[WeightLayer]:
+def weight_layers(
+    model: nn.Module, inputs: object, forward: Callable[[Any], object] | None = None
+) -> list[WeightLayer]:
     """All convolutions and linear layers that one forward pass calls; those of shortcuts do not count (6n + 2).
 
     A layer counts once, at its first call. A normalisation belongs to a layer where it is the only one to read the
@@ -51,12 +53,13 @@ def weight_layers(model: nn.Module, inputs: Tensor) -> list[WeightLayer]:
     Args:
         model: in the mode that is meant; runs once, so that statistics and random numbers move on.
         inputs: some examples, as the network takes them.
+        forward: from these to anything, through the network; the network itself unless given.
     """
     names = {module: name for name, module in model.named_modules()}
     trainable = {tensor: name for name, tensor in model.named_parameters() if tensor.requires_grad}
     flow = _Flow()
     with flow.watching(names):
-        model(inputs)
+        (forward or model)(inputs)
     when = {names[module]: i for i, module in enumerate(flow.called)}
     owners = {name: _call_around(name.rpartition(".")[0], when) for name in trainable.values()}
     layers: list[WeightLayer] = []

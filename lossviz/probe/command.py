@@ -159,7 +159,7 @@ def _subset(setup: Setup) -> list[Minibatch]:
     if "sharpness" not in config.measures or examples == "minibatch":
         return []
     chosen = setup.data.train.choose(examples, "stratified", setup.config.seed, "probe.sharpness.examples")
-    return [Minibatch(*batch, noise=i) for i, batch in enumerate(chosen.batches(setup.train.batch_size))]
+    return [Minibatch(batch, noise=i) for i, batch in enumerate(chosen.batches(setup.train.batch_size))]
 
 
 def _layers(setup: Setup) -> list[WeightLayer]:

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from lossviz.config.measures import MEASURES
 from lossviz.config.probe import Probe
-from lossviz.data.split import Split
-from lossviz.data.streamed import StreamedSplit
+from lossviz.data.load import AnySplit
 from lossviz.engine.objective import Objective
 from lossviz.errors import refuse
 from lossviz.models.layers import WeightLayer, pick, weight_layers
@@ -23,7 +22,7 @@ Description = dict[str, Tensor]
 EXAMPLES = 4
 
 
-def probed_layers(config: Probe, make: Callable[[], Objective], examples: Split | StreamedSplit) -> list[WeightLayer]:
+def probed_layers(config: Probe, make: Callable[[], Objective], examples: AnySplit) -> list[WeightLayer]:
     """The layers of `probe.layers`, found by one forward pass of a few examples through a network made for it.
 
     The pass is in training mode, in which measures are taken.
@@ -39,10 +38,10 @@ def probed_layers(config: Probe, make: Callable[[], Objective], examples: Split 
     """
     if not any(MEASURES[measure].layers for measure in config.measures):
         return []
-    objective = make()
-    inputs, _ = next(iter(examples.batches(EXAMPLES)))
+    objective = make().in_full_precision()
+    batch = next(iter(examples.batches(EXAMPLES)))
     with seeded(objective.device, 0), torch.no_grad(), explained("while the network is run to find its layers"):
-        found = weight_layers(objective.model.train(), inputs)
+        found = weight_layers(objective.model.train(), batch, objective.outputs(objective.model))
     layers = pick(found, config.layers)
     frozen = [layer for layer in layers if not layer.parameters]
     if frozen and "shift" in config.measures:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lossviz.data.minibatches import Minibatch
+from lossviz.engine.losses import Losses
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import move, penalty, squared_norm, undisturbed
 from lossviz.engine.state import snapshot
@@ -54,18 +55,18 @@ class Anchored(Objective):
     """
 
     def __init__(self, objective: Objective) -> None:
-        super().__init__(objective.model, objective.loss, objective.autocast, views=objective.views)
+        super().__init__(objective.model, objective.loss, objective.autocast)
         self._restore = snapshot(objective.model)
 
-    def apply(self, batch: Minibatch) -> tuple[Tensor, Tensor]:
-        """Outputs and mean loss on a minibatch, ready to be differentiated."""
+    def apply(self, batch: Minibatch) -> Losses:
+        """The losses of a minibatch, ready to be differentiated."""
         self._restore()
         return super().apply(batch)
 
 
 def repeats_itself(objective: Objective, batch: Minibatch) -> bool:
-    """Whether a second pass in training mode gives bitwise the same outputs, so that there is nothing to anchor."""
+    """Whether a second pass in training mode gives bitwise the same outputs or losses: nothing to anchor."""
     with undisturbed(objective.model):
         objective.model.train()
-        first, second = (objective.apply(batch)[0].detach() for _ in range(2))
+        first, second = (objective.apply(batch).seen.detach() for _ in range(2))
     return torch.equal(first, second)

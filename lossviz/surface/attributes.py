@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from lossviz.data.load import AnySplit
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.point import Vector
@@ -15,7 +16,7 @@ from lossviz.surface.file import Attributes
 from lossviz.surface.subspace import Subspace
 
 
-def scan_attributes(setup: Setup, checkpoint: Checkpoint, scanned: Mapping[str, Split | StreamedSplit]) -> Attributes:
+def scan_attributes(setup: Setup, checkpoint: Checkpoint, scanned: Mapping[str, AnySplit]) -> Attributes:
     """Configuration, checkpoint, data, precision.
 
     Args:
@@ -83,12 +84,16 @@ def _changed(setup: Setup, checkpoint: Checkpoint, data: Mapping[str, str]) -> l
     return [] if checkpoint.step is None else [name for name in data if data[name] != trained_on.get(name)]
 
 
-def _classes(setup: Setup, scanned: Mapping[str, Split | StreamedSplit]) -> Attributes:
+def _classes(setup: Setup, scanned: Mapping[str, AnySplit]) -> Attributes:
     """Number of classes among the examples, and in their split; vectors and sequences have none."""
     found: Attributes = {}
     for name, (prefix, chosen) in zip(split_names(setup.config.surface.data.split), scanned.items(), strict=True):
-        there = getattr(setup.data, name).targets
-        if there.dim() == 1:
-            found[f"{prefix}classes"] = len(chosen.targets.unique())
+        # The classes of a person's Dataset are not looked for.
+        there, here = (
+            each.targets if isinstance(each, Split | StreamedSplit) else None
+            for each in (getattr(setup.data, name), chosen)
+        )
+        if there is not None and here is not None and there.dim() == 1:
+            found[f"{prefix}classes"] = len(here.unique())
             found[f"{prefix}classes_of_split"] = len(there.unique())
     return found

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor, nn
 
+from lossviz.data.batch import Batch, rows
 from lossviz.engine.state import steady
 from lossviz.engine.trust import relative_difference
 from lossviz.seeding import seeded
@@ -13,28 +14,34 @@ from lossviz.seeding import seeded
 ROUNDINGS = 100
 
 
-def depends_on_batch(model: nn.Module, forward: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
+def depends_on_batch(model: nn.Module, forward: Callable[[Batch], Tensor], batch: Batch) -> bool:
     """Whether outputs for the first half of a batch change where other examples stand in the second half.
 
     Both times with the same random numbers and from the same state, so neither dropout is a dependence, nor a spectral
-    norm that gets better at every pass. The network is left as it was.
+    norm that gets better at every pass. The network is left as it was. False where nobody can tell, because the batch
+    is none of tensors with a row for each example.
 
     Args:
         model: the network.
-        forward: its forward pass.
-        inputs: (N, ...), of examples that are not all the same.
+        forward: from a batch to what is seen of each example: outputs, or losses.
+        batch: of examples that are not all the same.
     """
-    half = (len(inputs) + 1) // 2
-    others = torch.cat([inputs[:half], inputs[: len(inputs) - half]])
-    with steady(model), seeded(inputs.device, 0):
-        expected = forward(inputs)[:half].detach()
-    with steady(model), seeded(inputs.device, 0):
+    device = next(model.parameters()).device
+    with steady(model), seeded(device, 0):
+        outputs = forward(batch).detach()
+    half = (len(outputs) + 1) // 2
+    index = torch.cat([torch.arange(half), torch.arange(len(outputs) - half)])
+    others = rows(batch, index, len(outputs))
+    if others is None:
+        return False
+    with steady(model), seeded(device, 0):
         found = forward(others)[:half].detach()
+    expected = outputs[:half]
     return relative_difference(found, expected) > ROUNDINGS * torch.finfo(expected.dtype).eps
 
 
 def unknown_norms(
-    model: nn.Module, known: Collection[nn.Module], forward: Callable[[Tensor], Tensor], inputs: Tensor
+    model: nn.Module, known: Collection[nn.Module], forward: Callable[[Batch], Tensor], batch: Batch
 ) -> list[str]:
     """Names of further modules that normalise over the batch in training.
 
@@ -44,13 +51,13 @@ def unknown_norms(
     Args:
         model: the network.
         known: modules of it that are left out.
-        forward: its forward pass.
-        inputs: real examples (N, ...).
+        forward: as of `depends_on_batch`.
+        batch: real examples.
     """
 
     def depends() -> bool:
         with torch.enable_grad():
-            return depends_on_batch(model, forward, inputs)
+            return depends_on_batch(model, forward, batch)
 
     with steady(model):
         for module in known:

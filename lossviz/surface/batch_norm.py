@@ -1,12 +1,14 @@
 """BatchNorm at a moved point: the statistics with which the moved network is evaluated."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from lossviz.config.surface import BatchNormMode
+from lossviz.data.batch import Batch
 from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.objective import Objective
 from lossviz.engine.state import steady
@@ -39,8 +41,8 @@ class BatchNormTreatment:
 def treatment_of(
     mode: BatchNormMode,
     objective: Objective,
-    inputs: Tensor,
-    minibatches: Callable[[], Sequence[Tensor]],
+    batch: Batch,
+    minibatches: Callable[[], Iterable[Batch]],
     key: str = "surface.batch_norm",
 ) -> BatchNormTreatment:
     """What `surface.batch_norm` says.
@@ -48,15 +50,15 @@ def treatment_of(
     Args:
         mode: frozen, batch, recalibrate or interpolate (statistics then move as the parameters do).
         objective: its network is in eval mode, at the point where the scan begins; it is left as it was.
-        inputs: some of the scan.
-        minibatches: inputs of which statistics are re-estimated.
+        batch: some examples of the scan.
+        minibatches: of which statistics are re-estimated.
         key: of the mode, for errors.
 
     Raises:
         RequestError: the network normalises over the batch in a way of its own, which the mode would leave as it is.
     """
     with steady(objective.model):
-        if mode in ("batch", "recalibrate") and (modules := unknown(objective, inputs)):
+        if mode in ("batch", "recalibrate") and (modules := unknown(objective, batch)):
             refuse(
                 key,
                 "would leave modules as they are which normalise over the batch in a way of their own: "
@@ -66,10 +68,10 @@ def treatment_of(
             )
         if mode == "batch":
             return by_batch(objective)
-        return recalibrate(objective, minibatches()) if mode == "recalibrate" else frozen(objective, inputs)
+        return recalibrate(objective, minibatches) if mode == "recalibrate" else frozen(objective, batch)
 
 
-def frozen(objective: Objective, inputs: Tensor) -> BatchNormTreatment:
+def frozen(objective: Objective, batch: Batch) -> BatchNormTreatment:
     """Use the running statistics that the network holds: the checkpoint's, or those that moved with the directions.
 
     BatchNorm is folded into the weights, if that gives the same. BatchNorm without running statistics is as in
@@ -77,10 +79,10 @@ def frozen(objective: Objective, inputs: Tensor) -> BatchNormTreatment:
 
     Args:
         objective: its network is at the point where the scan begins.
-        inputs: some of the scan, to look at what the network does with them.
+        batch: some examples of the scan, to look at what the network does with them.
     """
-    follow = objective.follow(inputs)
-    return BatchNormTreatment(follow, objective.model, _depends(objective, follow(), inputs))
+    follow = objective.follow(batch)
+    return BatchNormTreatment(follow, objective.model, _depends(objective, follow(), batch))
 
 
 def by_batch(objective: Objective) -> BatchNormTreatment:
@@ -91,13 +93,15 @@ def by_batch(objective: Objective) -> BatchNormTreatment:
     return BatchNormTreatment(lambda: twin, twin, by_batch=True)
 
 
-def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> BatchNormTreatment:
-    """Re-estimate the statistics at every point: the average over some minibatches of inputs, by their sizes.
+def recalibrate(objective: Objective, minibatches: Callable[[], Iterable[Batch]]) -> BatchNormTreatment:
+    """Re-estimate the statistics at every point: the average over some minibatches, by their sizes.
 
     As torch.optim.swa_utils.update_bn does after averaging weights (Izmailov et al. 2018, section 3.2).
     """
     twin, normalisations = _twin(objective.model)
-    forward = objective.precisely(twin)
+    forward = objective.outputs(twin)
+    first = next(iter(minibatches()))
+    sizes = [without_gradients(partial(objective.examples, twin, batch)) for batch in minibatches()]
 
     def estimate() -> None:
         for each in normalisations:
@@ -106,18 +110,18 @@ def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> BatchNor
                 if name.startswith("running_"):
                     buffer.zero_()  # a momentum of 1 forgets everything but infinity and NaN
         seen = 0
-        for inputs in minibatches:
-            seen += len(inputs)
+        for batch, size in zip(minibatches(), sizes, strict=True):
+            seen += size
             for each in normalisations:
-                each.momentum = len(inputs) / seen
-            forward(inputs)
+                each.momentum = size / seen
+            forward(batch)
         for each in normalisations:
             each.eval()
 
     # All of it again where gradients turn out to be needed: a pass that fails half-way has updated some statistics.
     without_gradients(estimate)
-    follow = objective.with_model(twin).follow(minibatches[0])
-    depends = _depends(objective, follow(), minibatches[0])
+    follow = objective.with_model(twin).follow(first)
+    depends = _depends(objective, follow(), first)
 
     def network() -> nn.Module:
         without_gradients(estimate)
@@ -126,20 +130,20 @@ def recalibrate(objective: Objective, minibatches: Sequence[Tensor]) -> BatchNor
     return BatchNormTreatment(network, twin, depends)
 
 
-def _depends(objective: Objective, network: nn.Module, inputs: Tensor) -> bool:
-    forward = objective.precisely(network)
-    return without_gradients(lambda: depends_on_batch(network, forward, inputs))
+def _depends(objective: Objective, network: nn.Module, batch: Batch) -> bool:
+    forward = objective.outputs(network)
+    return without_gradients(lambda: depends_on_batch(network, forward, batch))
 
 
-def unknown(objective: Objective, inputs: Tensor) -> list[str]:
+def unknown(objective: Objective, batch: Batch) -> list[str]:
     """Modules that normalise over the batch and that `by_batch` and `recalibrate` do not know.
 
     Args:
         objective: of the network, which is left as it was.
-        inputs: real ones, (N, ...).
+        batch: real examples.
     """
     known = [module for module in objective.model.modules() if isinstance(module, Normalisation)]
-    return unknown_norms(objective.model, known, objective.precisely(objective.model), inputs)
+    return unknown_norms(objective.model, known, objective.outputs(objective.model), batch)
 
 
 def _twin(model: nn.Module) -> tuple[nn.Module, list[Normalisation]]:

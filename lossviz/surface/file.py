@@ -10,7 +10,7 @@ import xarray as xr
 
 from lossviz.results import in_units, load_results, save_results, variable
 from lossviz.run import Run
-from lossviz.surface.grid import QUANTITIES, Grid, Index
+from lossviz.surface.grid import Grid, Index, quantity
 
 Attributes = dict[str, str | int | float]
 Found = Mapping[Index, Mapping[str, float]]
@@ -69,7 +69,7 @@ class ScanFile:
         table = {name: [values[name] for values in found.values()] for name in self.grid.values}
         points = [self._flat(index) for index in found]
         block = xr.Dataset(
-            {name: variable("point", values, *QUANTITIES[name]) for name, values in table.items()},
+            {name: variable("point", values, *quantity(name)) for name, values in table.items()},
             {"point": variable("point", points, "row-major place in the grid", "1")},
         )
         save_results(self.run.block_file(self.name, points[0]), block)

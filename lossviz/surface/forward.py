@@ -2,22 +2,25 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
+from lossviz.data.batch import Batch
 from lossviz.data.split import arranged
 from lossviz.engine.backend import evaluation_batch
-from lossviz.engine.evaluation import evaluate
+from lossviz.engine.evaluation import evaluate, without_gradients
+from lossviz.engine.losses import Losses, OfOutputs
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
 from lossviz.engine.trust import difference
 from lossviz.errors import Refusal, WorkError, first_line
 
-BatchesOf = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
+BatchesOf = Callable[[int], Iterable[Batch]]
 """Batches of a size."""
 
 # Another batch size must be this much faster than the usual one: scans of one machine should agree to the last bit.
@@ -54,7 +57,9 @@ class ExecutionPlan:
 
 
 class Forward:
-    """From a network to its forward pass, in the objective's precision, perhaps compiled.
+    """From a network to its losses of a batch, in the objective's precision, perhaps compiled.
+
+    A loss of the model calls the network itself, in batches of any form: it is not compiled.
 
     Args:
         objective: gives the precision.
@@ -64,7 +69,7 @@ class Forward:
 
     def __init__(self, objective: Objective, plan: ExecutionPlan, say: Callable[[str], None] = lambda _: None) -> None:
         self._objective, self.plan, self._say = objective, plan, say
-        self._compiled: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
+        self._compiled: dict[nn.Module, Callable[[Batch], Losses]] = {}
 
     def halve(self) -> None:
         """Continue with batches of half the size."""
@@ -79,16 +84,16 @@ class Forward:
             if doubt not in self.plan.why:
                 self.plan = replace(self.plan, why=f"{self.plan.why}; {doubt}")
 
-    def __call__(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
-        """The forward pass of a network; the same network is compiled once."""
-        if not self.plan.compiled:
-            return self._objective.precisely(network)
+    def __call__(self, network: nn.Module) -> Callable[[Batch], Losses]:
+        """From a batch to its losses; the forward pass of the same network is compiled once."""
+        loss = self._objective.loss
+        if not self.plan.compiled or not isinstance(loss, OfOutputs):
+            return self._objective.losses(network)
         if network not in self._compiled:
-            self._compiled[network] = self._compile(network)
+            self._compiled[network] = loss.judged(self._compile(loss.forward(network, self._objective.precision)))
         return self._compiled[network]
 
-    def _compile(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
-        plain = self._objective.precisely(network)
+    def _compile(self, plain: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         torch.compiler.reset()  # one process scans many variants, and the compiler gives up after eight networks
         # Without a GPU, the compiler warns that there is none.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -143,7 +148,7 @@ def choose_execution(
     """
     size, compiled = wanted
     most = evaluation_batch(objective.device) if size == "auto" else int(size)
-    usual = _filled(batches, most)  # a compiled pass fills up what is missing
+    usual = _filled(objective, network, batches, most)  # a compiled pass fills up what is missing
     while not (rate := _rate(objective, network, batches, usual)) and usual > 1:
         usual //= 2
     if not rate:
@@ -152,13 +157,16 @@ def choose_execution(
     why = f"{usual} a batch: {rate:.0f} examples/s"
     best = usual
     if size == "auto" and work / rate > WORTH_MEASURING_S:
-        sizes = [n for n in (usual // 2, 2 * usual, 4 * usual) if n and _filled(batches, n) == n]
+        sizes = [n for n in (usual // 2, 2 * usual, 4 * usual) if n and _filled(objective, network, batches, n) == n]
         rates = {n: _rate(objective, network, batches, n) for n in sizes}
         fastest = max(rates, key=lambda n: rates[n], default=usual)
         why += "".join(f", {n}: {each:.0f}" for n, each in rates.items())
         if rates.get(fastest, 0.0) > WORTH_CHANGING * rate:
             best, rate = fastest, rates[fastest]
-    if objective.views:
+    if not isinstance(objective.loss, OfOutputs):
+        compiled = False
+        why += "; not compiled: the loss calls the model itself"
+    elif objective.loss.views:
         compiled = False  # their batches are smaller, and would be filled up for nothing
     if compiled == "auto":
         layers = sum(any(each.dim() > 1 for each in module.parameters(False)) for module in network.modules())
@@ -168,9 +176,9 @@ def choose_execution(
     return ExecutionPlan(best, bool(compiled), why)
 
 
-def _filled(batches: BatchesOf, size: int) -> int:
+def _filled(objective: Objective, network: nn.Module, batches: BatchesOf, size: int) -> int:
     """The size of the first batch: less than what was asked for where there are fewer examples."""
-    return len(next(batches(size))[1])
+    return without_gradients(partial(objective.examples, network, next(iter(batches(size)))))
 
 
 def _rate(objective: Objective, network: nn.Module, batches: BatchesOf, size: int) -> float:
@@ -180,10 +188,10 @@ def _rate(objective: Objective, network: nn.Module, batches: BatchesOf, size: in
         few = list(islice(batches(size), 3))
         for _ in range(3):  # the first is warming up
             started = time.perf_counter()
-            evaluate(objective.precisely(network), objective.loss, few)
+            evaluate(objective.losses(network), few)
             seconds.append(time.perf_counter() - started)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         return 0.0
-    return sum(len(targets) for _, targets in few) / min(seconds[1:])
+    return sum(without_gradients(partial(objective.examples, network, batch)) for batch in few) / min(seconds[1:])

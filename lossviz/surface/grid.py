@@ -37,6 +37,21 @@ _CURVATURE = (
 COMMENTS = {"hessian_max": _CURVATURE, "hessian_min": _CURVATURE}
 
 
+def is_quantity(name: str) -> bool:
+    """Whether a variable is one of a point: of `QUANTITIES`, or a term of the loss."""
+    return name in QUANTITIES or name.removeprefix("test_").startswith("loss_")
+
+
+def quantity(name: str) -> tuple[str, str]:
+    """Meaning and units of a quantity; of a term of the loss: `loss_NAME`, `loss_NAME_stderr`, with `test_` before."""
+    if name in QUANTITIES:
+        return QUANTITIES[name]
+    term = name.removeprefix("test_").removeprefix("loss_")
+    where = " on the test set" if name.startswith("test_") else ""
+    what = "standard error of the " if term.endswith("_stderr") else ""
+    return f"{what}term {term.removesuffix('_stderr')} of the mean data loss{where}", "nat"
+
+
 def axis_values(axis: Range) -> np.ndarray:
     """Evenly spaced float64 numbers (n,); one that is 0 but for rounding is exactly 0, the checkpoint itself.
 
@@ -117,7 +132,8 @@ class Grid:
     def of(cls, saved: xr.Dataset) -> "Grid":
         """The grid of a result file."""
         axes = {str(axis): saved[axis].values for axis in saved.status.dims}
-        values = {name: saved[name].values.copy() for name in QUANTITIES if name in saved}
+        names = [str(name) for name in saved.data_vars if is_quantity(str(name))]
+        values = {name: saved[name].values.copy() for name in names}
         return cls(axes, values, saved.status.values.copy())
 
     def where(self, index: Index) -> dict[str, float]:
@@ -172,7 +188,7 @@ class Grid:
     def dataset(self, attributes: Mapping[str, str | int | float]) -> xr.Dataset:
         """The grid as docs/results.md describes it."""
         dims = tuple(self.axes)
-        variables = {name: variable(dims, array, *QUANTITIES[name]) for name, array in self.values.items()}
+        variables = {name: variable(dims, array, *quantity(name)) for name, array in self.values.items()}
         for name in variables.keys() & COMMENTS.keys():
             variables[name].attrs["comment"] = COMMENTS[name]
         return xr.Dataset(

@@ -2,9 +2,8 @@
 
 from collections.abc import Collection, Iterable
 
-from torch import Tensor
-
 from lossviz.config.surface import Metric
+from lossviz.data.batch import Batch
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.curvature import extremes, gradient_norm
 from lossviz.engine.objective import Objective
@@ -12,7 +11,7 @@ from lossviz.engine.point import Vector
 
 
 def point_metrics(
-    objective: Objective, batches: Iterable[tuple[Tensor, Tensor]], parameters: Vector, metrics: Collection[Metric]
+    objective: Objective, batches: Iterable[Batch], parameters: Vector, metrics: Collection[Metric]
 ) -> dict[str, float]:
     """Measure what is asked for at the network's present point, in its present mode; leaves no trace.
 
@@ -20,7 +19,7 @@ def point_metrics(
 
     Args:
         objective: at the point.
-        batches: the inputs and targets over which the loss is the mean; gone through once.
+        batches: the examples over which the loss is the mean; gone through once.
         parameters: with respect to which: those that the directions may move.
         metrics: gradient, hessian or both. Products with the Hessian need the batches again and again: for them
             all are held in memory, and one large batch is faster than several.
@@ -29,7 +28,7 @@ def point_metrics(
         grad_norm, |grad L|; hessian_min and hessian_max, the smallest and the largest eigenvalue of the Hessian.
         Not finite where the loss is not; the eigenvalues are NaN where they have not converged.
     """
-    examples: Iterable[Minibatch] = (Minibatch(*batch, noise=i) for i, batch in enumerate(batches))
+    examples: Iterable[Minibatch] = (Minibatch(batch, noise=i) for i, batch in enumerate(batches))
     found = {}
     if "hessian" in metrics:
         examples = list(examples)

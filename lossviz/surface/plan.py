@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lossviz.config.directions import Pca
-from lossviz.data.split import Split
-from lossviz.data.streamed import StreamedSplit
+from lossviz.data.batch import Batch
+from lossviz.data.load import AnySplit
 from lossviz.engine.checkpoint import fit
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector
@@ -65,7 +65,7 @@ class ScanPlan:
     @property
     def quantities(self) -> list[str]:
         """Names of the grid's variables, in the order of result files."""
-        return quantities(self.splits, self.config.metrics)
+        return quantities(self.splits, self.config.metrics, self.setup.terms)
 
     @cached_property
     def objective(self) -> Objective:
@@ -88,11 +88,11 @@ class ScanPlan:
     @cached_property
     def treatment(self) -> BatchNormTreatment:
         """BatchNorm at a moved point."""
-        inputs, _ = next(iter(self.splits[""].batches(EXAMPLES)))
-        return treatment_of(self.config.batch_norm, self.objective, inputs, self._minibatches)
+        few = next(iter(self.splits[""].batches(EXAMPLES)))
+        return treatment_of(self.config.batch_norm, self.objective, few, lambda: self._minibatches)
 
     @cached_property
-    def ordered(self) -> dict[str, Split | StreamedSplit]:
+    def ordered(self) -> dict[str, AnySplit]:
         """The splits, in random order where minibatches give the statistics: files are often sorted by class.
 
         Raises:
@@ -160,11 +160,12 @@ class ScanPlan:
             origin=origin,
         )
 
-    def _minibatches(self) -> list[Tensor]:
-        """Inputs of training minibatches, from which statistics are re-estimated."""
+    @cached_property
+    def _minibatches(self) -> list[Batch]:
+        """Training minibatches, from which statistics are re-estimated."""
         wanted = self.config.statistics
         minibatches = self.setup.data.minibatches(wanted.batch_size, self.setup.config.seed)
-        return [minibatches(step).inputs for step in range(wanted.batches)]
+        return [minibatches(step).batch for step in range(wanted.batches)]
 
     def _find(self, wanted: str | int, key: str) -> Checkpoint:
         run = self.setup.run
@@ -178,20 +179,20 @@ class ScanPlan:
             refuse("surface.trajectory", problem, given=True, advice=advice)
         return path
 
-    def _direction_batches(self, examples: int | str) -> Iterable[tuple[Tensor, Tensor]]:
+    def _direction_batches(self, examples: int | str) -> Iterable[Batch]:
         """Training examples for directions that are derivatives of the loss."""
         size, seed = self.config.batch_size, self.setup.config.seed
         split = self.setup.data.train.choose(examples, "stratified", seed, "surface.directions.examples")
         return split.batches(self.setup.backend.evaluation_batch if size == "auto" else size)
 
-    def _chosen(self, name: str) -> Split | StreamedSplit:
+    def _chosen(self, name: str) -> AnySplit:
         config, split = self.config.data, getattr(self.setup.data, name)
-        found: Split | StreamedSplit = split.choose(
+        found: AnySplit = split.choose(
             config.examples, config.choose, self.setup.config.seed, "surface.data.examples", name
         )
         return found
 
-    def _shuffled(self, split: Split | StreamedSplit) -> Split | StreamedSplit:
+    def _shuffled(self, split: AnySplit) -> AnySplit:
         if not self.treatment.by_batch:
             return split
         size = self._statistics_size
@@ -203,7 +204,7 @@ class ScanPlan:
                 advice="take another size, or another number of surface.data.examples",
             )
         order = torch.randperm(len(split), generator=generator(self.setup.config.seed, "surface order"))
-        return split.take(order.to(split.targets.device))
+        return split.take(order.to(split.device))
 
     @property
     def _statistics_size(self) -> int:
@@ -212,6 +213,6 @@ class ScanPlan:
         return self.config.statistics.batch_size if asked == "auto" else asked
 
 
-def _batches(split: Split | StreamedSplit, forward: Forward) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(split: AnySplit, forward: Forward) -> Iterator[Batch]:
     """Batches of the current size, which may have been halved since the last point."""
     return split.batches(forward.plan.batch_size)

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lossviz.config.surface import Metric
+from lossviz.data.batch import Batch, moved
 from lossviz.engine.evaluation import Batches, Evaluation, evaluate
 from lossviz.engine.exact import copy_fits, exact_networks
+from lossviz.engine.losses import Losses
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, move, squared_norm
@@ -23,9 +25,10 @@ from lossviz.surface.subspace import Subspace
 T = TypeVar("T")
 
 
-def quantities(prefixes: Iterable[str], metrics: Sequence[str]) -> list[str]:
+def quantities(prefixes: Iterable[str], metrics: Sequence[str], terms: Sequence[str] = ()) -> list[str]:
     """Names of what a point gives, in the order of result files."""
-    losses = [f"{prefix}{name}" for prefix in prefixes for name in ("loss", "loss_stderr", "error")]
+    of_terms = [f"loss_{term}{end}" for term in terms for end in ("", "_stderr")]
+    losses = [f"{prefix}{name}" for prefix in prefixes for name in ("loss", "loss_stderr", "error", *of_terms)]
     further = {"gradient": ["grad_norm"], "hessian": ["hessian_max", "hessian_min"]}
     return [*losses, "penalty", *(name for metric in metrics for name in further[metric])]
 
@@ -118,7 +121,7 @@ class LossPlane:
 
     def _loss(self, x: float, y: float) -> float:
         self._move(x, y)
-        return evaluate(self.forward(self.treatment.network()), self.objective.loss, self.splits[""]()).loss
+        return evaluate(self.forward(self.treatment.network()), self.splits[""]()).loss
 
     def _measure(self, x: float, y: float) -> dict[str, float]:
         started = time.perf_counter()
@@ -130,15 +133,17 @@ class LossPlane:
         return values | {"seconds": time.perf_counter() - started}
 
     def _losses(self) -> dict[str, float]:
-        forward = self.forward(self.treatment.network())
+        losses = self.forward(self.treatment.network())
         found: dict[str, float] = {}
         for prefix, batches in self.splits.items():
-            each = evaluate(forward, self.objective.loss, batches())
+            each = evaluate(losses, batches())
             found |= {
                 f"{prefix}loss": each.loss,
                 f"{prefix}loss_stderr": each.loss_stderr,
                 f"{prefix}error": each.error,
             }
+            for name, mean in each.terms.items():
+                found |= {f"{prefix}loss_{name}": mean.loss, f"{prefix}loss_{name}_stderr": mean.stderr}
         return found
 
     @cached_property
@@ -154,21 +159,21 @@ class LossPlane:
                 if is_out_of_memory(error):
                     raise
         left_out = "" if copy_fits(self.treatment.module) else " (memory does not hold a copy in float64)"
-        return self._plainly(self.objective.precisely(self.treatment.module), f"its own precision{left_out}")
+        return self._plainly(self.objective.losses(self.treatment.module), f"its own precision{left_out}")
 
-    def _exactly(self, exact: nn.Module) -> Callable[[Tensor], Tensor]:
-        forward = Objective(exact, self.objective.loss, views=self.objective.views).precisely(exact)
-        return lambda inputs: forward(inputs.double() if inputs.is_floating_point() else inputs)
+    def _exactly(self, exact: nn.Module) -> Callable[[Batch], Losses]:
+        losses, device = Objective(exact, self.objective.loss).losses(exact), self.objective.device
+        return lambda batch: losses(moved(batch, device, torch.float64))
 
-    def _plainly(self, forward: Callable[[Tensor], Tensor], precision: str) -> PlainLoss:
+    def _plainly(self, losses: Callable[[Batch], Losses], precision: str) -> PlainLoss:
         largest: list[Tensor] = []
 
-        def watched(inputs: Tensor) -> Tensor:
-            outputs = forward(inputs)
-            largest.append(outputs.detach().abs().reshape(len(outputs), -1).amax(dim=1).double())
-            return outputs
+        def watched(batch: Batch) -> Losses:
+            found = losses(batch)
+            largest.append(found.seen.detach().abs().reshape(len(found.seen), -1).amax(dim=1).double())
+            return found
 
-        found = evaluate(watched, self.objective.loss, self.splits[""]())
+        found = evaluate(watched, self.splits[""]())
         return PlainLoss(found, precision, float(torch.cat(largest).mean()))
 
     def _with_smaller_batches(self, compute: Callable[[], T]) -> T:

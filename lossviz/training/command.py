@@ -12,6 +12,7 @@ from lossviz.config.reading import dump
 from lossviz.distributed.group import Group, joined
 from lossviz.distributed.ranks import ranks
 from lossviz.engine.checkpoint import load_resume
+from lossviz.engine.losses import OfModel
 from lossviz.engine.objective import Objective
 from lossviz.engine.state import steady
 from lossviz.engine.trust import EXAMPLES, disagreement
@@ -103,7 +104,7 @@ def begin(
         "outputs": data.outputs,
         "precision": setup.backend.precision,
     }
-    curves = Curves(setup.config, setup.loss_name, facts)
+    curves = Curves(setup.config, setup.loss_name, facts, setup.terms)
     files.restore(curves, saved)
     if not group.alone:
         group.refuse_differences({"weights": _digest(objective, stepper, saved or 0)})
@@ -120,10 +121,10 @@ def begin(
         files,
         end,
         saved or 0,
-        judged="loss" if data.regression else "error",
+        judged="loss" if isinstance(objective.loss, OfModel) or data.regression else "error",
         observer=observer,
         # A person's own network may put new tensors in the place of its own, which a graph would not see.
-        capture=not own and capturable(model, stepper, shard),
+        capture=not own and capturable(objective, stepper, shard),
     )
     if own and group.first and not files.replays:
         training.check = partial(_doubt_rebuilt, setup)
@@ -154,13 +155,13 @@ def _digest(objective: Objective, stepper: Stepper, step: int) -> str:
 
 def _doubt_rebuilt(setup: Setup, objective: Objective) -> str:
     """Say how a network that is built again differs from this one, with the tensors that a checkpoint holds."""
-    inputs, _ = next(iter(setup.data.train.batches(EXAMPLES)))
+    batch = next(iter(setup.data.train.batches(EXAMPLES)))
     rebuilt = setup.objective(eager=True).model.eval()
     rebuilt.load_state_dict(objective.model.state_dict())
     with steady(objective.model):
         objective.model.eval()
-        here, there = objective.precisely(objective.model), objective.precisely(rebuilt)
-        reason = disagreement(there, here, inputs, objective.tolerance)
+        here, there = objective.outputs(objective.model), objective.outputs(rebuilt)
+        reason = disagreement(there, here, batch, objective.tolerance)
     if not reason:
         return ""
     return (

@@ -10,9 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from lossviz.config import Config
-from lossviz.data.load import Dataset
-from lossviz.data.split import Split
-from lossviz.data.streamed import StreamedSplit
+from lossviz.data.load import AnySplit, Dataset
 from lossviz.results import in_units, protocol, variable
 
 _STEP = {
@@ -21,6 +19,8 @@ _STEP = {
     "penalty": ("L2 penalty, weight_decay / 2 * |theta|^2, before the update", "nat"),
     "lr": ("learning rate of the update", "1"),
 }
+# Losses, accuracy and penalty come from the device, the learning rate from the schedule.
+_BEFORE_RATE = len(_STEP) - 1
 _EVAL = {
     "train_loss": ("mean loss over the training set", "nat"),
     "train_error": ("error over the training set", "%"),
@@ -36,26 +36,38 @@ class Curves:
         config: the variant.
         loss: the name of its loss.
         facts: of network, data and arithmetic, for the file: parameters, outputs, precision.
+        terms: the names of further losses.
     """
 
-    def __init__(self, config: Config, loss: str, facts: Mapping[str, int | str]) -> None:
+    def __init__(self, config: Config, loss: str, facts: Mapping[str, int | str], terms: Sequence[str] = ()) -> None:
         assert config.train is not None
         self.config = config
-        self._loss, self._facts = loss, facts
+        self._loss, self._facts, self.terms = loss, facts, tuple(terms)
         self._planned = config.train.steps
         only = "val" if config.train.eval_examples == "none" else ""
-        self._evaluated = [name for name in _EVAL if name.startswith(only)]
+        self._by_step, self._by_evaluation = dict(_STEP), dict(_EVAL)
+        for term in terms:
+            what = f"term {term} of the loss"
+            self._by_step[f"loss_{term}"] = (f"{what} of the minibatch, before the update", "nat")
+            for name, where in (("train", "training"), ("val", "test")):
+                self._by_evaluation[f"{name}_loss_{term}"] = (f"{what} over the {where} set", "nat")
+        self._evaluated = [name for name in self._by_evaluation if name.startswith(only)]
         # One array for all steps there will be: what a save costs beside writing does not grow with the training.
-        self._table = np.empty((self._planned, len(_STEP)))
+        self._table = np.empty((self._planned, len(self._by_step)))
         self._done = 0
         self.evaluations: dict[int, list[float]] = {}
         self.diverged_at: int | None = None
         self._waiting: list[Tensor] = []
         self._rates: list[float] = []
 
-    def add(self, loss: Tensor, accuracy: Tensor, penalty: Tensor, lr: float) -> None:
-        """Record the next step without waiting for the device."""
-        self._waiting.append(torch.stack([loss.double(), accuracy, penalty]))
+    def add(self, numbers: Sequence[Tensor], lr: float) -> None:
+        """Record the next step without waiting for the device.
+
+        Args:
+            numbers: loss, accuracy, penalty and further losses.
+            lr: the learning rate.
+        """
+        self._waiting.append(torch.stack([each.double() for each in numbers]))
         self._rates.append(lr)
 
     def add_evaluation(self, step: int, values: Mapping[str, float]) -> None:
@@ -78,7 +90,7 @@ class Curves:
         """
         if self._waiting and self.diverged_at is None:
             for row, rate in zip(torch.stack(self._waiting).tolist(), self._rates, strict=True):
-                self._table[self._done] = *row, rate
+                self._table[self._done] = *row[:_BEFORE_RATE], rate, *row[_BEFORE_RATE:]
                 self._done += 1
                 if not math.isfinite(row[0]):
                     self.diverged_at = self._done - 1
@@ -88,7 +100,7 @@ class Curves:
 
     def rewind(self, saved: xr.Dataset, step: int) -> None:
         """Start from an earlier train.nc, as of the moment before step `step`."""
-        table = np.stack([saved[name].values for name in _STEP], axis=-1)
+        table = np.stack([saved[name].values for name in self._by_step], axis=-1)
         self._done = len(table[:step])
         self._table[: self._done] = table[:step]
         self.recall(saved, step)
@@ -107,8 +119,13 @@ class Curves:
         rows = np.array([self.evaluations[step] for step in at], dtype=np.float64).reshape(-1, len(self._evaluated))
         results = xr.Dataset(
             {
-                **{name: variable("step", table[:, i], *_STEP[name]) for i, name in enumerate(_STEP)},
-                **{name: variable("eval_step", rows[:, i], *_EVAL[name]) for i, name in enumerate(self._evaluated)},
+                **{
+                    name: variable("step", table[:, i], *about) for i, (name, about) in enumerate(self._by_step.items())
+                },
+                **{
+                    name: variable("eval_step", rows[:, i], *self._by_evaluation[name])
+                    for i, name in enumerate(self._evaluated)
+                },
             },
             coords={
                 "step": variable("step", np.arange(len(table)), "updates before this minibatch", "1"),
@@ -124,9 +141,7 @@ class Curves:
         return in_units(results)
 
 
-def evaluated_splits(
-    data: Dataset, examples: int | Literal["all", "none"], seed: int
-) -> Mapping[str, Split | StreamedSplit]:
+def evaluated_splits(data: Dataset, examples: int | Literal["all", "none"], seed: int) -> Mapping[str, AnySplit]:
     """The splits that a training evaluates, by the prefix of their curves.
 
     Args:

@@ -8,11 +8,10 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from lossviz.config.train import Plateau, Train
+from lossviz.data.load import AnySplit
 from lossviz.data.minibatches import Minibatch
-from lossviz.data.split import Split
-from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.checkpoint import save_resume
-from lossviz.engine.evaluation import Evaluation
+from lossviz.engine.evaluation import Evaluation, Mean
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import penalty
 from lossviz.progress import Report
@@ -29,7 +28,8 @@ STEPS_BETWEEN_CHECKS = 16
 SECONDS_BETWEEN_SAVES = 60.0
 
 # Of no examples.
-_NONE = Evaluation(0.0, 0.0, 0.0, 0)
+_NONE = Evaluation(0.0, 0.0, 0.0, 0, 0.0)
+_NO_TERM = Mean(0.0, 0.0, 0.0)
 
 
 class Observer(Protocol):
@@ -72,7 +72,7 @@ class TrainingLoop:
     objective: Objective
     stepper: Stepper
     shard: Shard
-    evaluated: Mapping[str, Split | StreamedSplit]
+    evaluated: Mapping[str, AnySplit]
     batch: int
     curves: Curves
     files: Files
@@ -153,8 +153,7 @@ class TrainingLoop:
         """One step of the optimiser; step t's numbers belong to the point before it."""
         if isinstance(self.config.schedule, Plateau):
             self.stepper.errors = self.curves.validation(self.step, self.judged)
-        loss, accuracy, decay = self._train(self.step)
-        self.curves.add(loss, accuracy, decay, self.stepper.rate(self.step))
+        self.curves.add(self._train(self.step), self.stepper.rate(self.step))
         self.step += 1
 
     def _evaluate(self) -> None:
@@ -162,8 +161,11 @@ class TrainingLoop:
         values: dict[str, float] = {}
         for name, split in self.evaluated.items():
             found = self.objective.evaluate(split.batches(self.batch)) if len(split) else _NONE
-            loss, error = self.group.mean([found.loss, found.error], found.examples)
+            loss, error = self.group.mean([found.loss, found.error], found.weight)
             values |= {f"{name}_loss": loss, f"{name}_error": error}
+            for term in self.curves.terms:
+                mean = found.terms.get(term, _NO_TERM)
+                (values[f"{name}_loss_{term}"],) = self.group.mean([mean.loss], mean.weight)
         self.curves.add_evaluation(self.step, values)
 
     def _write_results(self) -> None:
@@ -181,13 +183,13 @@ class TrainingLoop:
         self._saved_at = time.monotonic()
 
 
-def update(objective: Objective, stepper: Stepper, shard: Shard, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Train on the minibatch of a step; its loss, accuracy (%) and penalty at the point before, on the device."""
+def update(objective: Objective, stepper: Stepper, shard: Shard, step: int) -> tuple[Tensor, ...]:
+    """Train on the minibatch of a step; its loss, accuracy (%), penalty and terms at the point before."""
     objective.model.train()
     decay = penalty(objective.parameters, stepper.config.penalty_decay)
     here = shard.differentiate(objective, step)
     stepper.take(here.gradient, step)
-    return here.loss, here.correct * (100 / shard.minibatches.batch_size), decay
+    return here.loss, here.correct * (100 / shard.minibatches.batch_size), decay, *here.terms
 
 
 def _due(step: int, every: int, last: bool) -> bool:

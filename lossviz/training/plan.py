@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from lossviz.config.train import Train
+from lossviz.data.load import AnySplit
 from lossviz.data.minibatches import ByStep
-from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.distributed.group import Group
 from lossviz.distributed.ranks import ranks
@@ -68,7 +68,7 @@ def time_of_training(
     train: Train,
     objective: Objective,
     minibatches: ByStep,
-    splits: Collection[Split | StreamedSplit],
+    splits: Collection[AnySplit],
     batch: int,
 ) -> Estimate:
     """Estimate the time of a number of steps and their evaluations on this device, in one process.
@@ -102,7 +102,7 @@ def time_of_training(
     )
 
 
-def _splits(setup: Setup) -> Collection[Split | StreamedSplit]:
+def _splits(setup: Setup) -> Collection[AnySplit]:
     return evaluated_splits(setup.data, setup.train.eval_examples, setup.config.seed).values()
 
 
@@ -131,9 +131,9 @@ def _seconds_of_update(objective: Objective, stepper: Stepper) -> float:
     return seconds_of(update)
 
 
-def _time_of_evaluation(objective: Objective, split: Split | StreamedSplit, batch: int) -> Timing:
+def _time_of_evaluation(objective: Objective, split: AnySplit, batch: int) -> Timing:
     def evaluate(examples: int) -> None:
-        few = split.take(torch.arange(examples, device=split.targets.device))
+        few = split.take(torch.arange(examples, device=split.device))
         objective.evaluate(few.batches(batch))
 
     # Ten crops of an image cost ten passes; of one image alone, the file may be a damaged one that is left out.

@@ -12,10 +12,28 @@ from lossviz.config.train import Train
 from lossviz.data.minibatches import WHOLE, ByStep, Part
 from lossviz.distributed.group import Group
 from lossviz.distributed.sync_batch_norm import SyncBatchNorm
-from lossviz.engine.objective import Differential, Objective
+from lossviz.engine.losses import OfOutputs, Term
+from lossviz.engine.objective import Objective
 from lossviz.errors import refuse
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import uses_batch_statistics
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Loss and gradient on a whole minibatch, on the device.
+
+    Attributes:
+        loss: its mean.
+        gradient: of that.
+        correct: how many class predictions are right, float64.
+        terms: the means of the further losses, float64.
+    """
+
+    loss: Tensor
+    gradient: list[Tensor]
+    correct: Tensor
+    terms: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,23 +55,40 @@ class Shard:
     group: Group = field(default_factory=Group)
     sync_bn: bool = False
 
-    def differentiate(self, objective: Objective, step: int) -> Differential:
+    def differentiate(self, objective: Objective, step: int) -> Gradient:
         """Loss and gradient on the minibatch of a step, the same in all processes.
 
-        g = sum over pieces p of n_p / n * g_p, with n_p of the n examples in piece p.
+        g = sum over pieces p of w_p / w * g_p, with the weights w_p of the pieces' means and w of all together: the
+        numbers of their examples, or the sums of their counts.
         """
+        if self.parts == (WHOLE,) and self.group.alone:
+            here = objective.differentiate(self.minibatches(step))
+            terms = [total / weight for total, weight in map(_sums, here.losses.others.values())]
+            return Gradient(here.loss, here.gradient, here.losses.correct, terms)
         examples = self.minibatches.batch_size
         sums: list[Tensor] = []
         for part in self.parts:
             batch = self.minibatches(step, part)
             with SyncBatchNorm(self.group) if self.sync_bn and not self.group.alone else nullcontext():
                 # Weighted before the way back: with sync_bn the slopes of all processes meet there.
-                here = objective.differentiate(batch, weight=len(batch.targets) / examples)
-            found = [here.loss, here.correct.to(here.loss.dtype), *here.gradient]
+                here = objective.differentiate(batch, examples=examples)
+            losses = here.losses
+            numbers = [part for term in (losses.term, *losses.others.values()) for part in _sums(term)]
+            found = [here.loss, losses.correct.to(here.loss.dtype), torch.stack(numbers), *here.gradient]
             # Not in place: two parameters may have one tensor as their gradient.
             sums = list(torch._foreach_add(sums, found)) if sums else found
-        loss, right, *gradient = self.group.total(sums)
-        return Differential(loss, gradient, right.double())
+        loss, right, totals, *gradient = self.group.total(sums)
+        (_, weight), *others = totals.view(-1, 2)
+        if not isinstance(objective.loss, OfOutputs):  # of which each example weighs 1
+            share = weight / examples
+            loss, gradient = loss / share, list(torch._foreach_div(gradient, share.to(loss)))
+        return Gradient(loss, gradient, right.double(), [total / each for total, each in others])
+
+
+def _sums(term: Term) -> tuple[Tensor, Tensor]:
+    """What the mean of a term is the quotient of, float64."""
+    total = term.sums.detach().double().sum()
+    return total, torch.as_tensor(term.weight, dtype=torch.float64, device=total.device)
 
 
 def shard_of(train: Train, minibatches: ByStep, group: Group, network: nn.Module) -> Shard:

@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 from operator import is_
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd
 
 from lossviz.data.minibatches import WHOLE, Minibatch, Part
+from lossviz.engine.losses import OfOutputs
 from lossviz.engine.objective import Objective
 from lossviz.models.normalization import NoiseLayer, NoisyBatchNorm
 from lossviz.training.shard import Shard
 from lossviz.training.stepper import Stepper
 
-Numbers = tuple[Tensor, Tensor, Tensor]
+Numbers = tuple[Tensor, ...]
 Update = Callable[[Objective, Stepper, Shard, int], Numbers]
 
 # Steps at one learning rate before the step is captured, with that rate in it: libraries choose their algorithms, and
@@ -28,7 +29,7 @@ class StepGraph:
     A step of ResNet-20 on 128 images launches 670 kernels from Python, 12.1 ms on an H200 that is busy for 3.4 ms.
 
     Args:
-        update: loss, accuracy and penalty of a step, and its change of parameters, buffers and optimiser.
+        update: loss, accuracy, penalty and terms of a step, and its change of parameters, buffers and optimiser.
         objective: of the network that is trained.
         stepper: its optimiser.
         shard: the minibatches.
@@ -73,13 +74,13 @@ class StepGraph:
         return numbers
 
     def _record(self, step: int) -> "_Captured":
-        batch = self._shard.minibatches(step)
-        inputs = Minibatch(batch.inputs.clone(), batch.targets.clone(), None)
-        shard = replace(self._shard, minibatches=_Fixed(inputs, self._shard.minibatches.batch_size))
+        inputs, targets = self._shard.minibatches(step).batch
+        fixed = Minibatch((inputs.clone(), targets.clone()), None)
+        shard = replace(self._shard, minibatches=_Fixed(fixed, self._shard.minibatches.batch_size))
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             numbers = self._update(self._objective, self._stepper, shard, step)
-        return _Captured(graph, inputs, numbers, self._moments())
+        return _Captured(graph, fixed, numbers, self._moments())
 
     def _state(self) -> list[Tensor]:
         """All that an update changes."""
@@ -103,8 +104,8 @@ class _Captured:
         return len(moments) == len(self.moments) and all(map(is_, moments, self.moments))
 
     def replay(self, batch: Minibatch) -> Numbers:
-        self.inputs.inputs.copy_(batch.inputs)
-        self.inputs.targets.copy_(batch.targets)
+        for mine, theirs in zip(self.inputs.batch, batch.batch, strict=True):
+            mine.copy_(theirs)
         self.graph.replay()
         return self.numbers
 
@@ -120,12 +121,14 @@ class _Fixed:
         return self.batch
 
 
-def capturable(model: nn.Module, stepper: Stepper, shard: Shard) -> bool:
+def capturable(objective: Objective, stepper: Stepper, shard: Shard) -> bool:
     """Whether an update may be captured: on CUDA, by SGD, in one piece, of a network that draws no random numbers.
 
-    Adam counts its steps on the CPU, which a graph would not repeat.
+    Not with a loss of the model, which may do anything; nor by Adam, which counts its steps on the CPU.
     """
+    model = objective.model
     draws = any(isinstance(module, _DropoutNd | NoiseLayer | NoisyBatchNorm) for module in model.modules())
     alone = shard.group.alone and len(shard.parts) == 1
     on_gpu = all(parameter.is_cuda for parameter in model.parameters())
-    return on_gpu and alone and not draws and isinstance(stepper.optimizer, torch.optim.SGD)
+    of_outputs = isinstance(objective.loss, OfOutputs)
+    return of_outputs and on_gpu and alone and not draws and isinstance(stepper.optimizer, torch.optim.SGD)

@@ -28,7 +28,7 @@ BYTES = 21 * 3 * 32 * 32
 
 
 def same(first: Minibatch, second: Minibatch) -> bool:
-    tensors = zip(first[:2], second[:2], strict=True)
+    tensors = zip(first.batch, second.batch, strict=True)
     return first.noise == second.noise and all(torch.equal(one, other) for one, other in tensors)
 
 

@@ -21,7 +21,7 @@ def make_split(count: int, channels: int = 3, side: int = 8) -> Split:
 
 
 def same(first: Minibatch, second: Minibatch) -> bool:
-    tensors = zip(first[:2], second[:2], strict=True)
+    tensors = zip(first.batch, second.batch, strict=True)
     return first.noise == second.noise and all(torch.equal(one, other) for one, other in tensors)
 
 

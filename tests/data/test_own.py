@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import IterableDataset, TensorDataset
 
 from lossviz.config.data import OwnData
 from lossviz.data.load import Dataset, load
@@ -132,15 +132,25 @@ def test_sequences_of_classes(make: Load) -> None:
     assert (data.outputs, data.regression, tuple(data.train.targets.shape)) == (4, False, (3, 7))
 
 
-def test_datasets_of_torch_are_read_into_memory(make: Load) -> None:
-    inputs, labels = pair()
-    expected = make(((inputs, labels), (inputs, labels))).fingerprint()
+def test_datasets_of_torch_give_what_tensors_give(make: Load) -> None:
+    """Batches, minibatches, classes and stratified choice, whatever an example's label is."""
+    inputs, labels = images(12), torch.tensor([0] * 8 + [1] * 4)
+    keys: dict[str, Any] = {"examples": 6, "mean": (0.25, 0.5, 0.75), "std": (1.0, 2.0, 4.0)}
+    expected = make(((inputs, labels), (inputs, labels)), **keys).to(CPU, torch.float64)
     for dataset in (
         TensorDataset(inputs, labels),
         Pairs(*((row, int(label)) for row, label in zip(inputs, labels, strict=True))),
         Pairs(*([row, label] for row, label in zip(inputs, labels, strict=True))),
     ):
-        assert make((dataset, [inputs, labels])).fingerprint() == expected
+        found = make((dataset, (inputs, labels)), **keys).to(CPU, torch.float64)
+        assert (found.channels, found.image_size, found.outputs, found.regression) == (3, (2, 2), 2, False)
+        for mine, theirs in zip(found.train.batches(4), expected.train.batches(4), strict=True):
+            assert all(torch.equal(one, other) for one, other in zip(mine, theirs, strict=True))
+        for augment in ("none", "crop-flip"):
+            mine, theirs = (each.minibatches(5, 3, augment)(7) for each in (found, expected))
+            assert torch.equal(mine.inputs, theirs.inputs)
+            assert torch.equal(mine.targets, theirs.targets)
+            assert mine.noise == theirs.noise
 
 
 def test_draws_are_those_of_the_seed_and_of_nobody_else(make: Load) -> None:
@@ -173,29 +183,34 @@ def test_errors_of_the_code_are_told_by_line(make: Load) -> None:
 
 
 GOOD, LABELS = torch.rand(4, 3), torch.arange(4)
+SHUFFLED = DataLoader(TensorDataset(GOOD, LABELS), shuffle=True)
 WRONG: dict[str, tuple[object, str, str]] = {
     "nothing": (None, "returned NoneType", "(train, test)"),
     "one": (GOOD, "returned float32 (4, 3)", "(train, test)"),
     "three": ((GOOD, LABELS, 3), "returned (float32 (4, 3), int64 (4,), int)", "(train, test)"),
-    "tensor": ((GOOD, GOOD), "train is float32 (4, 3)", "(inputs, targets), or a Dataset of (tensor, label)"),
-    "dict": (({"a": 1}, {}), "train is dict", "(inputs, targets), or a Dataset of (tensor, label)"),
-    "stream": ((Stream(), (GOOD, LABELS)), "train is Stream", "(inputs, targets), or a Dataset"),
-    "array": (((GOOD.numpy(), LABELS), 0), "train is (ndarray, int64 (4,))", "two torch.Tensors, inputs and targets"),
-    "pictures": ((Pairs(("a.png", 1)), 0), "train holds (str, int)", "PILToTensor()"),
-    "single": ((Pairs(GOOD), 0), "train holds float32 (4, 3)", "(tensor, label) for each example"),
-    "sizes": (
-        (Pairs((GOOD, 1), (GOOD[:2], 1)), 0),
-        "train holds float32 (4, 3) and float32 (2, 3)",
-        "inputs of one shape",
+    "tensor": ((GOOD, GOOD), "train is float32 (4, 3)", "(inputs, targets), a Dataset, or batches"),
+    "dict": (({"a": 1}, {}), "train is dict", "(inputs, targets), a Dataset, or batches"),
+    "stream": ((Stream(), (GOOD, LABELS)), "train is Stream, which gives single examples", "a DataLoader of it"),
+    "array": (
+        ((GOOD.numpy(), LABELS), 0),
+        "train is (ndarray, int64 (4,))",
+        "(inputs, targets), a Dataset, or batches",
     ),
+    "array of targets": (((GOOD, LABELS.numpy()), 0), "train is (float32 (4, 3), ndarray)", "two torch.Tensors"),
+    "generator": ((iter([GOOD]), 0), "train is list_iterator, which can be gone through only once", "again and again"),
+    "shuffled": ((SHUFFLED, 0), "train is a DataLoader that shuffles", "one that does not, or its Dataset"),
+    "no batches": (([], 0), "train is () without batches", "at least one batch"),
+    "number": ((3, 0), "train is int", "(inputs, targets), a Dataset, or batches"),
     "lengths": (((GOOD, LABELS[:3]), 0), "train is float32 (4, 3) and int64 (3,)", "as many targets as inputs"),
     "empty": (((GOOD[:0], LABELS[:0]), 0), "train is float32 (0, 3) and int64 (0,)", "at least one"),
-    "no examples": ((Pairs(), 0), "train is float32 (0,) and float32 (0,)", "at least one"),
+    "no examples": ((Pairs(), 0), "train is Pairs without examples", "at least one"),
     "scalar": (((torch.tensor(1.0), torch.tensor(1)), 0), "inputs of train are float32 ()", "two dimensions or more"),
     "flat": (((GOOD[:, 0], LABELS), 0), "inputs of train are float32 (4,)", "with two dimensions or more"),
-    "indices": (((LABELS[:, None], LABELS), 0), "inputs of train are int64 (4, 1)", "images as uint8 (N, C, H, W)"),
-    "grey": (((GOOD.byte(), LABELS), 0), "inputs of train are uint8 (4, 3)", "images as uint8 (N, C, H, W)"),
-    "complex": (((GOOD.to(torch.complex64), LABELS), 0), "inputs of train are complex64 (4, 3)", "float (N, ...)"),
+    "complex": (
+        ((GOOD.to(torch.complex64), LABELS), 0),
+        "inputs of train are complex64 (4, 3)",
+        "real numbers (N, ...)",
+    ),
     "float (N,)": (((GOOD, GOOD[:, 0]), 0), "targets of train are float32 (4,)", "targets[:, None]"),
     "bool": (((GOOD, LABELS > 1), 0), "targets of train are bool (4,)", "classes as whole numbers (N,)"),
     "negative": (((GOOD, LABELS - 1), 0), "targets of train hold the class -1", "classes 0, 1, 2, ..."),

@@ -38,12 +38,12 @@ def convolutions(activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
 def images(examples: int = 13) -> Minibatch:
     draws = torch.Generator().manual_seed(1)
     inputs = torch.randn(examples, 2, 5, 5, generator=draws, dtype=torch.float64)
-    return Minibatch(inputs, torch.arange(examples) % 3, 0)
+    return Minibatch((inputs, torch.arange(examples) % 3), 0)
 
 
 def cut(batch: Minibatch, *sizes: int) -> list[Minibatch]:
     parts = zip(torch.split(batch.inputs, list(sizes)), torch.split(batch.targets, list(sizes)), strict=True)
-    return [Minibatch(*part, noise=i) for i, part in enumerate(parts)]
+    return [Minibatch(part, noise=i) for i, part in enumerate(parts)]
 
 
 def dense(model: nn.Module, batch: Minibatch, parameters: Sequence[Tensor] | None = None) -> np.ndarray:
@@ -73,5 +73,5 @@ def diagonal(*entries: float, dtype: torch.dtype = torch.float64) -> tuple[Objec
     """L(theta) = sum of entry_k theta_k^2 / 2."""
     curvature = torch.tensor(entries, dtype=dtype)
     model = Offset(torch.ones(len(entries), dtype=dtype))
-    batch = Minibatch(torch.zeros(3, len(entries), dtype=dtype), torch.zeros(3, dtype=dtype), 0)
+    batch = Minibatch((torch.zeros(3, len(entries), dtype=dtype), torch.zeros(3, dtype=dtype)), 0)
     return Objective(model, lambda outputs, _: (outputs.square() @ curvature) / 2), [batch]

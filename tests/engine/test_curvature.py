@@ -16,8 +16,8 @@ from lossviz.engine.curvature import (
     gradient_norm,
     mean_gradient,
 )
-from lossviz.engine.evaluation import PerExample
-from lossviz.engine.objective import Objective, cross_entropy
+from lossviz.engine.losses import OfOutputs, PerExample, cross_entropy
+from lossviz.engine.objective import Objective
 from lossviz.errors import WorkError
 from tests.closed_forms import Offset, Quadratic, TwoLayers
 from tests.engine.dense import convolutions, cut, dense, diagonal, flat, images, weights
@@ -106,7 +106,7 @@ def test_single_precision() -> None:
     batch = images()
     expected = np.linalg.eigvalsh(dense(convolutions(), batch))
     objective = Objective(convolutions().float())
-    batches = [Minibatch(batch.inputs.float(), batch.targets, 0)]
+    batches = [Minibatch((batch.inputs.float(), batch.targets), 0)]
     np.testing.assert_allclose(extremes(objective, batches), expected[[0, -1]], rtol=1e-3)
     ((value, parts),) = eigenpairs(objective, batches, [-1])
     np.testing.assert_allclose(value, expected[0], rtol=1e-3)
@@ -134,14 +134,14 @@ def test_gradients_add_up_in_double_precision() -> None:
     objective = Objective(model, lambda outputs, targets: outputs[:, 0] * targets)
     values = torch.full((1001, 1), 1e-8)
     values[0] = 1.0
-    batches = [Minibatch(torch.zeros(1, 1), value, 0) for value in values]
+    batches = [Minibatch((torch.zeros(1, 1), value), 0) for value in values]
     expected = (1 + 1000 * float(values[1])) / 1001
     assert gradient_norm(objective, batches, objective.parameters) == pytest.approx(expected, rel=1e-12)
 
 
 def test_no_curvature() -> None:
     quadratic = Quadratic()
-    quadratic.objective.loss = lambda outputs, _: outputs.sum(dim=1)
+    quadratic.objective.loss = OfOutputs(lambda outputs, _: outputs.sum(dim=1))
     assert extremes(quadratic.objective, [quadratic.batch]) == (0, 0)
     assert [value for value, _ in eigenpairs(quadratic.objective, [quadratic.batch], [1, -1])] == [0, 0]
 
@@ -159,7 +159,7 @@ def test_no_curvature() -> None:
 )
 def test_not_finite(loss: PerExample, batches: int) -> None:
     quadratic = Quadratic()
-    quadratic.objective.loss = loss
+    quadratic.objective.loss = OfOutputs(loss)
     parts = [quadratic.batch] * batches
     assert all(math.isnan(value) for value in extremes(quadratic.objective, parts))
     assert not math.isfinite(gradient_norm(quadratic.objective, parts, quadratic.objective.parameters))
@@ -210,7 +210,7 @@ def ignoring(batch: Minibatch, label: int) -> Minibatch:
     """Some labels in the first and the last of three batches are ignored."""
     targets = batch.targets.clone()
     targets[[0, 2, 3, 12]] = label
-    return batch._replace(targets=targets)
+    return batch._replace(batch=(batch.inputs, targets))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_examples_that_the_loss_ignores_do_not_count(loss: PerExample, label: in
     model, batch = convolutions(), ignoring(images(), label)
     parameters, objective = list(model.parameters()), Objective(model, loss)
     kept = batch.targets != label
-    others = Minibatch(batch.inputs[kept], batch.targets[kept], 0)
+    others = Minibatch((batch.inputs[kept], batch.targets[kept]), 0)
     expected = torch.autograd.grad(
         functional.cross_entropy(model(batch.inputs), batch.targets, ignore_index=label), parameters
     )

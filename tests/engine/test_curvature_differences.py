@@ -18,6 +18,7 @@ from lossviz.engine.curvature import (
     extremes,
     products_of,
 )
+from lossviz.engine.losses import OfOutputs
 from lossviz.engine.objective import Objective
 from tests.closed_forms import Once, Quadratic
 from tests.engine.dense import convolutions, cut, dense, images
@@ -26,7 +27,8 @@ from tests.engine.dense import convolutions, cut, dense, images
 def once(objective: Objective) -> Objective:
     """The same loss, whose gradient has no derivative."""
     loss = objective.loss
-    objective.loss = lambda outputs, targets: loss(Once.apply(outputs), targets)
+    assert isinstance(loss, OfOutputs)
+    objective.loss = OfOutputs(lambda outputs, targets: loss(Once.apply(outputs), targets))
     return objective
 
 
@@ -60,7 +62,7 @@ def test_finite_differences_have_the_error_that_they_state(
     exact = convolutions().train(training)
     matrix = np.sum([size / 13 * dense(exact, part) for size, part in zip(sizes, parts, strict=True)], axis=0)
     objective = once(Objective(convolutions().to(dtype).train(training)))
-    hessian = Hessian(objective, [part._replace(inputs=part.inputs.to(dtype)) for part in parts])
+    hessian = Hessian(objective, [Minibatch((part.inputs.to(dtype), part.targets), part.noise) for part in parts])
     apart, largest = 0.0, 0.0
     drawn = np.random.default_rng(0).normal(size=(5, len(matrix)))
     for vector in (*drawn / np.linalg.norm(drawn, axis=1, keepdims=True), *np.linalg.eigh(matrix)[1].T[[0, -2, -1]]):
@@ -81,7 +83,8 @@ def test_finite_differences_have_the_error_that_they_state(
 def test_finite_differences_of_a_loss_that_is_not_finite(batches: int) -> None:
     quadratic = Quadratic()
     objective = once(quadratic.objective)
-    objective.loss, finite = (lambda outputs, _: (Once.apply(outputs) * math.inf).square().sum(dim=1)), objective.loss
+    infinite = OfOutputs(lambda outputs, _: (Once.apply(outputs) * math.inf).square().sum(dim=1))
+    objective.loss, finite = infinite, objective.loss
     parts = [quadratic.batch] * batches
     assert all(math.isnan(value) for value in extremes(objective, parts))
     objective.loss = finite  # as at the next point of a scan
@@ -112,7 +115,7 @@ class Attention(nn.Module):
 def test_fused_attention_is_differentiated_by_the_plain_kernel() -> None:
     torch.manual_seed(0)
     model = Attention().double()
-    batch = Minibatch(torch.randn(6, 5, 4, dtype=torch.float64), torch.arange(6) % 3, 0)
+    batch = Minibatch((torch.randn(6, 5, 4, dtype=torch.float64), torch.arange(6) % 3), 0)
     hessian = Hessian(Objective(model), [batch])
     with sdpa_kernel(SDPBackend.MATH):
         matrix = dense(model, batch)

@@ -1,7 +1,7 @@
 """The mean over examples: against numpy, whatever the batches, the losses and the precision."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lossviz.engine.evaluation import Evaluation, PerExample, correct, evaluate
-from lossviz.engine.objective import Objective, cross_entropy
+from lossviz.data.batch import Batch
+from lossviz.engine.evaluation import Evaluation, evaluate
+from lossviz.engine.losses import Losses, OfOutputs, PerExample, cross_entropy
+from lossviz.engine.objective import Objective
 from tests.zoo.networks import Forces, ForcesAsInTraining
 
 EXAMPLES = 23
@@ -23,10 +25,15 @@ def batches(inputs: Tensor, targets: Tensor, size: int) -> Iterator[tuple[Tensor
     return iter(zip(torch.split(inputs, size), torch.split(targets, size), strict=True))
 
 
+def identity(loss: PerExample) -> Callable[[Batch], Losses]:
+    """The losses of a network that hands on its inputs."""
+    return OfOutputs(loss).judged(lambda rows: rows)
+
+
 def of_losses(values: np.ndarray, size: int = 4) -> Evaluation:
     """The evaluation of given losses: they are the inputs."""
     inputs = torch.from_numpy(values)
-    return evaluate(lambda rows: rows, lambda outputs, _: outputs, batches(inputs, torch.zeros(len(values)), size))
+    return evaluate(identity(lambda outputs, _: outputs), batches(inputs, torch.zeros(len(values)), size))
 
 
 def logits(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -57,8 +64,8 @@ def test_the_same_to_the_last_bit_for_every_batch_size(values: list[float], size
 def test_cross_entropy_and_error_in_batches(size: int, dtype: torch.dtype) -> None:
     """All of an evaluation, bitwise, and against numpy."""
     outputs, targets = logits(dtype)
-    found = evaluate(lambda rows: rows, cross_entropy, batches(outputs, targets, size))
-    assert found == evaluate(lambda rows: rows, cross_entropy, [(outputs, targets)])
+    found = evaluate(identity(cross_entropy), batches(outputs, targets, size))
+    assert found == evaluate(identity(cross_entropy), [(outputs, targets)])
     rows = outputs.double().numpy()
     losses = np.log(np.exp(rows).sum(axis=1)) - rows[np.arange(EXAMPLES), targets.numpy()]
     precision = 1e-6 if dtype == torch.float32 else 1e-12
@@ -90,7 +97,7 @@ def test_examples_that_the_loss_ignores_do_not_count(loss: PerExample, label: in
     targets[targets == label] = 2
     targets[4:10] = targets[15] = label
     kept = targets != label
-    found = evaluate(lambda rows: rows, loss, batches(outputs, targets, size))
+    found = evaluate(identity(loss), batches(outputs, targets, size))
     assert found.loss == pytest.approx(float(functional.cross_entropy(outputs, targets, ignore_index=label)), rel=1e-12)
     losses = functional.cross_entropy(outputs[kept], targets[kept], reduction="none").numpy()
     assert found.loss_stderr == pytest.approx(losses.std(ddof=1) / math.sqrt(len(losses)), rel=1e-10)
@@ -101,7 +108,7 @@ def test_examples_that_the_loss_ignores_do_not_count(loss: PerExample, label: in
 
 def test_nothing_is_known_where_every_example_is_ignored() -> None:
     outputs, targets = logits()
-    found = evaluate(lambda rows: rows, cross_entropy, batches(outputs, torch.full_like(targets, -100), 5))
+    found = evaluate(identity(cross_entropy), batches(outputs, torch.full_like(targets, -100), 5))
     assert np.isnan([found.loss, found.loss_stderr, found.error]).all()
     assert found.examples == 0
 
@@ -109,7 +116,7 @@ def test_nothing_is_known_where_every_example_is_ignored() -> None:
 def test_numbers_that_are_no_classes_are_never_ignored() -> None:
     """-100 is a target like any other of a regression, also in whole numbers."""
     targets = torch.tensor([-100, 3])
-    found = evaluate(lambda rows: rows, lambda out, y: (out[:, 0] - y).abs(), [(torch.zeros(2, 1), targets)])
+    found = evaluate(identity(lambda out, y: (out[:, 0] - y).abs()), [(torch.zeros(2, 1), targets)])
     assert found.loss == 51.5
     assert found.examples == 2
 
@@ -144,7 +151,7 @@ def test_no_gradients_are_kept() -> None:
     model[0].register_forward_hook(lambda module, _, outputs: modes.append((module.training, outputs.requires_grad)))
     inputs, targets = logits()
     for training in (True, False):
-        evaluate(model.train(training), cross_entropy, batches(inputs, targets, 23))
+        evaluate(Objective(model.train(training)).losses(model), batches(inputs, targets, 23))
     assert modes == [(True, False), (False, False)]
 
 
@@ -160,7 +167,8 @@ def test_no_gradients_are_kept() -> None:
     ],
 )
 def test_right_answers(outputs: Tensor, targets: Tensor, right: float) -> None:
-    np.testing.assert_array_equal(correct(outputs, targets).item(), right)
+    losses = identity(lambda out, _: out.flatten(1).sum(1) if out.dim() > 1 else out)
+    np.testing.assert_array_equal(losses((outputs, targets)).correct.item(), right)
 
 
 def test_bfloat16_is_close_to_float32_and_no_more() -> None:

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from lossviz.config.loss import CrossEntropy, OwnLoss, SquaredError
-from lossviz.engine.evaluation import ignored_label
 from lossviz.engine.loss import loss_name, per_example
-from lossviz.engine.objective import cross_entropy, squared_error
+from lossviz.engine.losses import cross_entropy, ignored_label, squared_error
 from lossviz.errors import RequestError
 from lossviz.user_code.permissions import NOBODY, Allowed, parse_allowed
 

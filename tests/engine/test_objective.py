@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.curvature import Hessian
 from lossviz.engine.evaluation import Evaluation
-from lossviz.engine.objective import Objective, cross_entropy, squared_error
+from lossviz.engine.losses import cross_entropy, squared_error
+from lossviz.engine.objective import Objective
 from tests.zoo.networks import InPlace, Net
 from tests.zoo.normalizations import PlainTensors, Reassigned, StateInDict
 
@@ -80,7 +81,7 @@ def test_regression_has_no_error_rate() -> None:
     logits = losses_by_hand(model, inputs, torch.zeros(EXAMPLES, dtype=torch.int64))[1]
     assert found.loss == pytest.approx((logits**2).sum(axis=1).mean(), rel=1e-12)
     assert math.isnan(found.error)
-    differential = Objective(model, squared_error).differentiate(Minibatch(inputs, targets, noise=0))
+    differential = Objective(model, squared_error).differentiate(Minibatch((inputs, targets), noise=0))
     assert math.isnan(differential.correct.item())
 
 
@@ -95,7 +96,7 @@ def test_an_answer_that_is_not_a_number_is_wrong() -> None:
     model, (inputs, targets) = linear(), data()
     nn.init.constant_(model.bias[:1], math.nan)
     assert Objective(model).evaluate([(inputs, torch.zeros_like(targets))]).error == 100
-    assert Objective(model).differentiate(Minibatch(inputs, torch.zeros_like(targets), 0)).correct.item() == 0
+    assert Objective(model).differentiate(Minibatch((inputs, torch.zeros_like(targets)), 0)).correct.item() == 0
 
 
 def test_zero_and_negative_losses_are_results() -> None:
@@ -156,7 +157,7 @@ def test_differentiate_is_the_gradient_and_leaves_grad_untouched(grad: bool) -> 
     kept = torch.full_like(model.weight, 7.0)
     model.weight.grad = kept.clone()
     with torch.set_grad_enabled(grad):
-        found = Objective(model).differentiate(Minibatch(inputs, targets, noise=0))
+        found = Objective(model).differentiate(Minibatch((inputs, targets), noise=0))
     np.testing.assert_allclose(found.gradient[0].numpy(), slopes.T @ inputs.numpy(), rtol=1e-11, atol=1e-15)
     np.testing.assert_allclose(found.gradient[1].numpy(), slopes.sum(axis=0), rtol=1e-11, atol=1e-15)
     assert float(found.loss) == pytest.approx(losses.mean(), rel=1e-13)
@@ -173,7 +174,7 @@ def test_frozen_parameters_have_no_gradient_and_unused_ones_zeros() -> None:
     objective = Objective(model)
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert "first.bias" not in names
-    found = dict(zip(names, objective.differentiate(Minibatch(inputs, targets, 0)).gradient, strict=True))
+    found = dict(zip(names, objective.differentiate(Minibatch((inputs, targets), 0)).gradient, strict=True))
     for name, tensor in found.items():
         assert tensor.shape == model.get_parameter(name).shape
         assert bool(tensor.any()) != name.startswith("unused")
@@ -181,20 +182,20 @@ def test_frozen_parameters_have_no_gradient_and_unused_ones_zeros() -> None:
 
 def test_gradient_with_respect_to_some_parameters() -> None:
     model, (inputs, targets) = moody().eval(), data()
-    objective, batch = Objective(model), Minibatch(inputs, targets, 0)
+    objective, batch = Objective(model), Minibatch((inputs, targets), 0)
     whole = dict(zip(dict(model.named_parameters()), objective.differentiate(batch).gradient, strict=True))
     some = objective.differentiate(batch, [model.second.bias, model.first.weight]).gradient
     assert torch.equal(some[0], whole["second.bias"])
     torch.testing.assert_close(some[1], whole["first.weight"], rtol=1e-13, atol=0)
-    outputs, loss = objective.apply(batch)
-    assert torch.equal(outputs, model(inputs))
-    assert torch.equal(torch.autograd.grad(loss, model.second.bias)[0], some[0])
+    losses = objective.apply(batch)
+    assert torch.equal(losses.seen, model(inputs))
+    assert torch.equal(torch.autograd.grad(losses.mean, model.second.bias)[0], some[0])
 
 
 def test_passes_over_one_minibatch_see_the_same_dropout() -> None:
     model, (inputs, targets) = moody(), data()
     model.train()
-    batch = Minibatch(inputs, targets, noise=5)
+    batch = Minibatch((inputs, targets), noise=5)
     before = torch.get_rng_state()
     first = Objective(model).differentiate(batch)
     assert torch.equal(torch.get_rng_state(), before)
@@ -211,7 +212,7 @@ def test_differentiate_keeps_the_mode_it_finds() -> None:
     model, (inputs, targets) = moody(), data()
     for training in (True, False):
         model.train(training)
-        Objective(model).differentiate(Minibatch(inputs, targets, 0))
+        Objective(model).differentiate(Minibatch((inputs, targets), 0))
         assert all(module.training == training for module in model.modules())
         assert int(model.state_dict()["norm.num_batches_tracked"]) == 1  # once in train mode, then no more
 
@@ -231,7 +232,7 @@ def test_evaluations_on_the_way_are_of_the_network_as_it_is(norm: type[nn.Module
     for _ in range(3):
         for each in (one, other):
             each.train()
-            rate = Objective(each).differentiate(Minibatch(inputs, targets, 0)).gradient
+            rate = Objective(each).differentiate(Minibatch((inputs, targets), 0)).gradient
             for parameter, slope in zip(each.parameters(), rate, strict=True):
                 parameter.data.sub_(slope)
         found = objective.evaluate([(inputs[:7], targets[:7]), (inputs[7:], targets[7:])])
@@ -250,11 +251,11 @@ def test_inputs_that_a_network_changes_are_a_copy() -> None:
     """In training as in evaluation, and for the Hessian, which comes again and again."""
     torch.manual_seed(0)
     model, draws = InPlace().double(), torch.Generator().manual_seed(0)
-    batch = Minibatch(torch.randn(6, 3, 8, 8, generator=draws, dtype=torch.float64), torch.arange(6) % 4, 0)
+    batch = Minibatch((torch.randn(6, 3, 8, 8, generator=draws, dtype=torch.float64), torch.arange(6) % 4), 0)
     kept, objective = batch.inputs.clone(), Objective(model)
     first = objective.differentiate(batch)
     second = objective.differentiate(batch)
-    objective.evaluate([batch[:2]])
+    objective.evaluate([batch.batch])
     operator = Hessian(objective, [batch, batch])
     vector = operator.start()
     assert torch.equal(operator(vector), operator(vector))

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from lossviz.data.load import Dataset
 from lossviz.data.split import Split
-from lossviz.engine.evaluation import PerExample
-from lossviz.engine.objective import Objective, cross_entropy, squared_error
+from lossviz.engine.losses import PerExample, cross_entropy, squared_error
+from lossviz.engine.objective import Objective
 from lossviz.engine.rehearsal import rehearse
 from lossviz.errors import RequestError, WorkError
 

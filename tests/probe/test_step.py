@@ -162,7 +162,7 @@ def test_against_a_plain_loop(name: str) -> None:
     network = made(name)
     theta = {key: each.detach().clone() for key, each in network.named_parameters() if each.requires_grad}
     loss, gradient = plain(name, theta)
-    batch = Minibatch(inputs_of(), torch.zeros(5), 3)
+    batch = Minibatch((inputs_of(), torch.zeros(5)), 3)
     layers = [layer for layer in weight_layers(made(name), inputs_of()) if layer.parameters]
     numbers = tuple(layer.number for layer in layers)
     config = Probe(measures=("landscape", "shift"), lengths=LENGTHS, layers=numbers)
@@ -188,5 +188,5 @@ def _stepped(theta: list[Tensor], gradient: list[Tensor]) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", ODD)
 def test_who_reads_a_state_of_its_own(name: str) -> None:
-    batch = Minibatch(inputs_of(), torch.zeros(5), 3)
+    batch = Minibatch((inputs_of(), torch.zeros(5)), 3)
     assert repeats_itself(Objective(made(name), squares), batch) == (name not in STATEFUL)

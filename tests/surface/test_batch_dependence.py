@@ -15,6 +15,8 @@ from tests.zoo.networks import ZOO, Net
 from tests.zoo.normalizations import PlainTensors, Reassigned, StateInDict
 
 INPUTS = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+BATCH = (INPUTS, torch.zeros(len(INPUTS)))
+ANY = nn.Linear(1, 1)
 
 
 @pytest.mark.parametrize(
@@ -29,9 +31,9 @@ INPUTS = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 )
 def test_dependence(forward: Callable[[Tensor], Tensor], depends: bool) -> None:
     state = torch.get_rng_state()
-    assert depends_on_batch(nn.Identity(), forward, INPUTS) == depends
+    assert depends_on_batch(ANY, forward, INPUTS) == depends
     assert torch.equal(torch.get_rng_state(), state)
-    assert not depends_on_batch(nn.Identity(), forward, INPUTS[:1])
+    assert not depends_on_batch(ANY, forward, INPUTS[:1])
 
 
 NORMS: dict[str, tuple[Callable[[int], nn.Module], list[str], bool]] = {
@@ -54,16 +56,16 @@ def test_norms_that_are_not_known_are_named(norm: str) -> None:
     torch.manual_seed(0)
     model = Net(make)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert unknown(Objective(model), INPUTS) == names
+    assert unknown(Objective(model), BATCH) == names
     assert all(module.training for module in model.modules())
     model.eval()
-    forward = Objective(model).precisely(model)
-    assert without_gradients(lambda: depends_on_batch(model, forward, INPUTS)) == in_eval_mode
+    forward = Objective(model).outputs(model)
+    assert without_gradients(lambda: depends_on_batch(model, forward, BATCH)) == in_eval_mode
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_a_state_that_every_pass_changes_is_no_dependence() -> None:
-    assert unknown(Objective(ZOO["spectral norm"]()), INPUTS) == []
+    assert unknown(Objective(ZOO["spectral norm"]()), BATCH) == []
 
 
 class OwnCode(Net):
@@ -75,4 +77,4 @@ class OwnCode(Net):
 
 
 def test_a_network_that_normalises_itself() -> None:
-    assert unknown(Objective(OwnCode()), INPUTS) == ["the network (OwnCode)"]
+    assert unknown(Objective(OwnCode()), BATCH) == ["the network (OwnCode)"]

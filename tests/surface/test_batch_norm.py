@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lossviz.config.model import Noise
 from lossviz.engine.evaluation import evaluate
-from lossviz.engine.objective import Objective, cross_entropy
+from lossviz.engine.objective import Objective
 from lossviz.engine.point import move
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import NoisyBatchNorm1d, NoisyBatchNorm2d
@@ -93,7 +93,13 @@ class ByHand:
 def at_rest(objective: Objective) -> BatchNormTreatment:
     """Frozen, compared with the network on the first examples that fit."""
     inputs = examples()[0]
-    return frozen(objective, inputs if objective.parameters[0].dim() == 4 else inputs[:, 0, 0])
+    fitting = inputs if objective.parameters[0].dim() == 4 else inputs[:, 0, 0]
+    return frozen(objective, (fitting, torch.zeros(len(fitting))))
+
+
+def of_inputs(*parts: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Batches whose classes do not matter."""
+    return [(part, torch.zeros(len(part))) for part in parts]
 
 
 def loss_of(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -106,7 +112,7 @@ def in_batches(inputs: Tensor, targets: Tensor, size: int) -> list[tuple[Tensor,
 
 
 def found(mode: BatchNormTreatment, size: int) -> float:
-    return evaluate(mode.network(), cross_entropy, in_batches(*examples(), size)).loss
+    return evaluate(Objective(mode.module).losses(mode.network()), in_batches(*examples(), size)).loss
 
 
 def walk(model: nn.Module) -> list[list[Tensor]]:
@@ -192,7 +198,7 @@ def test_recalibrate(norm: str, sizes: tuple[int, ...]) -> None:
     """New statistics at every point, whatever the last one left, and then the same for every example."""
     model = network(norm)
     minibatches = list(torch.split(examples(sum(sizes), seed=1)[0], list(sizes)))
-    mode, check = recalibrate(Objective(model), minibatches), kept(model)
+    mode, check = recalibrate(Objective(model), lambda: of_inputs(*minibatches)), kept(model)
     for parameters in walk(model):
         put(model, parameters)
         by_hand, (inputs, targets) = ByHand(norm, parameters), examples()
@@ -208,7 +214,7 @@ def test_recalibrate(norm: str, sizes: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_recalibrate_forgets_a_point_that_was_not_finite(norm: str) -> None:
     model = network(norm)
-    mode = recalibrate(Objective(model), [examples(6, seed=1)[0]])
+    mode = recalibrate(Objective(model), lambda: of_inputs(examples(6, seed=1)[0]))
     mode.network()
     before = found(mode, 4)
     theta = [parameter.detach().clone() for parameter in model.parameters()]
@@ -262,7 +268,11 @@ def test_gradients_are_those_of_the_parameters_that_move(make: Callable[[Objecti
 def test_dropout_is_off() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.9)).double().eval()
     inputs = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    for mode in (by_batch(Objective(model)), recalibrate(Objective(model), [inputs]), at_rest(Objective(model))):
+    for mode in (
+        by_batch(Objective(model)),
+        recalibrate(Objective(model), lambda: of_inputs(inputs)),
+        at_rest(Objective(model)),
+    ):
         with torch.no_grad():
             assert torch.equal(mode.network()(inputs), mode.network()(inputs))
 
@@ -271,6 +281,10 @@ def test_a_network_without_normalisation() -> None:
     """Every mode is the network itself."""
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
     inputs = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    for mode in (by_batch(Objective(model)), recalibrate(Objective(model), [inputs]), at_rest(Objective(model))):
+    for mode in (
+        by_batch(Objective(model)),
+        recalibrate(Objective(model), lambda: of_inputs(inputs)),
+        at_rest(Objective(model)),
+    ):
         with torch.no_grad():
             assert torch.equal(mode.network()(inputs), model(inputs))

@@ -2,16 +2,15 @@
 
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lossviz.engine.evaluation import Evaluation, evaluate
+from lossviz.engine.evaluation import Batches, Evaluation, evaluate
 from lossviz.engine.objective import Objective
 from lossviz.results import load_results
 from lossviz.signals import StopRequest
@@ -93,11 +92,11 @@ def slowly(monkeypatch: pytest.MonkeyPatch, statistics_s: float, example_s: floa
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
 
-    def slow(objective: Objective, minibatches: Sequence[Tensor]) -> BatchNormTreatment:
+    def slow(objective: Objective, minibatches: Batches) -> BatchNormTreatment:
         treatment = recalibrate(objective, minibatches)
 
         def network() -> nn.Module:
-            now[0] += statistics_s * sum(map(len, minibatches))
+            now[0] += statistics_s * sum(len(targets) for _, targets in minibatches())
             return treatment.network()
 
         return replace(treatment, network=network)

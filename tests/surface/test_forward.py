@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lossviz.data.batch import Batch
 from lossviz.engine.evaluation import evaluate
-from lossviz.engine.objective import Objective, cross_entropy
+from lossviz.engine.losses import Losses
+from lossviz.engine.objective import Objective
 from lossviz.errors import WorkError
 from lossviz.surface.forward import COMPILING_A_LAYER_S, ExecutionPlan, Forward, choose_execution
 
@@ -45,6 +47,13 @@ class Recorder:
         return faster
 
 
+def outputs_of(losses: Callable[[Batch], Losses], inputs: Tensor) -> Tensor:
+    """What a network makes of inputs, whose classes do not matter."""
+    found = losses((inputs, torch.zeros(len(inputs), dtype=torch.int64))).outputs
+    assert found is not None
+    return found
+
+
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 3)).eval()
@@ -57,9 +66,9 @@ def test_compiled_batches_are_always_full(monkeypatch: pytest.MonkeyPatch, size:
     monkeypatch.setattr(torch, "compile", recorder)
     objective = Objective(model)
     forward = Forward(objective, ExecutionPlan(size, compiled=True))
-    plain = evaluate(model, cross_entropy, batches(size))
+    plain = evaluate(objective.losses(model), batches(size))
     for _ in range(2):
-        found = evaluate(forward(model), cross_entropy, batches(size))
+        found = evaluate(forward(model), batches(size))
         assert found.examples == EXAMPLES
         np.testing.assert_allclose((found.loss, found.loss_stderr), (plain.loss, plain.loss_stderr), rtol=1e-6)
         assert found.error == plain.error
@@ -82,7 +91,7 @@ def test_filling_up_keeps_images_channels_last(monkeypatch: pytest.MonkeyPatch) 
     model = nn.Flatten()
     forward = Forward(Objective(network()), ExecutionPlan(4, compiled=True))(model)
     images = torch.randn(10, 3, 8, 8).to(memory_format=torch.channels_last)
-    outputs = torch.cat([forward(part) for part in torch.split(images, 4)])
+    outputs = torch.cat([outputs_of(forward, part) for part in torch.split(images, 4)])
     assert torch.equal(outputs, images.flatten(1))
     assert len(set(seen)) == 1
     assert len(seen) == 3
@@ -92,7 +101,7 @@ def test_a_batch_that_is_larger_than_the_compiled_one(monkeypatch: pytest.Monkey
     """Goes the plain way."""
     recorder, model = Recorder(4), network()
     monkeypatch.setattr(torch, "compile", recorder)
-    outputs = Forward(Objective(model), ExecutionPlan(4, compiled=True))(model)(INPUTS[:6])
+    outputs = outputs_of(Forward(Objective(model), ExecutionPlan(4, compiled=True))(model), INPUTS[:6])
     assert torch.equal(outputs, model(INPUTS[:6]))
     assert recorder.calls == 0
 
@@ -112,9 +121,10 @@ def test_without_a_compiler_the_scan_goes_on_and_says_so(
     recorder, model = Recorder(64, error), network()
     monkeypatch.setattr(torch, "compile", recorder)
     said: list[str] = []
-    forward = Forward(Objective(model), ExecutionPlan(64, compiled=True), said.append)
+    objective = Objective(model)
+    forward = Forward(objective, ExecutionPlan(64, compiled=True), said.append)
     for _ in range(2):
-        assert evaluate(forward(model), cross_entropy, batches(64)) == evaluate(model, cross_entropy, batches(64))
+        assert evaluate(forward(model), batches(64)) == evaluate(objective.losses(model), batches(64))
     assert len(said) == 1
     assert said[0].startswith("not compiled,")
     assert said[0].endswith(reason)
@@ -131,17 +141,17 @@ def test_too_little_memory_is_no_broken_compiler(monkeypatch: pytest.MonkeyPatch
     said: list[str] = []
     forward = Forward(Objective(model), ExecutionPlan(64, compiled=True), said.append)
     with pytest.raises(RuntimeError):
-        forward(model)(INPUTS[:64])
+        outputs_of(forward(model), INPUTS[:64])
     forward.halve()
     recorder.error, recorder.size = None, 32
-    forward(model)(INPUTS[:32])
+    outputs_of(forward(model), INPUTS[:32])
     assert (recorder.compiled, recorder.calls) == (2, 2)
     assert said == ["out of memory: continuing with 32 examples a batch"]
 
 
 def test_uncompiled_is_the_network_itself() -> None:
     model = network()
-    assert torch.equal(Forward(Objective(model), ExecutionPlan(8))(model)(INPUTS), model(INPUTS))
+    assert torch.equal(outputs_of(Forward(Objective(model), ExecutionPlan(8))(model), INPUTS), model(INPUTS))
 
 
 def test_halving_ends_at_one() -> None:
@@ -270,10 +280,10 @@ def test_really_compiled() -> None:
     data = list(zip(torch.split(images, 4), torch.split(labels, 4), strict=True))
     objective, said = Objective(model), list[str]()
     forward = Forward(objective, ExecutionPlan(4, compiled=True), said.append)
-    follow = objective.follow(images)
+    follow = objective.follow((images, labels))
     for _ in range(3):
-        plain = evaluate(model, cross_entropy, data)
-        found = evaluate(forward(follow()), cross_entropy, data)
+        plain = evaluate(objective.losses(model), data)
+        found = evaluate(forward(follow()), data)
         np.testing.assert_allclose((found.loss, found.loss_stderr), (plain.loss, plain.loss_stderr), rtol=1e-5)
         with torch.no_grad():
             for parameter in model.parameters():

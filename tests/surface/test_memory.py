@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lossviz.engine.evaluation import Batches, PerExample
-from lossviz.engine.objective import Objective, cross_entropy
+from lossviz.engine.evaluation import Batches
+from lossviz.engine.losses import PerExample, cross_entropy
+from lossviz.engine.objective import Objective
 from lossviz.surface.batch_norm import by_batch, frozen
 from lossviz.surface.forward import ExecutionPlan, Forward
 from lossviz.surface.plane import LossPlane
@@ -54,7 +55,7 @@ def narrow(room: int, error: Exception, size: int, loss: PerExample = cross_entr
 
     direction = {"x": [torch.tensor([1.0, 2.0, -1.0])]}
     subspace = Subspace.of(objective.model)
-    treatment = frozen(objective, inputs[:1])
+    treatment = frozen(objective, (inputs[:1], targets[:1]))
     return LossPlane(objective, subspace, direction, treatment, forward, {"": data}), said
 
 

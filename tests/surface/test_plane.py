@@ -39,7 +39,7 @@ def batches(inputs: Tensor, targets: Tensor, size: int) -> Batches:
 def through(objective: Objective, directions: Axes, splits: Mapping[str, Batches], **more: Any) -> LossPlane:
     """A plane through the network as it is."""
     forward = Forward(objective, ExecutionPlan(4))
-    treatment = frozen(objective, next(iter(splits[""]()))[0])
+    treatment = frozen(objective, next(iter(splits[""]())))
     return LossPlane(objective, Subspace.of(objective.model), directions, treatment, forward, splits, **more)
 
 
@@ -166,8 +166,8 @@ def without_time(found: Sequence[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: value for name, value in each.items() if name != "seconds"} for each in found]
 
 
-MODES: dict[str, Callable[[Objective, list[Tensor]], Any]] = {
-    "frozen": lambda objective, minibatches: frozen(objective, minibatches[0]),
+MODES: dict[str, Callable[[Objective, Batches], Any]] = {
+    "frozen": lambda objective, minibatches: frozen(objective, next(iter(minibatches()))),
     "batch": lambda objective, _: by_batch(objective),
     "recalibrate": recalibrate,
 }
@@ -181,7 +181,7 @@ def test_the_order_of_visits_does_not_matter(mode: str) -> None:
     def part() -> LossPlane:
         objective = Objective(network())
         found = through(objective, plane(objective), {"": batches(inputs, targets, 4)})
-        return replace(found, treatment=MODES[mode](objective, [inputs[:6], inputs[6:]]))
+        return replace(found, treatment=MODES[mode](objective, batches(inputs, targets, 6)))
 
     one, other = part(), part()
     forth = without_time(at_all(one))
@@ -211,7 +211,7 @@ def test_the_network_is_bitwise_as_it_was(mode: str) -> None:
     with undisturbed(model):
         model.eval()
         found = through(objective, plane(objective), {"": data}, metrics=("gradient",))
-        replace(found, treatment=MODES[mode](objective, [inputs.float()]))(1.0, 2.0)
+        replace(found, treatment=MODES[mode](objective, data))(1.0, 2.0)
         assert not torch.equal(model.get_parameter("4.bias"), before["4.bias"])
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert [module.training for module in model.modules()] == modes
@@ -299,7 +299,7 @@ def test_the_plain_path_re_estimates_statistics() -> None:
     found = []
     for visits in (1, 0):
         part = through(objective, plane(objective), {"": batches(inputs, targets, 4)})
-        part = replace(part, treatment=recalibrate(objective, [inputs]))
+        part = replace(part, treatment=recalibrate(objective, lambda: [(inputs, targets)]))
         centre = part(0.0, 0.0)["loss"] if visits else part.plain_loss()[0].loss
         found.append(centre)
     assert found[1] == pytest.approx(found[0], rel=1e-10)

@@ -21,14 +21,14 @@ def fed(config: Config, losses: Sequence[float]) -> Curves:
     """Curves after a step with each of these losses."""
     curves = Curves(config, "cross-entropy", {"parameters": 7})
     for step, loss in enumerate(losses):
-        curves.add(torch.tensor(loss), torch.tensor(50.0).double(), torch.tensor(0.5).double(), 0.1 * step)
+        curves.add([torch.tensor(loss), torch.tensor(50.0).double(), torch.tensor(0.5).double()], 0.1 * step)
     return curves
 
 
 def test_numbers_arrive_in_order_and_in_float64(config: Config) -> None:
     curves = fed(config, [3.0, 2.0])
     assert curves.settle()
-    curves.add(torch.tensor(1.0), torch.tensor(75.0).double(), torch.tensor(0.25).double(), 0.3)
+    curves.add([torch.tensor(1.0), torch.tensor(75.0).double(), torch.tensor(0.25).double()], 0.3)
     found = curves.dataset()
     assert found["step"].values.tolist() == [0, 1, 2]
     assert found["loss"].values.tolist() == [3.0, 2.0, 1.0]
@@ -59,7 +59,7 @@ def test_the_first_loss_that_is_not_finite_is_the_last_row(config: Config, bad: 
     curves = fed(config, [3.0, bad, 2.0, math.nan])
     assert not curves.settle()
     assert curves.diverged_at == 1
-    curves.add(torch.tensor(1.0), torch.tensor(0.0).double(), torch.tensor(0.0).double(), 0.0)
+    curves.add([torch.tensor(1.0), torch.tensor(0.0).double(), torch.tensor(0.0).double()], 0.0)
     assert not curves.settle()
     found = curves.dataset()
     assert found.sizes["step"] == 2

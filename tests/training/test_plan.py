@@ -12,6 +12,7 @@ from torch import Tensor
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine import timing
 from lossviz.engine.evaluation import Evaluation
+from lossviz.engine.losses import Losses, Term
 from lossviz.engine.objective import Differential, Objective
 from lossviz.engine.timing import Estimate
 from lossviz.progress import duration
@@ -48,12 +49,12 @@ class Clock:
 
     def differentiate(self, batch: Minibatch) -> Differential:
         self.pass_by(0, len(batch.targets), FORWARD_BACKWARD_S)
-        return Differential(torch.zeros(()), [], torch.zeros(()))
+        return Differential(torch.zeros(()), [], Losses(Term(torch.zeros(1)), torch.zeros(())))
 
     def evaluate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
         examples = sum(len(targets) for _, targets in batches)
         self.pass_by(1, examples, FORWARD_S)
-        return Evaluation(0.0, 0.0, 0.0, examples)
+        return Evaluation(0.0, 0.0, 0.0, examples, examples)
 
     def take(self, *_: Any) -> None:
         self.now += UPDATE_S

@@ -41,7 +41,7 @@ def prepared(device: torch.device, extra: nn.Module, config: Train) -> tuple[Obj
 
 def test_only_sgd_on_a_gpu_without_random_numbers_is_captured() -> None:
     objective, stepper, shard = prepared(CPU, nn.Identity(), CHANGES)
-    assert not capturable(objective.model, stepper, shard)
+    assert not capturable(objective, stepper, shard)
 
 
 def test_without_a_graph_the_update_itself_runs() -> None:
@@ -64,7 +64,7 @@ def test_replays_are_bitwise_the_updates(momentum: float) -> None:
     (mine, stepper, shard), (theirs, their_stepper, their_share) = (
         prepared(device, nn.Identity(), config) for _ in range(2)
     )
-    assert capturable(mine.model, stepper, shard)
+    assert capturable(mine, stepper, shard)
     graph = StepGraph(update, mine, stepper, shard, allowed=True)
     replayed = 0
     for step in range(STEPS):
@@ -84,4 +84,4 @@ def test_replays_are_bitwise_the_updates(momentum: float) -> None:
 @pytest.mark.parametrize("extra", [nn.Dropout(), NoiseLayer(Noise())])
 def test_networks_that_draw_are_not_captured(extra: nn.Module) -> None:
     objective, stepper, shard = prepared(torch.device("cuda", 0), extra, CHANGES)
-    assert not capturable(objective.model, stepper, shard)
+    assert not capturable(objective, stepper, shard)

@@ -48,7 +48,7 @@ def train(
             losses[step], _ = mean_loss(model.eval(), batches)
             states[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         if step < steps:
-            inputs, targets, noise = minibatches(step)
+            (inputs, targets), noise = minibatches(step)
             seed(noise)
             model.train()
             optimizer.zero_grad()
@@ -74,7 +74,7 @@ def path(make: Callable[[], nn.Module], batch: Minibatch, lengths: Sequence[floa
         parameters = [each for each in model.parameters() if each.requires_grad]
         for parameter, slope in zip(parameters, along, strict=False):
             parameter.data = parameter.data - length * slope
-        inputs, targets, noise = batch
+        (inputs, targets), noise = batch
         seed(noise)
         loss = functional.cross_entropy(model(inputs.clone()), targets)
         return float(loss.detach()), list(torch.autograd.grad(loss, parameters))

@@ -24,7 +24,7 @@ def critical_sharpness(step: Step) -> dict[str, Tensor]:
 
     def rise(eta: float) -> tuple[float, float]:
         move(step.objective.parameters, step.theta, (-eta, direction))
-        return eta, (float(step.objective.apply(step.batch)[1].detach()) - step.loss) / eta
+        return eta, (float(step.objective.apply(step.batch).mean.detach()) - step.loss) / eta
 
     slope = float(dot(step.gradient, direction))
     value = math.inf if slope <= 0 else math.nan

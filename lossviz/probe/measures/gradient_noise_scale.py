@@ -29,10 +29,11 @@ def gradient_noise_scale(step: Step) -> dict[str, Tensor]:
     """
     small, total = [], [torch.zeros_like(part, dtype=torch.float64) for part in step.theta]
     for batch in step.minibatches(MINIBATCHES):
-        gradient = step.objective.differentiate(batch).gradient
+        found = step.objective.differentiate(batch)
+        gradient = found.gradient
         small.append(squared_norm(gradient))
         total = list(torch._foreach_add(total, [part.double() for part in gradient]))
-    b, n = len(step.batch.targets), MINIBATCHES * len(step.batch.targets)
+    b, n = found.losses.examples, MINIBATCHES * found.losses.examples
     each, mean = torch.stack(small).mean(), squared_norm(total) / MINIBATCHES**2
     variance, signal = (each - mean) / (1 / b - 1 / n), (n * mean - b * each) / (n - b)
     return dict(zip(MEASURE.variables, (variance / signal, variance, signal), strict=True))

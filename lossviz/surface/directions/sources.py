@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from lossviz.data.batch import Batch
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import undisturbed
@@ -33,7 +34,7 @@ class Sources:
     own: Checkpoint
     find: Callable[[str | int], Checkpoint]
     path: Callable[[], list[Checkpoint]]
-    examples: Callable[[int | str], Iterable[tuple[Tensor, Tensor]]]
+    examples: Callable[[int | str], Iterable[Batch]]
     learning_rate: float = 0.1
 
     @contextmanager
@@ -41,7 +42,7 @@ class Sources:
         """Training examples for derivatives of the loss in eval mode; the network is left as it was."""
         with undisturbed(self.objective.model, ()):
             self.objective.model.eval()
-            yield (Minibatch(inputs, targets, noise=0) for inputs, targets in self.examples(examples))
+            yield (Minibatch(batch, noise=0) for batch in self.examples(examples))
 
 
 @dataclass(frozen=True)

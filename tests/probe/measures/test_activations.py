@@ -28,7 +28,7 @@ DRAWN = Probe(measures=("activations",), layers=(1, 4, 8, 9))
 def test_what_the_next_layer_sees_before_the_non_linearity(norm: Norm, config: Probe) -> None:
     """Inputs of the ReLUs (and the output of the last layer), copied before the ReLU works in place."""
     model = build(Vgg(name="vgg", depth=9, width=0.0625, norm=norm), 1, 10).double().train()
-    batch = Minibatch(torch.rand(6, 1, 32, 32, dtype=torch.float64), torch.arange(6), 3)
+    batch = Minibatch((torch.rand(6, 1, 32, 32, dtype=torch.float64), torch.arange(6)), 3)
     layers = pick(weight_layers(copy.deepcopy(model), batch.inputs), config.layers)
     found = measure_step(Step(Objective(model), batch, config, layers, seed=7))
     seen: list[Tensor] = []
@@ -61,7 +61,7 @@ def test_histogram_of_odd_values() -> None:
 
 def test_listening_leaves_no_hooks() -> None:
     model = build(Vgg(name="vgg", depth=9, width=0.0625), 1, 10)
-    batch = Minibatch(torch.rand(2, 1, 32, 32), torch.arange(2), 0)
+    batch = Minibatch((torch.rand(2, 1, 32, 32), torch.arange(2)), 0)
     measure_step(Step(Objective(model), batch, PROBE, pick(weight_layers(model, batch.inputs), PROBE.layers)))
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -76,7 +76,7 @@ def test_drawn_channels() -> None:
 def test_a_layer_that_is_called_again_is_described_at_its_first_call() -> None:
     shared = nn.Linear(4, 4)
     model = nn.Sequential(shared, nn.ReLU(), shared)
-    batch = Minibatch(torch.randn(6, 4), torch.arange(6) % 4, 0)
+    batch = Minibatch((torch.randn(6, 4), torch.arange(6) % 4), 0)
     config = Probe(measures=("activations",), layers=(1,), channel="all")
     found = measure_step(Step(Objective(model), batch, config, weight_layers(model, batch.inputs)))
     with torch.no_grad():

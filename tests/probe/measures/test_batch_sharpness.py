@@ -24,7 +24,7 @@ def test_linear_regression() -> None:
         g = inputs.T @ (inputs @ w - targets) / 5
         expected.append(g @ (inputs.T @ inputs / 5) @ g / (g @ g))
     batches = [
-        Minibatch(torch.from_numpy(a), torch.from_numpy(b), i) for i, (a, b) in enumerate(zip(x, t, strict=True))
+        Minibatch((torch.from_numpy(a), torch.from_numpy(b)), i) for i, (a, b) in enumerate(zip(x, t, strict=True))
     ]
     objective = Objective(model, lambda outputs, targets: (outputs - targets).square().sum(dim=1) / 2)
     step = Step(objective, batches[0], Probe(measures=("batch-sharpness",)), later=batches.__getitem__)
@@ -35,6 +35,8 @@ def test_linear_regression() -> None:
 
 def test_later_minibatches_must_be_known() -> None:
     objective = Objective(nn.Linear(3, 2))
-    step = Step(objective, Minibatch(torch.randn(4, 3), torch.zeros(4).long(), 0), Probe(measures=("batch-sharpness",)))
+    step = Step(
+        objective, Minibatch((torch.randn(4, 3), torch.zeros(4).long()), 0), Probe(measures=("batch-sharpness",))
+    )
     with pytest.raises(ValueError, match="minibatches of later steps"):
         measure_step(step)

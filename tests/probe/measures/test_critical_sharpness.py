@@ -58,7 +58,7 @@ def at_one(loss: Callable[[Tensor], Tensor], rate: float = 0.1, slope: float = 1
     """Of a function of one parameter at 1, along its gradient times a number."""
     model = Offset(torch.ones(1, dtype=torch.float64))
     objective = Objective(model, lambda outputs, _: loss(outputs[:, 0]))
-    batch = Minibatch(torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1), 0)
+    batch = Minibatch((torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1)), 0)
     step = Step(
         objective,
         batch,

@@ -19,7 +19,7 @@ THETA = np.array([1.0, -1.0, 0.5, 2.0])
 def noise_scale(data: np.ndarray) -> dict[str, float]:
     """Of |theta - x|^2 / 2, with gradient theta - x, and x in minibatches (MINIBATCHES, SIZE, DIMENSIONS)."""
     objective = Objective(Offset(torch.from_numpy(THETA)), lambda outputs, _: outputs.square().sum(dim=1) / 2)
-    batches = [Minibatch(torch.from_numpy(inputs), torch.zeros(SIZE), i) for i, inputs in enumerate(data)]
+    batches = [Minibatch((torch.from_numpy(inputs), torch.zeros(SIZE)), i) for i, inputs in enumerate(data)]
     step = Step(objective, batches[0], Probe(measures=("gradient-noise-scale",)), later=batches.__getitem__)
     return {name: float(value) for name, value in measure_step(step).items()}
 

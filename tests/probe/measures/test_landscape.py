@@ -88,7 +88,7 @@ def test_zero_gradient() -> None:
     with torch.no_grad():
         quadratic.objective.parameters[0].copy_(torch.from_numpy(quadratic.data.mean(axis=0)))
     # Bitwise zero needs a gradient without rounding: one example at theta itself.
-    batch = Minibatch(quadratic.objective.parameters[0].detach().clone()[None], quadratic.targets[:1], 0)
+    batch = Minibatch((quadratic.objective.parameters[0].detach().clone()[None], quadratic.targets[:1]), 0)
     found = landscape(quadratic.objective, batch, (0.1,))
     assert found["grad_norm"] == 0
     assert found["grad_distance"][0] == 0
@@ -121,7 +121,7 @@ def test_measuring_changes_nothing() -> None:
     objective = Objective(model)
     for parameter in objective.parameters:
         parameter.grad = torch.randn_like(parameter)
-    batch = Minibatch(torch.randn(8, 1, 32, 32), torch.arange(8), 5)
+    batch = Minibatch((torch.randn(8, 1, 32, 32), torch.arange(8)), 5)
     before = state_of(model)
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     landscape(objective, batch, LENGTHS)
@@ -135,7 +135,7 @@ def test_measuring_changes_nothing() -> None:
 def test_random_numbers_are_untouched() -> None:
     """The next draw after a measurement is the one that was due before it."""
     objective = Objective(noisy_network())
-    batch = Minibatch(torch.rand(8, 1, 32, 32), torch.arange(8), 5)
+    batch = Minibatch((torch.rand(8, 1, 32, 32), torch.arange(8)), 5)
     torch.manual_seed(3)
     expected = torch.randn(4)
     torch.manual_seed(3)
@@ -147,7 +147,7 @@ def test_random_numbers_are_untouched() -> None:
 def test_one_realisation_of_the_noise(noise: int) -> None:
     """Base and moved points share the noise: a step of (nearly) no length finds the same loss, not another draw."""
     objective = Objective(noisy_network().double())
-    batch = Minibatch(torch.rand(8, 1, 32, 32, dtype=torch.float64), torch.arange(8), noise)
+    batch = Minibatch((torch.rand(8, 1, 32, 32, dtype=torch.float64), torch.arange(8)), noise)
     found = landscape(objective, batch, (1e-12,))
     np.testing.assert_allclose(found["path_loss"][0], found["loss"], rtol=1e-8)
     assert found["grad_distance"][0] < 1e-6 * found["grad_norm"]

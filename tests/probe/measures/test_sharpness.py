@@ -5,6 +5,7 @@ from torch import Tensor
 
 from lossviz.config.probe import Probe, Sharpness
 from lossviz.data.minibatches import Minibatch
+from lossviz.engine.losses import OfOutputs
 from lossviz.engine.objective import Objective
 from lossviz.probe.measure import Step
 from lossviz.probe.measures import sharpness as measure
@@ -26,7 +27,7 @@ def test_quadratic() -> None:
 def test_ragged_batches_weigh_by_their_examples() -> None:
     layers = TwoLayers()
     whole = layers.batch
-    parts = [Minibatch(whole.inputs[a:b], whole.targets[a:b], 0) for a, b in ((0, 4), (4, 8), (8, 9))]
+    parts = [Minibatch((whole.inputs[a:b], whole.targets[a:b]), 0) for a, b in ((0, 4), (4, 8), (8, 9))]
     np.testing.assert_allclose(
         sharpness(layers.objective, parts, 2), sharpness(layers.objective, [whole], 2), rtol=1e-6
     )
@@ -41,7 +42,7 @@ def test_more_eigenvalues_than_there_are() -> None:
 
 def test_no_curvature_and_not_finite() -> None:
     quadratic = Quadratic()
-    quadratic.objective.loss = lambda outputs, _: outputs.sum(dim=1)
+    quadratic.objective.loss = OfOutputs(lambda outputs, _: outputs.sum(dim=1))
     np.testing.assert_allclose(sharpness(quadratic.objective, [quadratic.batch], 2), [0, 0], atol=1e-12)
-    quadratic.objective.loss = lambda outputs, _: (outputs * float("inf")).square().sum(dim=1)
+    quadratic.objective.loss = OfOutputs(lambda outputs, _: (outputs * float("inf")).square().sum(dim=1))
     assert sharpness(quadratic.objective, [quadratic.batch], 2).isnan().all()

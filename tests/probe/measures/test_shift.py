@@ -32,7 +32,7 @@ OPTIMISERS = (
 
 def batch_of(noise: int = 3) -> Minibatch:
     draws = torch.Generator().manual_seed(noise)
-    return Minibatch(torch.rand(6, 1, 32, 32, generator=draws, dtype=torch.float64), torch.arange(6), noise)
+    return Minibatch((torch.rand(6, 1, 32, 32, generator=draws, dtype=torch.float64), torch.arange(6)), noise)
 
 
 def by_hand(model: nn.Module, config: Train, batch: Minibatch, number: int, earlier: Minibatch) -> tuple[float, float]:

@@ -167,7 +167,7 @@ def test_hessian(trained: Path) -> None:
     examples = setup.data.train.choose(60, "stratified", 0)
     ((inputs, targets),) = examples.batches(60)
     objective.model.eval()
-    loss = objective.loss(objective.model(inputs), targets).mean()
+    loss = objective.losses(objective.model)((inputs, targets)).mean
     tensors = [each.tensor for each in moved]
     gradient = torch.autograd.grad(loss, tensors, create_graph=True)
     for axis, vector in plane.vectors.items():
@@ -189,7 +189,7 @@ def test_gradient(trained: Path) -> None:
     assert "y" not in plane.ranges
     ((inputs, targets),) = setup.data.train.choose(100, "stratified", 0).batches(100)
     objective.model.eval()
-    loss = objective.loss(objective.model(inputs), targets).mean()
+    loss = objective.losses(objective.model)((inputs, targets)).mean
     gradient = torch.autograd.grad(loss, objective.parameters)
     np.testing.assert_allclose(flat(subspace.parameters(plane.vectors["x"])), -flat(gradient), atol=1e-12)
     other, *_ = found(trained, "surface.directions={kind: random, ignore: []}")

@@ -1,0 +1,338 @@
+"""The losses of a batch, and the two kinds of functions that give them: of outputs, or of the model and the batch."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lossviz.data.batch import Batch
+from lossviz.engine.views import over_views
+from lossviz.errors import refuse
+
+PerExample = Callable[[Tensor, Tensor], Tensor]
+"""From outputs (N, ...) and targets (N, ...) to losses (N,)."""
+Closure = Callable[[nn.Module, Batch], Any]
+"""From the model and a batch to losses (N,), to (sums (N,), counts (N,)), or to a mapping from names to these."""
+
+# The label that torch's losses leave out unless they are told another one.
+IGNORED = -100
+RETURNS = "one value for each example, (N,); or (sums, counts), each (N,); or a mapping from names to these"
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(outputs)[target] of each example, in nats.
+
+    Example:
+        >>> cross_entropy(torch.zeros(1, 10), torch.tensor([3])).item()  # log 10
+        2.302585...
+    """
+    return functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """|output - target|^2 of each example."""
+    return (outputs - targets).square().sum(dim=1)
+
+
+class Term(NamedTuple):
+    """A loss of some examples.
+
+    Attributes:
+        sums: of each example, (N,).
+        counts: how many values each of these is the sum of, (N,): the mean is then sum(sums) / sum(counts), which is
+            right for sequences of different lengths and for padding. None: one each.
+    """
+
+    sums: Tensor
+    counts: Tensor | None = None
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean over all values."""
+        return self.sums.mean() if self.counts is None else self.sums.sum() / self.counts.sum()
+
+    @property
+    def weight(self) -> int | Tensor:
+        """What the mean divides by: its weight in a mean over several batches."""
+        return len(self.sums) if self.counts is None else self.counts.sum()
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a network loses on a batch.
+
+    Attributes:
+        term: the loss.
+        others: further losses by name, which are measured and not differentiated.
+        correct: how many class predictions are right, float64; NaN where there are none.
+        counted: which examples count, (N,); None: all. One that the loss ignores adds 0 to a sum.
+        outputs: of the network, (N, ...); None where a loss of the model keeps them to itself.
+    """
+
+    term: Term
+    correct: Tensor
+    others: Mapping[str, Term] = field(default_factory=dict)
+    counted: Tensor | None = None
+    outputs: Tensor | None = None
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """The loss: its mean over the batch."""
+        return self.term.mean
+
+    @property
+    def examples(self) -> int:
+        """How many there are."""
+        return len(self.term.sums)
+
+    @property
+    def seen(self) -> Tensor:
+        """What tells one way to compute the losses from another: the outputs, or else the losses."""
+        return self.term.sums if self.outputs is None else self.outputs
+
+    def sizes(self) -> tuple[float, float]:
+        """What the mean was divided by, and by how much it should have been: by the examples that count."""
+        weight = float(self.term.weight)
+        return weight, weight if self.counted is None else float(self.counted.sum())
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The precision of a forward pass: perhaps automatic mixed precision, to results in the parameters' dtype."""
+
+    device: torch.device
+    dtype: torch.dtype
+    autocast: torch.dtype | None = None
+
+    @contextmanager
+    def mixed(self) -> Iterator[None]:
+        """Automatic mixed precision, where it is wanted."""
+        if self.autocast is None:
+            yield
+            return
+        with torch.autocast(self.device.type, self.autocast):
+            yield
+
+    def widened(self, result: Tensor) -> Tensor:
+        """A result in a dtype in which one can go on."""
+        return result if self.autocast is None else result.to(self.dtype)
+
+
+@dataclass(frozen=True)
+class OfOutputs:
+    """`loss(outputs, targets)`: of what the network makes of the inputs; a batch is (inputs, targets).
+
+    Attributes:
+        function: the loss.
+        views: whether inputs of five dimensions are several views of each image, as in ten-crop evaluation.
+    """
+
+    function: PerExample
+    views: bool = False
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each example."""
+        return self.function(outputs, targets)
+
+    @cached_property
+    def ignored(self) -> int:
+        """The label whose examples do not count."""
+        return ignored_label(self.function)
+
+    def forward(self, network: Callable[[Tensor], Tensor], precision: Precision) -> Callable[[Tensor], Tensor]:
+        """From inputs to outputs in which a loss can be computed, over all views.
+
+        Of a copy of the inputs: a network may work on them in place, and others come to see them.
+        """
+        network = partial(over_views, network) if self.views else network
+
+        def of_copy(inputs: Tensor) -> Tensor:
+            with precision.mixed():
+                outputs = network(inputs.clone())
+            return precision.widened(outputs)
+
+        return of_copy
+
+    def outputs(self, network: nn.Module, precision: Precision) -> Callable[[Batch], Tensor]:
+        """From a batch to what shows whether two networks are one: the outputs."""
+        forward = self.forward(network, precision)
+        return lambda batch: forward(batch[0])
+
+    def losses(self, network: nn.Module, precision: Precision) -> Callable[[Batch], Losses]:
+        """From a batch to its losses."""
+        return self.judged(self.forward(network, precision))
+
+    def judged(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Batch], Losses]:
+        """From a batch to the losses of a forward pass."""
+
+        def of_batch(batch: Batch) -> Losses:
+            inputs, targets = batch
+            outputs = forward(inputs)
+            term = Term(self.function(outputs, targets))
+            if not are_classes(outputs, targets):
+                return Losses(term, _no_answers(outputs.device), outputs=outputs)
+            counted = targets != self.ignored
+            return Losses(term, _correct(outputs.detach(), targets, counted), counted=counted, outputs=outputs)
+
+        return of_batch
+
+    def sizes(self, batch: Batch) -> tuple[float, float] | None:
+        """As `Losses.sizes`, where the targets alone tell."""
+        _, targets = batch
+        alone = targets.is_floating_point() or not (targets == self.ignored).any()
+        return (len(targets), len(targets)) if alone else None
+
+    def examples(self, batch: Batch) -> int:
+        """How many there are."""
+        return len(batch[1])
+
+    def few(self, batch: Batch, count: int) -> Batch:
+        """The first examples of a batch."""
+        inputs, targets = batch
+        return inputs[:count], targets[:count]
+
+
+@dataclass(frozen=True)
+class OfModel:
+    """`loss(model, batch)`: a closure, which alone knows what a batch is and how the model is called.
+
+    Attributes:
+        function: the loss.
+        name: of the term that is the loss; the first unless given.
+    """
+
+    function: Closure
+    name: str | None = None
+
+    def outputs(self, network: nn.Module, precision: Precision) -> Callable[[Batch], Tensor]:
+        """From a batch to what shows whether two networks are one: the losses of its examples."""
+        losses = self.losses(network, precision)
+        return lambda batch: losses(batch).seen
+
+    def losses(self, network: nn.Module, precision: Precision) -> Callable[[Batch], Losses]:
+        """From a batch to its losses."""
+
+        def of_batch(batch: Batch) -> Losses:
+            with precision.mixed():
+                found = self.function(network, batch)
+            terms = {name: _term(name, value, precision) for name, value in _named(found).items()}
+            wanted = next(iter(terms)) if self.name is None else self.name
+            if wanted not in terms:
+                accepted = ", ".join(terms) if isinstance(found, Mapping) else "none, as there is one loss only"
+                refuse("loss.term", "the loss has no term of that name", given=wanted, accepted=accepted)
+            term = terms.pop(wanted)
+            return Losses(term, _no_answers(term.sums.device), terms)
+
+        return of_batch
+
+    def sizes(self, _: Batch) -> None:
+        """Only the closure knows."""
+
+    def examples(self, _: Batch) -> None:
+        """Only the closure knows."""
+
+    def few(self, batch: Batch, _: int) -> Batch:
+        """The whole batch: nobody else can take it apart."""
+        return batch
+
+
+Loss = OfOutputs | OfModel
+
+
+def loss_of(function: Callable[..., Any] | Loss, *, views: bool = False, term: str | None = None) -> Loss:
+    """The kind of a loss: of the model where the first parameter is named `model`, else of outputs.
+
+    Args:
+        function: the loss.
+        views: see `OfOutputs`.
+        term: see `OfModel`.
+
+    Example:
+        >>> type(loss_of(cross_entropy)).__name__, type(loss_of(lambda model, batch: model(batch))).__name__
+        ('OfOutputs', 'OfModel')
+    """
+    if isinstance(function, OfOutputs | OfModel):
+        return function
+    if _takes_model(function):
+        return OfModel(function, term)
+    return OfOutputs(function, views)
+
+
+def _takes_model(function: Callable[..., Any]) -> bool:
+    """Whether the first parameter of a loss is named `model`."""
+    try:
+        return next(iter(inspect.signature(function).parameters), "") == "model"
+    except ValueError:  # a builtin function
+        return False
+
+
+def ignored_label(loss: Callable[..., Any]) -> int:
+    """The label whose examples a loss leaves out.
+
+    It is the loss's `ignore_index`: an attribute, as torch.nn.CrossEntropyLoss has, or the value of an argument, given
+    by functools.partial or by default; -100 where the loss has none.
+
+    Example:
+        >>> ignored_label(torch.nn.CrossEntropyLoss(ignore_index=255)), ignored_label(torch.nn.functional.mse_loss)
+        (255, -100)
+    """
+    try:
+        argument = inspect.signature(loss).parameters.get("ignore_index")
+    except ValueError:  # a builtin function
+        argument = None
+    given = getattr(loss, "ignore_index", argument.default if argument else None)
+    return given if isinstance(given, int) else IGNORED
+
+
+def are_classes(outputs: Tensor, targets: Tensor) -> bool:
+    """Whether outputs (N, K) are scores of K > 1 classes, and targets (N,) are labels."""
+    return not targets.is_floating_point() and targets.dim() == 1 and outputs.dim() == 2 and outputs.shape[1] > 1
+
+
+def _correct(outputs: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
+    # argmax of NaN is a class like any other; an answer that is not a number is not right.
+    right = (outputs.argmax(dim=1) == targets) & counted & ~outputs.isnan().any(dim=1)
+    return right.sum(dtype=torch.float64)
+
+
+def _no_answers(device: torch.device) -> Tensor:
+    return torch.full((), float("nan"), dtype=torch.float64, device=device)
+
+
+def _named(found: object) -> Mapping[str, object]:
+    if not isinstance(found, Mapping):
+        return {"": found}
+    wrong = [name for name in found if not (isinstance(name, str) and name.isidentifier()) or name.endswith("stderr")]
+    if wrong or not found:
+        problem = f"has a term named {wrong[0]!r}" if wrong else "returned a mapping without terms"
+        refuse("the loss", problem, accepted="names of letters, digits and _, as of variables; not stderr")
+    return found
+
+
+def _term(name: str, value: object, precision: Precision) -> Term:
+    sums, counts = value if isinstance(value, tuple | list) and len(value) == 2 else (value, None)
+    subject = f"the loss, term {name}" if name else "the loss"
+    if not isinstance(sums, Tensor) or not isinstance(counts, Tensor | None):
+        refuse(subject, f"returned {_kind(value)}", accepted=RETURNS)
+    if sums.dim() != 1:
+        problem = "returned one number for the whole batch" if sums.dim() == 0 else f"returned {tuple(sums.shape)}"
+        advice = 'with torch\'s own losses, reduction="none", and the mean over all dimensions but the first'
+        refuse(subject, problem, accepted=RETURNS, advice=advice)
+    if counts is not None and counts.shape != sums.shape:
+        problem = f"returned sums {tuple(sums.shape)} and counts {tuple(counts.shape)}"
+        refuse(subject, problem, accepted="as many counts as sums, one for each example")
+    if not len(sums):
+        refuse(subject, "returned no value: its batch has no example", accepted="batches of one example or more")
+    return Term(precision.widened(sums), counts)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_kind, value))})"
+    return type(value).__name__
