@@ -44,7 +44,7 @@ class FigureKind:
     Attributes:
         name: as in --figure.
         needs: where its series come from.
-        draw: from the series of one figure to the figure.
+        draw: from the series of one figure, which have what it needs, and the options of the command line.
         table: the numbers beside it, as Markdown.
         by_default: whether it is worth drawing when no figure was named.
         dpi: pixels an inch of a PNG file.

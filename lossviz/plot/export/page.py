@@ -22,6 +22,7 @@ from lossviz.results import SurfaceResults
 MOST = 12
 FONT = {"family": 'system-ui, "DejaVu Sans", sans-serif', "size": 12, "color": "#222222"}
 Scales = dict[str, Scale]
+_CHECKPOINT = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"width": 1, "dash": "dot"}}
 # Dots are for the test split.
 _DASHES = ("solid", "dash", "dashdot", "longdashdot")
 
@@ -213,16 +214,6 @@ def _curves(series: Sequence[Series], quantity: str, label: str, scale: Scale | 
             legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
             xaxis={"title": {"text": axis_name(series[0].results, "x")}, **grid},
             yaxis={"title": {"text": label}, **grid},
-            shapes=[
-                {
-                    "type": "line",
-                    "x0": 0,
-                    "x1": 0,
-                    "yref": "paper",
-                    "y0": 0,
-                    "y1": 1,
-                    "line": {"width": 1, "dash": "dot"},
-                }
-            ],
+            shapes=[_CHECKPOINT],
         ),
     )

@@ -89,11 +89,7 @@ def span(ridges: Sequence[Ridge]) -> tuple[float, float] | None:
 
 
 def draw_activations(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
-    """Draw the histograms of every run and layer behind one another, the earliest at the back.
-
-    Args:
-        series: runs with the contents of their probe.nc, which have the measure activations.
-    """
+    """Draw the histograms of every run and layer behind one another, the earliest at the back."""
     layers = layers_of(series)
     steps = np.unique(np.concatenate([each.results.step.values for each in series]))
     wanted = thinned(steps)

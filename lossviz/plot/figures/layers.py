@@ -19,9 +19,6 @@ Share = Literal["none", "row", "all"]
 def draw_moments(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
     """Draw mean and variance before the non-linearity, against the step.
 
-    Args:
-        series: runs with the contents of their probe.nc, which have the measure activations.
-
     Source:
         Santurkar et al. 2018, figure 8.
     """
@@ -41,9 +38,6 @@ def draw_moments(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
 
 def draw_shift(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
     """Draw how far, and how much, a layer's gradient changes when the layers before it take their step.
-
-    Args:
-        series: runs with the contents of their probe.nc, which have the measure shift.
 
     Source:
         Santurkar et al. 2018, figure 3.

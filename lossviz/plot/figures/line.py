@@ -42,12 +42,7 @@ _ITSELF = "loss of a checkpoint itself"
 
 
 def draw_line(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
-    """Draw loss (left) and error (right) along the direction, a panel for each run, on the same scales.
-
-    Args:
-        series: runs with the contents of their surface-<name>.nc, which have x only.
-        options: log and clip.
-    """
+    """Draw loss (left) and error (right) along the direction, a panel for each run, on the same scales."""
     shown = [each.results[name] for each in series for name in _of(each.results, "loss")]
     shown += [each.results.checkpoint_loss for each in series if has_checkpoints(each.results)]
     scale = common_scale(shown, options.log, options.clip)

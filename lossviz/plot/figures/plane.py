@@ -25,12 +25,7 @@ _RATIO = r"$|\lambda_\mathrm{min} / \lambda_\mathrm{max}|$ of the Hessian"
 
 
 def draw_contour(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
-    """Draw contour lines of all runs at the same levels, with the same colours between them.
-
-    Args:
-        series: runs with the contents of their surface-<name>.nc, which have x and y.
-        options: log and clip.
-    """
+    """Draw contour lines of all runs at the same levels, with the same colours between them."""
     scale = common_scale([each.results.loss for each in series], options.log, options.clip)
     drawn, axes = square_panels(series)
     lines = [draw_levels(ax, each.results, scale) for ax, each in zip(axes, series, strict=True)]
@@ -42,20 +37,12 @@ def draw_contour(series: Sequence[Series], options: Options = DEFAULT) -> Figure
 
 
 def draw_heatmap(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
-    """Draw every computed point as one cell of its colour, nothing in between.
-
-    Args:
-        series: runs with the contents of their surface-<name>.nc, which have x and y.
-        options: log and clip.
-    """
+    """Draw every computed point as one cell of its colour, nothing in between."""
     return _draw_cells(series, "loss", common_scale([each.results.loss for each in series], options.log, options.clip))
 
 
 def draw_convexity(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
     """Draw where a plane curves down: |hessian_min / hessian_max| of every computed point, in colours from 0 to 0.5.
-
-    Args:
-        series: runs with the contents of their surface-<name>.nc, which have x, y, hessian_max and hessian_min.
 
     Source:
         Li et al. 2018, figure 7.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from textwrap import fill
 from typing import Any
 
@@ -19,6 +20,7 @@ from lossviz.plot.kit.axes import (
     mark_divergence,
     mark_not_finite,
     panel_titles,
+    widest_legend,
 )
 from lossviz.plot.kit.curves import block_means, draw_published, finite_mean, published_key
 from lossviz.plot.kit.networks import Network, compares, families, is_of_family, planned_steps, window
@@ -121,17 +123,9 @@ def _legends(axes: Sequence[Axes], panels: Sequence[Sequence[Network]]) -> None:
     heights = []
     for ax, members in zip(axes, panels, strict=True):
         labels = [fill(each.legend, WRAPPED, break_on_hyphens=False) for each in members]
-        for columns in range(len(members), 0, -1):
-            legend = ax.legend(
-                [_handle(each) for each in members],
-                labels,
-                loc="upper center",
-                bbox_to_anchor=(0.5, 0),
-                borderaxespad=BELOW_LABEL,
-                ncols=columns,
-            )
-            if legend.get_window_extent().width <= room:
-                break
+        style: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": BELOW_LABEL}
+        make = partial(ax.legend, [_handle(each) for each in members], labels, **style)
+        legend, _ = widest_legend(make, len(members), room)
         heights.append(legend.get_window_extent().height / figure.dpi)
     # The panels keep their size, whatever the number of networks.
     figure.set_figheight(figure.get_figheight() + max(heights))

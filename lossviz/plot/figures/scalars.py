@@ -45,11 +45,7 @@ _BOLD, _THIN = 1.3, 0.5
 
 
 def draw_scalars(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
-    """Draw a panel for each quantity.
-
-    Args:
-        series: runs with the contents of their probe.nc, which have variables of the dimension step only.
-    """
+    """Draw a panel for each quantity."""
     names = list(dict.fromkeys(name for each in series for name in scalars(ProbeResults(each.results))))
     rows, columns = rows_and_columns(len(names), PER_ROW)
     width = 0.7 * TEXT_WIDTH if columns == 1 else TEXT_WIDTH
@@ -120,11 +116,7 @@ class Scalars(Probed):
 
 
 def draw_sharpness(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
-    """Draw the largest eigenvalues of the Hessian of all runs against the step.
-
-    Args:
-        series: runs with the contents of their probe.nc, which have the measure sharpness.
-    """
+    """Draw the largest eigenvalues of the Hessian of all runs against the step."""
     drawn = Figure(figsize=(0.7 * TEXT_WIDTH, 2.7), layout="constrained")
     ax = drawn.subplots()
     for each in series:

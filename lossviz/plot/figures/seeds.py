@@ -75,12 +75,7 @@ def _protocol(results: xr.Dataset) -> tuple[tuple[str, ...], int] | None:
 
 
 def draw_seeds(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
-    """Draw the mean over the directions, a band of one standard deviation (n - 1) on either side, and every line.
-
-    Args:
-        series: runs with lines of several directions, (seed, x).
-        options: log and clip.
-    """
+    """Draw the mean over the directions, a band of one standard deviation (n - 1) on either side, and every line."""
     scale = common_scale([each.results.loss for each in series], options.log, options.clip)
     errors = finite([each.surface.values("error") for each in series])
     drawn = Figure(figsize=(TEXT_WIDTH if errors.size else 0.6 * TEXT_WIDTH, 2.8), layout="constrained")

@@ -39,12 +39,7 @@ _NARROW, _BARS, _NUMBERS, _GAP, _KEY = 4.0, 0.75, 0.45, 0.1, 0.35
 
 
 def draw_surface_3d(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
-    """Draw the surfaces of all runs over the same range of heights.
-
-    Args:
-        series: runs with the contents of their surface-<name>.nc, which have x and y.
-        options: log and clip.
-    """
+    """Draw the surfaces of all runs over the same range of heights."""
     scale = common_scale([each.results.loss for each in series], options.log, options.clip)
     rows, columns = rows_and_columns(len(series), PER_ROW)
     width = COLUMN_WIDTH if columns == 1 else TEXT_WIDTH
@@ -113,10 +108,6 @@ def draw_relief(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
     """Draw the surface of each run above its contours, over the same range of losses and in the same view.
 
     Faces join neighbouring points; where a loss is not finite there is a hole.
-
-    Args:
-        series: runs with the contents of their surface-<name>.nc, which have x and y.
-        options: log and clip.
 
     Raises:
         RequestError: pyvista or OpenGL is missing.

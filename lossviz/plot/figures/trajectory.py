@@ -44,10 +44,6 @@ def draw_trajectory(series: Sequence[Series], options: Options = DEFAULT) -> Fig
 
     The colour of a checkpoint is its own loss on the scale of the contours: where it differs from what lies under
     it, the plane does not show the loss that the training had.
-
-    Args:
-        series: runs with the contents of their surface-<name>.nc, which have x, y and a path of checkpoints.
-        options: log and clip.
     """
     shown = [each.results.loss for each in series]
     shown += [each.results[name] for each in series for name, *_ in (_OWN, _PROJECTED)]

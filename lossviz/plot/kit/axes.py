@@ -1,6 +1,7 @@
 """Tools for axes: limits, units, a second axis, legends, marks for values that are not finite."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from textwrap import wrap
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
@@ -174,14 +176,28 @@ def _legend(
     title: Sequence[str] = (),
 ) -> None:
     style: dict[str, Any] = {"loc": where, "borderaxespad": 0.2, "title_fontsize": SMALL}
-    for columns in range(max(1, len(labels)), 0, -1):
-        legend = figure.legend(list(handles), list(labels), ncols=columns, title="\n".join(title) or None, **style)
-        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
-            break
-        legend.remove()
+    make = partial(figure.legend, list(handles), list(labels), title="\n".join(title) or None, **style)
+    _, columns = widest_legend(make, len(labels), figure.bbox.width)
     # The panels keep their size, whatever the number of runs.
     further = -(-len(labels) // columns) - 1 + len(title)
     figure.set_figheight(figure.get_figheight() + further * 1.5 * SMALL / 72)
+
+
+def widest_legend(make: Callable[..., Legend], entries: int, room: float) -> tuple[Legend, int]:
+    """The legend with the most columns that fit into some pixels, one at least; and their number.
+
+    Args:
+        make: the legend with `ncols` columns.
+        entries: how many there are.
+        room: pixels.
+    """
+    columns = max(1, entries)
+    legend = make(ncols=columns)
+    while columns > 1 and legend.get_window_extent().width > room:
+        legend.remove()
+        columns -= 1
+        legend = make(ncols=columns)
+    return legend, columns
 
 
 def panel_titles(figure: Figure, *titles: str) -> None:
