@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lossviz.config import Config, read
+from lossviz.config.merging import IDENTITY, PLACES, differences
 from lossviz.config.reading import dump
 from lossviz.errors import Refusal, RequestError, WorkError, either, refuse, show
 from lossviz.files import atomic_write, remove_partials, shown
@@ -19,11 +20,6 @@ from lossviz.files import read as read_file
 from lossviz.lock import LOCK, exclusive
 from lossviz.signals import Stopped
 from lossviz.user_code.permissions import NOBODY, Allowed
-
-# What decides the numbers of a training; the rest of a configuration may change between commands.
-IDENTITY = ("seed", "data", "model", "loss", "train")
-# Where data lie is not what they are; run.json holds their fingerprint.
-PLACES = {"data": {"root", "download", "workers"}}
 
 
 @dataclass(frozen=True)
@@ -248,17 +244,6 @@ def _discard(paths: Sequence[Path]) -> None:
                 path.unlink(missing_ok=True)
     except OSError as error:
         raise WorkError(Refusal(shown(Path(error.filename)), f"cannot be deleted: {error.strerror}")) from error
-
-
-def differences(there: object, here: object, name: str) -> Iterator[tuple[str, object, object]]:
-    """Keys whose values differ between two configurations, with both values."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        # Another network has other keys: its name says enough.
-        tags = [key for key in ("name", "kind") if there.get(key) != here.get(key)]
-        for key in tags or {**there, **here}:
-            yield from differences(there.get(key), here.get(key), f"{name}.{key}")
-    elif there != here:
-        yield name, there, here
 
 
 def _stamp(time: datetime) -> str:

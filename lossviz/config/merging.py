@@ -1,6 +1,6 @@
-"""How the sources of a configuration merge: which mapping is merged into which, and which replaces it."""
+"""How the sources of a configuration merge, and how two configurations differ."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Where one key decides which others exist: changing it replaces the mapping instead of merging into it.
@@ -13,6 +13,10 @@ TAGS = {
 }
 # What `args` belong to: a user's function, the name of a network of torchvision.
 CALLED = ("target", "network")
+# What decides the numbers of a training; the rest of a configuration may change between commands.
+IDENTITY = ("seed", "data", "model", "loss", "train")
+# Where data lie is not what they are; run.json holds their fingerprint.
+PLACES = {"data": {"root", "download", "workers"}}
 
 
 def merge(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,3 +73,19 @@ def name_random_directions(tree: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(surface, Mapping) and isinstance(surface.get("directions"), Mapping):
         tree["surface"] = {**surface, "directions": {"kind": "random", **surface["directions"]}}
     return tree
+
+
+def differences(there: object, here: object, name: str) -> Iterator[tuple[str, object, object]]:
+    """Keys whose values differ between two configurations, with both values.
+
+    Example:
+        >>> list(differences({"lr": 0.1, "steps": 9}, {"lr": 0.2, "steps": 9}, "train"))
+        [('train.lr', 0.1, 0.2)]
+    """
+    if isinstance(there, dict) and isinstance(here, dict):
+        # Another network has other keys: its name says enough.
+        tags = [key for key in ("name", "kind") if there.get(key) != here.get(key)]
+        for key in tags or {**there, **here}:
+            yield from differences(there.get(key), here.get(key), f"{name}.{key}")
+    elif there != here:
+        yield name, there, here

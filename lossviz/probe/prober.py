@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from lossviz.config.merging import differences
 from lossviz.config.probe import Probe
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.backend import full_precision
@@ -18,7 +19,6 @@ from lossviz.models.layers import WeightLayer
 from lossviz.probe.measure import Coordinate, NextStep, Step, load_measures
 from lossviz.probe.step import BASE, measure_step, repeats_itself
 from lossviz.results import ProbeResults, in_units, load_results, save_results, variable
-from lossviz.run import differences
 
 
 @dataclass(frozen=True)

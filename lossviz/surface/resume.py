@@ -5,10 +5,11 @@ from pathlib import Path
 
 import yaml
 
+from lossviz.config.merging import IDENTITY, PLACES, differences
 from lossviz.config.surface import Surface
 from lossviz.errors import refuse, show
 from lossviz.results import TO_DO, load_results
-from lossviz.run import IDENTITY, PLACES, Run, differences
+from lossviz.run import Run
 from lossviz.surface.attributes import sha256
 from lossviz.surface.file import Attributes
 from lossviz.surface.forward import ExecutionPlan

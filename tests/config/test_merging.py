@@ -2,7 +2,7 @@
 
 import pytest
 
-from lossviz.config.merging import merge, name_random_directions, spell_out
+from lossviz.config.merging import differences, merge, name_random_directions, spell_out
 
 Tree = dict[str, object]
 
@@ -55,3 +55,14 @@ def test_directions_are_random_unless_they_have_a_kind() -> None:
     }
     for other in ({"surface": {"directions": {"kind": "pca"}}}, {"surface": {"directions": 3}}, {"surface": None}, {}):
         assert name_random_directions(other) == other
+
+
+def test_differences_of_two_trees_are_told_by_key_and_of_another_kind_by_its_name() -> None:
+    """Another network has other keys, of which none says more than its name."""
+    there = {"model": {"name": "vgg", "depth": 11}, "train": {"lr": 0.1, "schedule": {"kind": "step", "gamma": 0.1}}}
+    here = {"model": {"name": "resnet", "shortcut": "A"}, "train": {"lr": 0.1, "schedule": {"kind": "step"}}}
+    assert list(differences(there, here, "c")) == [
+        ("c.model.name", "vgg", "resnet"),
+        ("c.train.schedule.gamma", 0.1, None),
+    ]
+    assert list(differences(there, there, "c")) == []

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from lossviz.config.merging import differences
 from lossviz.errors import refuse
 from lossviz.files import shown
 from lossviz.plot.figure import FigureKind, on_request
@@ -25,7 +26,6 @@ from lossviz.plot.needs import Planes
 from lossviz.plot.series import DEFAULT, Options, PlottedRun, Series, scan_note
 from lossviz.results import DONE, NOT_FINITE, TO_DO, SurfaceResults
 from lossviz.results.surface import load_directions, matching_points
-from lossviz.run import differences
 
 COLOURS = "RdBu_r"
 # Of directions that are drawn or computed, the same keys mean the same plane; files lie elsewhere in every run.
