@@ -26,12 +26,11 @@ def random_direction(subspace: Subspace, normalize: Normalize, seed: int, axis: 
     Source:
         Li et al. 2018, section 4.
     """
-    direction = []
-    for each in subspace.tensors:
+    direction = subspace.zeros()
+    for each, part in zip(subspace.tensors, direction, strict=True):
         if each.name not in subspace.moved or each.kind == "statistic":
-            direction.append(each.nothing())
             continue
         draws = generator(seed, "direction", axis, each.name)
         gaussian = torch.randn(each.tensor.shape, generator=draws, dtype=torch.float64)
-        direction.append(each.like(rescale(gaussian, each.tensor.detach().cpu(), normalize, each.transposed)))
+        part.copy_(rescale(gaussian, each.tensor.detach().cpu(), normalize, each.transposed))
     return direction
