@@ -134,7 +134,7 @@ def loss_surface(
             # Those that give the statistics stay whole.
             return examples.batches(None if treatment.by_batch else forward.plan.batch_size)
 
-        origin = stack.enter_context(undisturbed(model, found.subspace.moved_tensors))
+        origin = stack.enter_context(undisturbed(model, found.subspace.moved_tensors, keep=not found.digest))
         plane = LossPlane(
             *(objective, found.subspace, found.vectors, treatment, forward, {"": pieces}, metrics), origin=origin
         )

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from lossviz import loss_surface
-from lossviz.config.directions import File, Gradient, Hessian, Pca, Toward
+from lossviz.config.directions import File, Gradient, Hessian, Pca, Random, Toward
 from lossviz.engine.checkpoint import save_tensors
+from lossviz.errors import RequestError
 from tests.closed_forms import Offset, Once, Quadratic
 from tests.test_notebook import X, data, in_batches, network
 
@@ -138,3 +139,17 @@ def test_the_results_say_how_products_with_the_hessian_were_taken() -> None:
     np.testing.assert_allclose(differences.loss, exact.loss, rtol=1e-6)
     line = loss_surface(Offset(torch.ones(6).double()), batches, loss, x=(-1, 1, 3), directions=Gradient())
     assert "hessian_products" not in line.attrs
+
+
+def test_directions_that_are_not_kept_give_bitwise_the_same_surface() -> None:
+    model, before = network(), {name: tensor.clone() for name, tensor in network().state_dict().items()}
+    kept, drawn = (
+        loss_surface(model, in_batches(*data()), x=X, y=X, directions=Random(keep=keep), metrics=["gradient"])
+        for keep in (True, False)
+    )
+    for name in ("loss", "loss_stderr", "error", "grad_norm"):
+        np.testing.assert_array_equal(drawn[name], kept[name])
+    assert [drawn.attrs[name] for name in ("x_norm", "cosine")] == [kept.attrs[name] for name in ("x_norm", "cosine")]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    with pytest.raises(RequestError, match=r"keep = false: .*normalize = weight"):
+        loss_surface(model, in_batches(*data()), directions=Random(keep=False, normalize="weight"))

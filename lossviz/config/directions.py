@@ -54,6 +54,11 @@ class Random(Selection):
     ignore: Ignore = Field(("bias", "norm"), description=_IGNORE)
     normalize: Normalize = Field("filter", description=_NORMALIZE)
     seed: Seed = Field(123, description="Seed of the draw; independent of the experiment's seed.")
+    keep: bool = Field(
+        True,
+        description="false: draw the directions again at every point and keep the checkpoint in a temporary file: a "
+        "scan of a large network then needs little more memory than the network. The same numbers, later.",
+    )
 
 
 class Toward(Selection):

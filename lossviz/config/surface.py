@@ -105,6 +105,9 @@ class Surface(Section):
                     "one for x, another for y: 1, 2, ... from the largest eigenvalue, -1, -2, ... from the smallest"
                 )
                 yield Refusal("surface.directions.eigenvectors", "", ranks, accepted, also=("surface.y",))
+        if isinstance(directions, Random) and not directions.keep and directions.normalize == "weight":
+            problem = "does not go with surface.directions.normalize = weight, which needs the weights at every point"
+            yield Refusal("surface.directions.keep", problem, False, "true", also=("surface.directions.normalize",))
         if self.batch_norm == "interpolate" and directions.kind not in ("toward", "pca", "file"):
             yield Refusal(
                 "surface.batch_norm",

@@ -1,7 +1,7 @@
 """The attributes of a scan's result file: the whole protocol of how its numbers came to be."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from lossviz.data.load import AnySplit
@@ -58,11 +58,6 @@ def direction_attributes(subspace: Subspace, directions: Mapping[str, Vector]) -
         product = norms["x"] * norms["y"]
         found["cosine"] = subspace.dot(directions["x"], directions["y"]) / product if product else float("nan")
     return found
-
-
-def file_attributes(directions: Path, moved: Iterable[str]) -> Attributes:
-    """Which file holds the directions, and the names of the tensors that they may move."""
-    return {"directions_sha256": sha256(directions), "moved": "\n".join(sorted(moved))}
 
 
 def split_names(split: str) -> tuple[str, ...]:

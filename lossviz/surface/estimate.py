@@ -24,7 +24,7 @@ def surface_lines(plan: ScanPlan) -> list[str]:
     return [
         f"around {plan.checkpoint.path}",
         f"{plan.points:,} points of {plan.examples:,} examples: {plan.points * views:,} forward",
-        f"writes surface-{name}.nc and directions-{name}.safetensors",
+        f"writes surface-{name}.nc" + (f" and directions-{name}.safetensors" if plan.keeps_directions else ""),
     ]
 
 

@@ -1,12 +1,11 @@
 """The plan of a scan, from the `surface` section: resolved once, used for estimates and for computing."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, partial
 
 import torch
-from torch import Tensor
 
-from lossviz.config.directions import Pca
+from lossviz.config.directions import Pca, Random
 from lossviz.data.batch import Batch
 from lossviz.data.load import AnySplit
 from lossviz.engine.checkpoint import fit
@@ -51,6 +50,11 @@ class ScanPlan:
     def axes(self) -> tuple[str, ...]:
         """`x`, and of a plane `y`."""
         return ("x", "y") if self.config.y else ("x",)
+
+    @property
+    def keeps_directions(self) -> bool:
+        """Whether directions are in memory and in a file; else they are drawn again at every point."""
+        return not isinstance(self.config.directions, Random) or self.config.directions.keep
 
     @property
     def points(self) -> int:
@@ -132,7 +136,7 @@ class ScanPlan:
         forward: Forward,
         *,
         limit: int | None = None,
-        origin: Sequence[Tensor] = (),
+        origin: Vector = (),
     ) -> LossPlane:
         """The line or plane through the network.
 
@@ -141,7 +145,7 @@ class ScanPlan:
             directions: by axis.
             forward: how networks are evaluated.
             limit: of the examples of each split; for estimates.
-            origin: a copy of the network's trainable parameters, where there is one already.
+            origin: a copy of what moves, where there is one already.
         """
         splits = {
             name: split if limit is None else split.take(torch.arange(min(limit, len(split))))

@@ -17,6 +17,7 @@ from lossviz.engine.losses import Losses
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, move, squared_norm
+from lossviz.engine.streamed import picked
 from lossviz.surface.batch_norm import BatchNormTreatment
 from lossviz.surface.forward import Forward
 from lossviz.surface.metrics import point_metrics
@@ -65,7 +66,7 @@ class LossPlane:
         theta: the centre, where the network is at first: copies of what moves, and the network's own tensors.
 
     Args:
-        origin: a copy of what moves, where there is one already (`undisturbed`).
+        origin: a copy of what moves, in memory or not, where there is one already (`undisturbed`).
     """
 
     objective: Objective
@@ -76,14 +77,18 @@ class LossPlane:
     splits: Mapping[str, Batches]
     metrics: Sequence[Metric] = ()
     weight_decay: float = 0.0
-    origin: InitVar[Sequence[Tensor]] = ()
-    theta: list[Tensor] = field(init=False)
+    origin: InitVar[Vector] = ()
+    theta: Vector = field(init=False)
 
-    def __post_init__(self, origin: Sequence[Tensor]) -> None:
+    def __post_init__(self, origin: Vector) -> None:
+        here = [tensor.detach() for tensor in self.subspace.theta]
         self._moved = [i for i, moves in enumerate(self.subspace.movable) if moves]
-        self.theta = [tensor.detach() for tensor in self.subspace.theta]
-        for i, copy in zip(self._moved, origin or [self.theta[i].detach().clone() for i in self._moved], strict=True):
-            self.theta[i] = copy
+        self._here = [here[i] for i in self._moved]
+        self._origin = origin or [tensor.clone() for tensor in self._here]
+        places: list[tuple[Vector, int]] = [(here, i) for i in range(len(here))]
+        for k, i in enumerate(self._moved):
+            places[i] = (self._origin, k)
+        self.theta = picked(places, here)
 
     def __call__(self, x: float, y: float = 0.0) -> dict[str, float]:
         """The quantities of a point, and the seconds it took; on a line y is ignored."""
@@ -104,20 +109,14 @@ class LossPlane:
         """
         return self._with_smaller_batches(self._plain_loss)
 
-    @property
-    def state(self) -> dict[str, Tensor]:
-        """The tensors of theta by name."""
-        return {each.name: tensor for each, tensor in zip(self.subspace.tensors, self.theta, strict=True)}
-
     def centre(self) -> None:
         """Move the network to theta."""
         self._move(0.0, 0.0)
 
     def _move(self, x: float, y: float) -> None:
         steps = {"x": x, "y": y}
-        here, theta = ([vector[i] for i in self._moved] for vector in (self.subspace.theta, self.theta))
-        directions = {axis: [vector[i] for i in self._moved] for axis, vector in self.directions.items()}
-        move(here, theta, *((steps[axis], vector) for axis, vector in directions.items()))
+        moving = {axis: picked([(d, i) for i in self._moved], self._here) for axis, d in self.directions.items()}
+        move(self._here, self._origin, *((steps[axis], vector) for axis, vector in moving.items()))
 
     def _loss(self, x: float, y: float) -> float:
         self._move(x, y)

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from lossviz.engine.point import Vector, dot
+from lossviz.engine.streamed import all_parts
 from lossviz.surface.subspace import Subspace
 
 
 @torch.no_grad()
 def project(
-    subspace: Subspace, theta: Vector, directions: Mapping[str, Vector], state: Mapping[str, Tensor]
+    subspace: Subspace, theta: Vector, directions: Mapping[str, Vector], state: Mapping[str, Tensor] | None
 ) -> tuple[dict[str, float], float]:
     """Orthogonal projection of a network onto theta + x * d_x + y * d_y, and its distance from there.
 
@@ -24,7 +25,7 @@ def project(
         subspace: of the network.
         theta: the origin, a vector of the subspace.
         directions: by axis, `x` and perhaps `y`.
-        state: theta_c, by name.
+        state: theta_c, by name; None for theta itself.
 
     Returns:
         The position by axis, in units of the directions, and the distance; NaN of a network or directions that are
@@ -34,6 +35,8 @@ def project(
     gram = np.array([[float(dot(first, second)) for second in vectors] for first in vectors])
     if not (np.isfinite(gram).all() and _finite(theta)):
         return dict.fromkeys(directions, float("nan")), float("nan")
+    if state is None:
+        return dict.fromkeys(directions, 0.0), 0.0
     # In units of the directions' own lengths, so that a long one beside a short one costs no digits.
     scale = np.array([square**-0.5 if square > 0 else 0.0 for square in np.diag(gram)])
     along = torch.zeros(len(vectors), dtype=torch.float64, device=theta[0].device)
@@ -56,4 +59,4 @@ def _away(subspace: Subspace, theta: Vector, state: Mapping[str, Tensor]) -> Ite
 
 
 def _finite(vector: Vector) -> bool:
-    return all(bool(part.isfinite().all()) for part in vector)
+    return all(bool(part.isfinite().all()) for part in all_parts(vector))

@@ -10,7 +10,6 @@ from lossviz.config.surface import Surface
 from lossviz.errors import refuse, show
 from lossviz.results import TO_DO, load_results
 from lossviz.run import Run
-from lossviz.surface.attributes import sha256
 from lossviz.surface.file import Attributes
 from lossviz.surface.forward import ExecutionPlan
 
@@ -39,13 +38,21 @@ def refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping[
         refuse(str(file), problem, advice=advice)
 
 
-def refuse_other_directions(directions: Path, saved: Mapping[str, object]) -> None:
+def refuse_other_directions(directions: Path, digest: str, saved: Mapping[str, object]) -> None:
     """Refuse to go on in directions that the scan did not begin with.
 
+    Args:
+        directions: their file.
+        digest: the SHA-256 of this file, or of directions that are drawn again.
+        saved: the attributes of the scan.
+
     Raises:
-        RequestError: the file is another one.
+        RequestError: they are others.
     """
-    if sha256(directions) != saved["directions_sha256"]:
+    if digest != saved["directions_sha256"]:
+        if not directions.exists():
+            problem = "were drawn with keep = false, and this machine or this release of torch draws others"
+            refuse("surface.directions", problem, advice="go on there, or discard the scan with --fresh")
         problem = "holds other directions than those that the scan beside it began with"
         refuse(str(directions), problem, advice="put those back, or discard the scan with --fresh")
 
@@ -86,6 +93,8 @@ def _identity(attributes: Mapping[str, object]) -> dict[str, object]:
     # execution is settled when it begins.
     left_out = ("checkpoint", "batch_size", "compile", "x", "y")
     found["surface"] = {name: value for name, value in tree["surface"].items() if name not in left_out}
+    if tree["surface"]["directions"]["kind"] == "random":
+        found["surface"]["directions"] = {"keep": True, **tree["surface"]["directions"]}  # older files do not say it
     found["surface"]["y"] = "null" if tree["surface"]["y"] is None else "a range"
     names = ("checkpoint_sha256", "data_sha256", "own_code", "precision")
     return {**found, **{name: attributes.get(name, "") for name in names}}

@@ -12,7 +12,7 @@ from lossviz.engine.curvature import attributes_of_products
 from lossviz.engine.point import Vector, undisturbed
 from lossviz.progress import Report
 from lossviz.signals import StopRequest
-from lossviz.surface.attributes import direction_attributes, file_attributes, scan_attributes
+from lossviz.surface.attributes import direction_attributes, scan_attributes, sha256
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.file import ScanFile
 from lossviz.surface.forward import ExecutionPlan, Forward
@@ -60,8 +60,9 @@ class Scan:
 
     def compute(self, workers: Workers, report: Report, stop: StopRequest) -> None:
         """Compute what is to do and is this process's, checkpoints first; the network is as it was afterwards."""
-        moving = _moving(self.plan, self.file)
-        with undisturbed(self.plan.objective.model, moving.moved_tensors) as origin:
+        moving, folder = _moving(self.plan, self.file), str(self.plan.setup.run.folder)
+        keep = self.plan.keeps_directions
+        with undisturbed(self.plan.objective.model, moving.moved_tensors, keep=keep, folder=folder) as origin:
             plane = partial(self.plan.plane, moving, self.directions, origin=origin)
             self._compute(plane, workers, report, stop)
 
@@ -128,7 +129,8 @@ def _begun(plan: ScanPlan) -> Scan:
     for path in setup.run.block_files(name):
         path.unlink()  # of a scan whose file somebody deleted
     directions = setup.run.directions_file(name)
-    save_tensors(directions, plan.subspace.to_tensors(found.vectors))
+    if plan.keeps_directions:
+        save_tensors(directions, plan.subspace.to_tensors(found.vectors))
     execution = plan.execution(grid.status.size)
     attributes |= {
         **found.facts,
@@ -136,7 +138,9 @@ def _begun(plan: ScanPlan) -> Scan:
         **({"trajectory": 1} if found.is_path else {}),
     }
     attributes |= direction_attributes(plan.subspace, found.vectors)
-    attributes |= {**file_attributes(directions, found.subspace.moved), **execution.attributes()}
+    digest = sha256(directions) if plan.keeps_directions else found.digest
+    attributes |= {"directions_sha256": digest, "moved": "\n".join(sorted(found.subspace.moved))}
+    attributes |= execution.attributes()
     attributes["by_batch"] = int(plan.treatment.by_batch)
     file = ScanFile(setup.run, name, grid, attributes)
     return Scan(plan, file, found.vectors, execution, _with_own(plan.checkpoint, found.waypoints))
@@ -148,7 +152,7 @@ def _resumed(plan: ScanPlan) -> Scan:
     file = ScanFile.load(run, name)
     attributes = scan_attributes(plan.setup, plan.checkpoint, plan.ordered)
     refuse_another(file.path, file.attributes, attributes)
-    refuse_other_directions(run.directions_file(name), file.attributes)
+    directions = _saved_directions(plan, file)
     if run.block_files(name):
         file.gather()
     ends = {axis: (float(values[0]), float(values[-1])) for axis, values in file.grid.axes.items()}
@@ -159,12 +163,22 @@ def _resumed(plan: ScanPlan) -> Scan:
     checkpoints = [] if measured else _with_own(plan.checkpoint, plan.directions().waypoints)
     file.attributes = resumed_attributes(file.attributes, attributes, measured, whole=not grid.todo())
     file.grid = grid
-    return Scan(plan, file, _saved_directions(plan, file), execution, checkpoints, resumes=True)
+    return Scan(plan, file, directions, execution, checkpoints, resumes=True)
 
 
-def _saved_directions(plan: ScanPlan, file: ScanFile) -> dict[str, Vector]:
-    """The directions that a scan began with: another release of torch may draw others."""
-    saved = load_tensors(plan.setup.run.directions_file(plan.config.name))
+def _saved_directions(plan: ScanPlan, file: ScanFile) -> Mapping[str, Vector]:
+    """The directions that a scan began with: another release of torch may draw others.
+
+    Raises:
+        RequestError: those of the file are others, or others are drawn.
+    """
+    path = plan.setup.run.directions_file(plan.config.name)
+    if not plan.keeps_directions:
+        found = plan.directions()
+        refuse_other_directions(path, found.digest, file.attributes)
+        return found.vectors
+    refuse_other_directions(path, sha256(path), file.attributes)
+    saved = load_tensors(path)
     return {axis: _moving(plan, file).from_tensors(saved, axis) for axis in plan.axes}
 
 

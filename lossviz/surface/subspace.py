@@ -114,8 +114,10 @@ class Subspace:
         """The network's own parameters that are moved: what gradients and Hessians of a scan are over."""
         return [each.tensor for each in self.tensors if self._is_moved_parameter(each)]
 
-    def parameters(self, vector: Vector) -> list[Tensor]:
+    def parameters(self, vector: Vector) -> Vector:
         """A vector without its running statistics."""
+        if not any(each.kind == "statistic" for each in self.tensors):
+            return vector
         return [part for part, each in zip(vector, self.tensors, strict=True) if each.kind != "statistic"]
 
     def zeros(self, dtype: torch.dtype | None = None) -> list[Tensor]:

@@ -45,11 +45,10 @@ def measure_waypoints(
     """
     model, rows, precisions = plane.objective.model, [], set()
     for each in checkpoints:
-        is_own = own is not None and each.same_file(own)
-        state = plane.state if is_own else each.load(model)
+        state = None if own is not None and each.same_file(own) else each.load(model)
         position, distance = project(plane.subspace, plane.theta, plane.directions, state)
         plane_loss = plane.loss(**position)
-        itself, precision, outputs = _at_centre(plane) if is_own else _elsewhere(plane, state, each.path)
+        itself, precision, outputs = _at_centre(plane) if state is None else _elsewhere(plane, state, each.path)
         precisions.add(precision)
         losses = {"loss": itself.loss, "error": itself.error, "plane_loss": plane_loss}
         rows.append({**position, **losses, "distance": distance, "outputs": outputs})

@@ -56,6 +56,7 @@ def test_what_is_left_out() -> None:
         "ignore": ["bias", "norm"],
         "parameters": {"include": ["."], "exclude": []},
         "seed": 123,
+        "keep": True,
     }
 
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lossviz.engine import point
-from lossviz.engine.point import dot, move, penalty, pieces, squared_norm, undisturbed
+from lossviz.engine.point import dot, move, penalty, squared_norm, undisturbed
 from lossviz.errors import WorkError
 
 
@@ -210,21 +209,3 @@ def test_only_what_moves_is_copied() -> None:
     assert torch.equal(moved, value)
     with pytest.raises(WorkError, match=r"4\.bias: does not move here"), undisturbed(model, [moved]):
         watched.data.add_(1)
-
-
-@pytest.mark.parametrize("shape", [(), (40,), (1, 40), (33, 10), (40, 3, 2), (64, 5), (7, 40), (81, 1)])
-def test_pieces_are_the_whole(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """So are numbers that are drawn, and moves, and norms to rounding."""
-    monkeypatch.setattr(point, "PIECE", 60)
-    draws = torch.Generator().manual_seed(0)
-    whole = torch.randn(shape, generator=draws, dtype=torch.float64)
-    parts = [whole[rows] for rows in pieces(whole)]
-    assert torch.equal(torch.cat(parts) if len(parts) > 1 else parts[0], whole)
-    draws = torch.Generator().manual_seed(0)
-    again = [torch.randn(part.shape, generator=draws, dtype=torch.float64) for part in parts]
-    assert all(torch.equal(one, other) for one, other in zip(parts, again, strict=True))
-    assert float(squared_norm([whole])) == pytest.approx(float((whole**2).sum()), rel=1e-14)
-    assert float(dot([whole], [whole + 1])) == pytest.approx(float((whole * (whole + 1)).sum()), rel=1e-12, abs=1e-12)
-    moved, short = torch.zeros_like(whole, dtype=torch.bfloat16), whole.bfloat16()
-    move([moved], [short], (2.0, [short]))
-    assert torch.equal(moved, (3 * short.float()).bfloat16())

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lossviz.config.surface import Surface
+from lossviz.errors import RequestError
 from lossviz.progress import Report
 from lossviz.results import load_results, save_results
 from lossviz.run import run_of
@@ -63,3 +64,39 @@ def test_a_scan_along_another_one_s_directions_is_in_the_same_plane(trained: Pat
     one, two = surface_of(trained), surface_of(trained, "again")
     assert one.attrs["directions_sha256"] == two.attrs["directions_sha256"]
     same(one, two)
+
+
+DRAWN = ("surface.directions.keep=false", "surface.directions.kind=random")
+
+
+def test_a_scan_whose_directions_are_drawn_again(trained: Path) -> None:
+    """Bitwise the one that keeps them, also where it goes on; nothing but results is written."""
+    scanned(trained, "surface.name=kept")
+    with pytest.raises(Stopped):
+        scanned(trained, *DRAWN, stop=StopAfter(4))
+    setup = scanned(trained, *DRAWN)
+    same(surface_of(trained), surface_of(trained, "kept"))
+    assert not setup.run.directions_file("main").exists()
+    assert not [path for path in setup.run.folder.iterdir() if path.name.startswith("tmp")]
+    with pytest.raises(RequestError, match=r"keep = False, and now it is True"):
+        scanned(trained)
+
+
+def test_directions_that_are_drawn_otherwise_are_refused(trained: Path) -> None:
+    with pytest.raises(Stopped):
+        scanned(trained, *DRAWN, stop=StopAfter(4))
+    file = run_of(configured(), trained).surface_file("main")
+    save_results(file, surface_of(trained).assign_attrs(directions_sha256="x:of another release"))
+    with pytest.raises(RequestError, match="this release of torch draws others"):
+        scanned(trained, *DRAWN)
+
+
+def test_a_scan_of_a_release_that_knew_no_keep_goes_on(trained: Path) -> None:
+    with pytest.raises(Stopped):
+        scanned(trained, stop=StopAfter(4))
+    file, found = run_of(configured(), trained).surface_file("main"), surface_of(trained)
+    older = str(found.attrs["configuration"]).replace("    keep: true\n", "")
+    assert older != found.attrs["configuration"]
+    save_results(file, found.assign_attrs(configuration=older))
+    scanned(trained)
+    assert bool((surface_of(trained).status == 1).all())

@@ -1,15 +1,13 @@
 """The sources of directions, and a set of directions."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-
-from torch import Tensor
 
 from lossviz.data.batch import Batch
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
-from lossviz.engine.point import undisturbed
+from lossviz.engine.point import Vector, undisturbed
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.grid import Interval
 from lossviz.surface.subspace import Subspace
@@ -57,15 +55,17 @@ class DirectionSet:
         waypoints: checkpoints to be marked; theta itself is among them only where it is a part of the path.
         ones: whether 1 is another network, and should be among the points of the grid as 0 is.
         is_path: whether the waypoints of the run (for pca: all of them) follow one another.
+        digest: SHA-256 of directions that are drawn again at every point, which no file holds.
     """
 
-    vectors: dict[str, list[Tensor]]
+    vectors: Mapping[str, Vector]
     subspace: Subspace
     ranges: dict[str, Interval] = field(default_factory=dict)
     facts: dict[str, float] = field(default_factory=dict)
     waypoints: list[Checkpoint] = field(default_factory=list)
     ones: bool = False
     is_path: bool = False
+    digest: str = ""
 
     def with_path(self, path: list[Checkpoint]) -> "DirectionSet":
         """The same with the checkpoints of a training marked, after those that are not of it; without any for none."""

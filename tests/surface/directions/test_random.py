@@ -1,13 +1,15 @@
 """Random directions: as long as the weights, a pure function of the seed, independent on two axes."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from lossviz.config.directions import Normalize
 from lossviz.config.model import Resnet, Vgg
+from lossviz.engine import streamed
 from lossviz.models.build import build
-from lossviz.surface.directions.random import random_direction
+from lossviz.surface.directions.random import Drawn, random_direction
 from lossviz.surface.subspace import Subspace
 from tests.surface.networks import flat, network
 
@@ -72,3 +74,22 @@ def test_a_pure_function_of_seed_axis_and_name() -> None:
     assert not torch.equal(first["x/layer1.0.conv1.weight"], first["x/layer1.0.conv2.weight"])
     assert not torch.equal(first["x/conv1.weight"], drawn(small, "none", seed=124)["x/conv1.weight"])
     assert not torch.equal(first["x/conv1.weight"], drawn(small, "none", axis="y")["y/conv1.weight"])
+
+
+@pytest.mark.parametrize("normalize", ["filter", "layer", "none"])
+def test_what_is_drawn_again_is_bitwise_what_is_kept(normalize: Normalize, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the network is, in pieces too; the digest tells directions apart."""
+    model = network(dtype=torch.float32, width=48)
+    model.append(nn.Unflatten(1, (3, 1, 1))).append(nn.ConvTranspose2d(3, 32, 3)).bfloat16()
+    subspace = Subspace.of(model).only({name for name, _ in model.named_parameters()} - {"4.bias"})
+    kept = random_direction(subspace, normalize, 7, "x")
+    monkeypatch.setattr(streamed, "PIECE", 300)
+    in_pieces, again, other = (Drawn(subspace, normalize, seed, "x") for seed in (7, 7, 8))
+    digests = [each.fix() for each in (in_pieces, again, other)]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    for part, expected in zip(in_pieces, kept, strict=True):
+        assert torch.equal(part, expected)
+        assert part.dtype == torch.bfloat16
+    assert digests[0] == digests[1] != digests[2]
