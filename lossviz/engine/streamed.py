@@ -6,7 +6,6 @@ from io import BufferedRandom
 from itertools import chain
 from typing import overload
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,9 +52,9 @@ class Scratch:
         self._at_least(tensor.numel(), tensor.device)
         return self.empty_like(tensor).copy_(tensor)
 
-    def bytes(self, numbers: int) -> np.ndarray:
+    def bytes(self, numbers: int) -> memoryview:
         """The memory of the first numbers."""
-        return self._memory[:numbers].view(torch.uint8).numpy()
+        return memoryview(self._memory[:numbers].view(torch.uint8).numpy())
 
     def _at_least(self, numbers: int, device: torch.device) -> Tensor:
         if len(self._memory) < numbers or self._memory.device != device:

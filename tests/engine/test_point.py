@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def flat(tensors: list[Tensor]) -> np.ndarray:
     return np.concatenate([np.atleast_1d(tensor.double().numpy()).ravel() for tensor in tensors])
 
 
-def same(first: list[Tensor], second: list[Tensor]) -> bool:
+def same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
     return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
@@ -68,7 +69,7 @@ def test_move_writes_parameters_without_a_graph() -> None:
     assert all(parameter.grad_fn is None for parameter in parameters)
 
 
-def disturb(model: nn.Sequential, origin: list[Tensor]) -> None:
+def disturb(model: nn.Sequential, origin: Sequence[Tensor]) -> None:
     model.train()
     model[2].eval()
     model(torch.randn(8, 3, 6, 6))
@@ -194,7 +195,7 @@ def test_short_numbers_are_rounded_once(dtype: torch.dtype) -> None:
                 assert int(differ.sum()) <= 0.01 * differ.numel()  # sums in float32 that lie half-way
         assert [parameter.dtype for parameter in parameters] == dtypes
         move(parameters, origin)
-        assert same([*parameters], origin)
+        assert same(parameters, origin)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
