@@ -71,7 +71,7 @@ Allow = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Also print the traceback of an error.")]
 
-# Of plot only.
+# Options that only plot has.
 Sources = Annotated[
     list[str],
     typer.Argument(

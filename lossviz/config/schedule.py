@@ -11,9 +11,9 @@ def learning_rate(config: Train, step: int, errors: Sequence[float] = ()) -> flo
     """lr(t): the schedule's; during the warm-up times (t + 1) / warmup, or warmup_lr instead.
 
     Args:
-        config: of the training.
+        config: the `train` section.
         step: t.
-        errors: of all evaluations up to step t, for the schedule `plateau`.
+        errors: the errors of all evaluations up to step t, for the schedule `plateau`.
     """
     if config.warmup_lr is not None and step < config.warmup:
         return config.warmup_lr

@@ -79,7 +79,7 @@ def describe(schema: Schema, tick: str = "", *, many: bool = False) -> str:
     """What a schema accepts: `a whole number of at least 1`.
 
     Args:
-        schema: of a value.
+        schema: the schema of a value.
         tick: put around literal values, for Markdown.
         many: in the plural.
     """

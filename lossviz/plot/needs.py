@@ -91,7 +91,7 @@ class Scans:
 
     Attributes:
         what: they are, in a message.
-        settings: of a scan that a run lacks.
+        settings: options of `lossviz surface` that make what a run lacks.
     """
 
     what: str = ""

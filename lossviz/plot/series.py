@@ -26,8 +26,8 @@ class Options:
     """The options of the command line that change what a figure shows.
 
     Attributes:
-        log: whether losses are on a logarithmic scale; None: each figure decides, those of scans by whether losses span
-            more than a factor 20.
+        log: whether losses are on a logarithmic scale; None: each figure decides, and figures of scans take one where
+            losses span more than a factor 20.
         clip: limits beyond which the losses of surfaces are drawn as the limit; the results are not touched.
         reference: whether published curves are drawn beside the runs that they fit.
         scans: files of scans that share one figure, in this order; none: the scans of one name do.
@@ -47,7 +47,7 @@ class PlottedRun:
     """A run as every figure shows it; each of its files is read once.
 
     Attributes:
-        scans: those of its surface files that are drawn.
+        scans: its surface files that are drawn.
     """
 
     run: Run
@@ -85,8 +85,8 @@ class Series:
     Attributes:
         note: what a reader must know, beside the label.
         remark: what a reader must know, in a sentence below the figure.
-        trained: the contents of its train.nc, where the results are those of a probe.
-        directions: the file of the directions, where the results are those of a scan.
+        trained: the contents of its train.nc, if the results are a probe's.
+        directions: the file of the directions, if the results are a scan's.
     """
 
     label: str
@@ -105,7 +105,7 @@ class Series:
 
     @property
     def surface(self) -> SurfaceResults:
-        """The results as those of a scan."""
+        """The results, read as a scan."""
         return SurfaceResults(self.results)
 
     def with_results(self, results: xr.Dataset) -> "Series":

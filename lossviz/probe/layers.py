@@ -30,7 +30,7 @@ def probed_layers(config: Probe, make: Callable[[], Objective], examples: AnySpl
     Args:
         config: the `probe` section.
         make: the objective of a new network that is not compiled; called if a measure is of layers.
-        examples: of which the first few are used.
+        examples: a split; the first few examples are used.
 
     Raises:
         RequestError: the network calls fewer weight layers, or `shift` is wanted of one that is frozen.

@@ -35,13 +35,13 @@ class Step:
         objective: in training mode, at theta.
         batch: the minibatch of the step.
         config: the `probe` section.
-        layers: those of `probe.layers`.
-        weight_decay: of the penalty.
+        layers: the layers of `probe.layers`.
+        weight_decay: the factor of the penalty.
         rate: the learning rate of the step.
         preview: from a gradient to the parameters after the optimiser's step.
         later: from a number k to the minibatch of k steps later.
         subset: the fixed examples of `probe.sharpness`; empty for the minibatch of the step.
-        seed: of the experiment.
+        seed: the experiment's.
         anchored: whether the network begins every pass from the same state, which takes some 10 ms for 100 layers; not
             needed where `repeats_itself`.
         theta: a copy of the trainable parameters; filled in by `measure_step`, as loss and gradient are.
@@ -116,7 +116,7 @@ class Measure:
         variables: what it writes, by name.
         compute: from a step to float64 tensors of these names and dimensions. It may move the parameters and
             everything else that `undisturbed` puts back.
-        coordinates: of the dimensions that are its own: not step, and not layer.
+        coordinates: values of the dimensions that are its own: not step, and not layer.
         passes: how many forward and backward passes over a minibatch it takes, for --dry-run.
         further: what else it computes, in words.
     """

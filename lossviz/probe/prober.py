@@ -32,10 +32,10 @@ class ProbedTraining:
         trained_in: the precision of the training.
         attributes: of the file, beside those of the measurements.
         minibatches: from a step to its minibatch; None where those of later steps are not known.
-        layers: those of `probe.layers`.
+        layers: the layers of `probe.layers`.
         subset: the fixed examples of `probe.sharpness`; empty for the minibatch of the step.
-        weight_decay: of the penalty.
-        seed: of the experiment.
+        weight_decay: the factor of the penalty.
+        seed: the experiment's.
     """
 
     config: Probe

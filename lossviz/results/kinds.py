@@ -72,7 +72,7 @@ class TrainResults(Results):
 
     @property
     def is_regression(self) -> bool:
-        """Whether no accuracy or error was ever a number; those of a classification are, even after it diverged."""
+        """Whether no accuracy or error was ever a number; a classification has some, even after it diverged."""
         names = [name for name in ("accuracy", "train_error", "val_error") if name in self.data]
         return all(bool(np.isnan(self.data[name].values).all()) for name in names)
 

@@ -16,7 +16,7 @@ from lossviz.results.kinds import Results
 TO_DO, DONE, NOT_FINITE = 0, 1, 2
 STATUS = "0 to do, 1 done, 2 done and not finite"
 LONG_NAMES = {"x": "x (units of d1)", "y": "y (units of d2)"}
-# Of the distance between two points of an axis: nearer ones are one, whatever their rounding.
+# Relative to the distance between two points of an axis: nearer points are one, whatever their rounding.
 _ROUNDING = 1e-9
 
 

@@ -20,7 +20,7 @@ class Files(Protocol):
     Attributes:
         doing: what a person reads beside the progress.
         replays: whether all of this is on disk already.
-        resume_file: of the state to go on from.
+        resume_file: the file of the state to resume from.
     """
 
     @property

@@ -27,7 +27,7 @@ STEPS_BETWEEN_CHECKS = 16
 # A kill -9 costs at most about this much work; saving the largest network (VGG-19, momentum) takes 0.3 s.
 SECONDS_BETWEEN_SAVES = 60.0
 
-# Of no examples.
+# The evaluation of no examples.
 _NONE = Evaluation(0.0, 0.0, 0.0, 0, 0.0)
 _NO_TERM = Mean(0.0, 0.0, 0.0)
 
@@ -50,9 +50,9 @@ class TrainingLoop:
     """The training of one variant; everything about step t is a pure function of (configuration, t).
 
     Attributes:
-        name: of the variant, for the report.
+        name: the variant's, for the report.
         config: the `train` section.
-        objective: of the network, with the parameters that `step` begins at.
+        objective: the loss of the network, at the parameters that `step` begins with.
         stepper: the optimiser, likewise.
         shard: the minibatches, and the processes that share them: only the first of these writes.
         evaluated: the splits, or this process's parts of them, by the prefix of their curves.

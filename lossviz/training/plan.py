@@ -79,7 +79,7 @@ def time_of_training(
     Args:
         steps: how many.
         train: the `train` section.
-        objective: of a new network that is not compiled, which is trained a little.
+        objective: the loss of a new network that is not compiled; it is trained a little.
         minibatches: by step.
         splits: those that are evaluated.
         batch: examples that an evaluation computes together.

@@ -30,7 +30,7 @@ class StepGraph:
 
     Args:
         update: loss, accuracy, penalty and terms of a step, and its change of parameters, buffers and optimiser.
-        objective: of the network that is trained.
+        objective: the loss of the network that is trained.
         stepper: its optimiser.
         shard: the minibatches.
         allowed: whether the network keeps its tensors and draws no random numbers; see `capturable`.

@@ -19,7 +19,7 @@ class Stepper:
         parameters: the network's, updated in place.
 
     Attributes:
-        errors: of the evaluations so far, for the schedule `plateau`.
+        errors: the errors of the evaluations so far, for the schedule `plateau`.
     """
 
     def __init__(self, config: Train, parameters: Sequence[Tensor]) -> None:

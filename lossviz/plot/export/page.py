@@ -63,7 +63,7 @@ def page(
     """An HTML page of panels that share the buttons linear and log.
 
     Args:
-        title: of the page.
+        title: the page's.
         panels: side by side, below one another where the window is narrow.
         start: the scale that is shown first.
         hint: what a reader can do.
@@ -161,7 +161,7 @@ def line_page(title: str, series: Sequence[Series], options: Options = DEFAULT) 
     """A page with loss and error along the direction.
 
     Args:
-        title: of the page.
+        title: the page's.
         series: runs with the contents of their surface-<name>.nc, which have x only.
         options: log, whether heights begin logarithmic, and clip; the pointer shows losses as they are.
     """
@@ -188,7 +188,7 @@ def _curves(series: Sequence[Series], quantity: str, label: str, scale: Scale | 
     traces = []
     for place, each in enumerate(series):
         known = ~each.surface.to_do
-        # Of the test split too, where a scan measured both.
+        # The test split too, if the scan measured both.
         for prefix, words in (("", ""), ("test_", ", test")):
             if f"{prefix}{quantity}" in each.results:
                 raw = SurfaceResults(each.results).values(f"{prefix}{quantity}")[known]

@@ -34,7 +34,7 @@ def plane_page(title: str, series: Sequence[Series], options: Options = DEFAULT)
     """A page with the surfaces of all runs over the same range of heights.
 
     Args:
-        title: of the page.
+        title: the page's.
         series: runs with the contents of their surface-<name>.nc, which have x and y.
         options: log, whether heights begin logarithmic, and clip; the pointer shows losses as they are.
     """
@@ -75,7 +75,7 @@ def _space(results: xr.Dataset, scale: Scale) -> go.Figure:
 
 
 def _surface(results: xr.Dataset, scale: Scale, limits: tuple[float, float]) -> go.Surface:
-    # Of a partial scan what is known throughout: single points between unknown ones have no surface.
+    # A partial scan shows what is known throughout: single points between unknown ones have no surface.
     known = lattice(results)
     shown = {name: text for name, text in _HOVER.items() if name in known and np.isfinite(known[name]).any()}
     lines = [

@@ -28,12 +28,12 @@ from lossviz.results import DONE, NOT_FINITE, TO_DO, SurfaceResults
 from lossviz.results.surface import load_directions, matching_points
 
 COLOURS = "RdBu_r"
-# Of directions that are drawn or computed, the same keys mean the same plane; files lie elsewhere in every run.
+# The same keys mean the same plane if directions are drawn or computed; files lie elsewhere in every run.
 _PLACES = ("checkpoints", "path")
 # What may differ between two scans of one plane, and what it is called before its value.
 _PROTOCOL = {"split": "", "checkpoint": "", "batch_norm": "BatchNorm"}
 _DECADES = 3
-# Of the length of a direction.
+# Relative to the length of a direction.
 _ROUNDING = 1e-5
 _ZERO: dict[str, Any] = {"colors": "black", "linewidths": 0.8}
 

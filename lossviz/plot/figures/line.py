@@ -34,7 +34,7 @@ from lossviz.plot.series import DEFAULT, Options, Series
 from lossviz.results import SurfaceResults
 
 PER_ROW = 3
-# Of the height of the panel: a narrower band is hidden by its curve.
+# As a share of the panel's height: a narrower band is hidden by its curve.
 _VISIBLE = 0.02
 _LINES: dict[str, Any] = {"training set": "-", "test set": (0, (3, 1.5))}
 _STDERR = "± standard error"

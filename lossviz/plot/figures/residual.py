@@ -33,7 +33,7 @@ from lossviz.results import TrainResults
 LONG = 20_000
 # Up to this many evaluations the curve is a guess between points, so the points are drawn too.
 FEW = 30
-# Of a published validation error, so that the run's own stands out.
+# The width of a published validation error, so that the run's own stands out.
 PUBLISHED_BOLD = 1.2
 # Characters in a line of a legend; and its distance from its panel in letters, which the axis and its label need.
 WRAPPED = 48
@@ -185,7 +185,7 @@ def _count(parameters: int | None) -> str:
     if parameters is None:
         return _ABSENT
     millions = parameters / 1e6
-    # Of a network that would round to nothing, the number itself.
+    # The number itself if it would round to nothing.
     return f"{millions:.{1 if millions >= 10 else 2}f} M" if millions >= 0.01 else f"{parameters:,}"
 
 
@@ -223,7 +223,7 @@ def _remarks(mean_over: int, names: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Families:
-    """The networks of each family: those of ImageNet and of small images have no axis in common."""
+    """The networks of each family: networks for ImageNet and for small images have no axis in common."""
 
     of_scans = False
 

@@ -22,10 +22,10 @@ Floats = NDArray[np.floating]
 
 # Greatest finite value over the smallest, above which a linear axis would hide the small ones.
 STEEP = 20.0
-# Of small text in an inch.
+# Characters of small text in an inch.
 _CHARACTERS = 18
 _NOT_FINITE = "not finite"
-# Of a panel with two vertical axes.
+# The looks of the two vertical axes of a panel.
 LEFT = Look(COLOURS[0], "-", MARKERS[0])
 RIGHT = Look(COLOURS[1], "-", MARKERS[0])
 
@@ -96,7 +96,7 @@ def twin(ax: Axes, columns: int, place: int, last: int, labels: tuple[str, str])
         columns: panels of a full row.
         place: of this panel, row by row.
         last: place of the last panel.
-        labels: of the left and of the right axis.
+        labels: the left axis, the right axis.
     """
     right = ax.twinx()
     # The left axis lies above the right one, its marks and texts above all curves.

@@ -117,7 +117,7 @@ def edge_of(each: Series, rule: Rule = edge_formula) -> Edge | None:
 
 
 def edge_values(edges: Sequence[Edge | None], measured: Floats) -> Floats:
-    """The edges that an axis must hold: not those of a vanishing learning rate, which rise far beyond."""
+    """The edges that an axis must hold: without a vanishing learning rate, whose edge rises far beyond."""
     values = finite([each.values for each in edges if each])
     top = max(measured.max(initial=0.0), values.min(initial=np.inf) if values.size else 0.0)
     return np.asarray(values[values <= STEEP * top])
@@ -129,7 +129,7 @@ def draw_edges(ax: Axes, series: Sequence[Series], edges: Sequence[Edge | None])
     Args:
         ax: the axes, whose limits are fixed.
         series: the runs.
-        edges: of the runs.
+        edges: one for each run, or None.
     """
     owners: dict[tuple[str, ...], list[tuple[Series, Edge]]] = {}
     for each, edge in zip(series, edges, strict=True):

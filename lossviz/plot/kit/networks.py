@@ -17,7 +17,7 @@ from lossviz.plot.series import PlottedRun, Series, training_note
 from lossviz.results import TrainResults
 
 Kind = Literal["plain", "residual"]
-# Of ImageNet, whose errors were published.
+# ImageNet's; its errors were published.
 IMAGENET_CLASSES = 1000
 
 

@@ -19,7 +19,7 @@ from lossviz.plot.kit.style import COLOUR_MAP
 from lossviz.results import SurfaceResults
 
 Image = NDArray[np.uint8]
-# Of the scale's whole range; a side of the plane is 2.
+# The height of the scale's whole range; a side of the plane is 2.
 HEIGHT = 2.0
 # Pixels of an image before its empty margins are cut off.
 SIZE = (1100, 1100)
