@@ -51,3 +51,12 @@ def test_flat_and_empty_surfaces_have_a_range(losses: list[float], log: bool | N
     scale = common_scale([xr.DataArray(losses)], log, None)
     assert scale.low < scale.high
     assert len(scale.bounds) >= 2
+
+
+@pytest.mark.parametrize(("log", "heights", "limits"), [(True, [0, 1, 2], (0, 2)), (False, [1, 10, 100], (1, 100))])
+def test_heights_are_the_clipped_losses_or_their_logarithms(
+    log: bool, heights: list[float], limits: tuple[float, float]
+) -> None:
+    scale = common_scale([xr.DataArray([1.0, 10.0, 1e5])], log, (0.1, 100.0))
+    np.testing.assert_array_equal(scale.heights(np.array([1.0, 10.0, 1e5, np.inf])), [*heights, np.nan])
+    assert scale.limits == limits
