@@ -12,7 +12,7 @@ from lossviz.files import atomic_write
 from lossviz.plot.export.formats import EXPORTS, exported
 from lossviz.plot.figure import FigureGroup, FigureKind
 from lossviz.plot.kit import style
-from lossviz.plot.kit.curves import shows_published
+from lossviz.plot.kit.curves import published_key
 from lossviz.plot.needs import Scans, folders
 from lossviz.plot.published.curves import needed
 from lossviz.plot.registry import FIGURES, load_figure
@@ -86,7 +86,7 @@ def _images(
         _refuse_missing({name: kinds[name] for name in missing}, runs)
     with style.applied():
         drawn = {stem: (make(), kinds[name].dpi) for name, drawings in there.items() for stem, make in drawings.items()}
-        if options.reference and not any(shows_published(figure) for figure, _ in drawn.values()):
+        if options.reference and not any(published_key(figure) for figure, _ in drawn.values()):
             refuse("no published curve is the counterpart of what is drawn; there are", advice=needed())
         images = {f"{stem}.{each}": _rendered(*found, each) for stem, found in drawn.items() for each in formats}
     tables = {stem: text for kind in kinds.values() for stem, text in kind.tables(runs, options).items()}

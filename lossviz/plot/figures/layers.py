@@ -1,6 +1,6 @@
 """The figures `moments` and `shift`: two numbers of each weight layer against the step, a column for each layer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from matplotlib.axes import Axes
@@ -22,17 +22,13 @@ def draw_moments(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
     Source:
         Santurkar et al. 2018, figure 8.
     """
-    layers = layers_of(series)
-    drawn, (means, variances) = layer_columns(layers, 2, 1.35, "none")
-    for axes, quantity in ((means, "activation_mean"), (variances, "activation_variance")):
-        _draw_averaged(axes, series, quantity, layers)
-        for ax, layer in zip(axes, layers, strict=True):
+    names = {"activation_mean": "mean", "activation_variance": "variance"}
+    drawn, rows = _draw_rows(series, names, "none")
+    for axes, quantity in zip(rows, names, strict=True):
+        for ax, layer in zip(axes, layers_of(series), strict=True):
             there = [each.results for each in series if layer in each.results.layer.values]
             values = finite([results[quantity].sel(layer=layer).values for results in there])
             scale_axis(ax, values, quantity == "activation_variance" and is_steep(values))
-    means[0].set_ylabel("mean")
-    variances[0].set_ylabel("variance")
-    _finish(drawn, [means, variances], series, layers)
     return drawn
 
 
@@ -42,17 +38,32 @@ def draw_shift(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
     Source:
         Santurkar et al. 2018, figure 3.
     """
-    layers = layers_of(series)
-    drawn, (distances, cosines) = layer_columns(layers, 2, 1.35, "row")
-    _draw_averaged(distances, series, "shift_l2", layers)
+    names = {"shift_l2": "‖G − G′‖₂", "shift_cosine": "cosine of G and G′"}
+    drawn, (distances, cosines) = _draw_rows(series, names, "row")
     scale_axis(distances[0], finite([each.results.shift_l2.values for each in series]), log=True)
-    _draw_averaged(cosines, series, "shift_cosine", layers)
     lowest = finite([each.results.shift_cosine.values for each in series]).min(initial=0.0)
     cosines[0].set_ylim(lowest - 0.05 * (1 - lowest), 1 + 0.05 * (1 - lowest))
-    distances[0].set_ylabel("‖G − G′‖₂")
-    cosines[0].set_ylabel("cosine of G and G′")
-    _finish(drawn, [distances, cosines], series, layers)
     return drawn
+
+
+def _draw_rows(series: Sequence[Series], names: Mapping[str, str], share: Share) -> tuple[Figure, list[list[Axes]]]:
+    """Draw quantities against the step, each in a row that has its name."""
+    layers = layers_of(series)
+    drawn, grid = layer_columns(layers, len(names), 1.35, share)
+    for axes, (quantity, name) in zip(grid, names.items(), strict=True):
+        axes[0].set_ylabel(name)
+        step_axis(axes, [each.results.step.values for each in series], ticks=5 if len(layers) < 5 else 2)
+        for ax, layer in zip(axes, layers, strict=True):
+            ax.tick_params(labelbottom=axes is grid[-1])
+            for each in series:
+                if layer in each.results.layer.values:
+                    draw_average(ax, each, each.results[quantity].sel(layer=layer))
+    for ax in grid[-1]:
+        ax.set_xlabel("step")
+    layer_titles(drawn, layers, grid[0])
+    legend_above(drawn, series)
+    key_below(drawn, window_key(series))
+    return drawn, grid
 
 
 def layers_of(series: Sequence[Series]) -> list[int]:
@@ -79,28 +90,6 @@ def layer_titles(drawn: Figure, layers: Sequence[int], top: Sequence[Axes]) -> N
     """Name the columns, above the marks of what is not finite."""
     for ax, layer in zip(top, layers, strict=True):
         ax.set_title(f"layer {layer}", pad=4 + 4 * mark_rows(drawn))
-
-
-def _draw_averaged(axes: Sequence[Axes], series: Sequence[Series], quantity: str, layers: Sequence[int]) -> None:
-    """Draw a quantity of every run against the step, in the column of each layer."""
-    for ax, layer in zip(axes, layers, strict=True):
-        for each in series:
-            if layer in each.results.layer.values:
-                draw_average(ax, each, each.results[quantity].sel(layer=layer))
-
-
-def _finish(drawn: Figure, grid: Sequence[Sequence[Axes]], series: Sequence[Series], layers: list[int]) -> None:
-    """Name steps, layers and runs."""
-    for axes in grid:
-        step_axis(axes, [each.results.step.values for each in series], ticks=5 if len(layers) < 5 else 2)
-    for ax in grid[-1]:
-        ax.set_xlabel("step")
-    for axes in grid[:-1]:
-        for ax in axes:
-            ax.tick_params(labelbottom=False)
-    layer_titles(drawn, layers, grid[0])
-    legend_above(drawn, series)
-    key_below(drawn, window_key(series))
 
 
 MOMENTS = FigureKind("moments", Probed("activation_mean", measure="activations"), draw_moments)

@@ -109,11 +109,6 @@ def published_values(series: Sequence[Series], quantity: str) -> list[Floats]:
     return [edge[curve.step <= last] for curve in curves for edge in curve.edges]
 
 
-def shows_published(figure: Figure) -> bool:
-    """Whether a figure has a published curve."""
-    return bool(published_key(figure))
-
-
 def published_key(figure: Figure, remark: str = "") -> dict[str, Artist]:
     """The entry of the published curves in a key, where there are any."""
     drawn = {line.get_label() for ax in figure.axes for line in ax.lines}
