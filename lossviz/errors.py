@@ -108,8 +108,9 @@ def needing_extra(extra: str, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except ModuleNotFoundError as error:
-        problem = f"needs {error.name}, which is not installed"
+    except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError)
+        problem = f"needs {error.name}, which is not installed" if absent else f"cannot be had: {first_line(error)}"
         raise RequestError(Refusal(what, problem, advice=f"pip install 'lossviz[{extra}]'")) from error
 
 

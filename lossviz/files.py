@@ -90,6 +90,18 @@ def read(path: Path) -> bytes:
         raise RequestError(Refusal(shown(path), f"cannot be read: {error.strerror}")) from error
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of the contents of a file, or of the names and contents of the files in a folder.
+
+    Raises:
+        RequestError: it is missing or may not be read.
+    """
+    if path.is_dir():
+        files = sorted(each for each in path.iterdir() if each.is_file())
+        return hashlib.sha256("\n".join(f"{sha256(each)} {each.name}" for each in files).encode()).hexdigest()
+    return hashlib.sha256(read(path)).hexdigest()
+
+
 def shown(path: Path) -> str:
     """A path as users read it: relative to the working directory if it lies below that."""
     try:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -10,11 +11,14 @@ from pathlib import Path
 from lossviz._version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "xarray", "h5py", "safetensors")
+# Whose networks a configuration may name, where they are loaded.
+LIBRARIES = ("timm", "transformers", "peft")
 
 
 def versions() -> dict[str, str]:
     """Versions of Python, lossviz and the packages whose arithmetic or formats matter."""
-    return {"python": platform.python_version(), "lossviz": __version__, **{name: version(name) for name in PACKAGES}}
+    packages = (*PACKAGES, *(name for name in LIBRARIES if name in sys.modules))
+    return {"python": platform.python_version(), "lossviz": __version__, **{name: version(name) for name in packages}}
 
 
 @cache

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from lossviz.config import Config
-from lossviz.config.data import Data, Gaussian
+from lossviz.config.data import Data, ImageFolder, Resident
 from lossviz.config.loss import OwnLoss
+from lossviz.config.model import Model, Transformers
 from lossviz.config.own import Own
 from lossviz.config.train import Precision, Train
 from lossviz.data.collated import CollatedMinibatches
@@ -22,6 +24,7 @@ from lossviz.engine.losses import loss_of
 from lossviz.engine.objective import Objective
 from lossviz.engine.rehearsal import rehearse
 from lossviz.errors import refuse
+from lossviz.files import sha256
 from lossviz.models.build import build
 from lossviz.provenance import code_fingerprint, machine, versions
 from lossviz.run import Run
@@ -114,7 +117,7 @@ class Setup:
         if train.batch_size > len(self.data.train):
             problem = f"there are {len(self.data.train):,} training examples"
             refuse("train.batch_size", problem, given=train.batch_size, accepted="at most that")
-        augment = "none" if isinstance(self.config.data, Gaussian) else self.config.data.augment
+        augment = self.config.data.augment if isinstance(self.config.data, Resident | ImageFolder) else "none"
         return self.data.minibatches(train.batch_size, self.config.seed, augment)
 
     def facts(self) -> dict[str, Any]:
@@ -125,6 +128,7 @@ class Setup:
             "compute": self.backend.facts(),
             "versions": versions(),
             "code": code_fingerprint(),
+            **_folder(self.config.model),
             "own_code": {
                 file: digest for each in self.own for file, digest in hash_files(each.target, self.allowed).items()
             },
@@ -168,3 +172,9 @@ def _on_device(config: Data, seed: int, allowed: Allowed, device: torch.device, 
 @lru_cache(maxsize=1)
 def _fingerprint(config: Data, seed: int, allowed: Allowed) -> dict[str, str]:
     return _load(config, seed, allowed).fingerprint()
+
+
+@lru_cache(maxsize=8)
+def _folder(config: Model) -> dict[str, str]:
+    """SHA-256 of the folder that a network begins with, where it does."""
+    return {"model_folder": f"sha256:{sha256(Path(config.path))}"} if isinstance(config, Transformers) else {}

@@ -126,6 +126,11 @@ def test_what_an_extra_lacks_is_named_with_the_command_that_adds_it() -> None:
         raise ModuleNotFoundError(name="vtk")
 
 
+def test_an_extra_that_is_broken_is_refused_with_its_own_words() -> None:
+    with pytest.raises(RequestError, match=r"^x: cannot be had: needs b 2\n"), needing_extra("v", "x"):
+        raise ImportError("needs b 2\nand more")
+
+
 def test_other_errors_are_not_taken_for_a_missing_extra() -> None:
     with pytest.raises(ZeroDivisionError), needing_extra("v", "figure x"):
         raise ZeroDivisionError

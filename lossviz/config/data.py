@@ -112,4 +112,17 @@ class Gaussian(Section):
     examples: Count = Field(1000, description="Number of training pairs, and of test pairs.")
 
 
-Data = Annotated[Digits | Cifar10 | ImageFolder | Gaussian | OwnData, Field(discriminator="name")]
+class Text(Section):
+    """Text in sequences of bytes, each of which is a token; the targets are the bytes that follow.
+
+    By default it is the help pages that Python ships (pydoc_data.topics), about 470,000 bytes, which differ a little
+    between versions of Python; run.json has their SHA-256. The first nine tenths are for training.
+    """
+
+    name: Literal["text"]
+    path: str | None = Field(None, description="File of a text of your own.")
+    context: Count = Field(64, description="Tokens in a sequence, which is an example.")
+    examples: AllOrCount = Field("all", description="Number of training sequences that are used, the first ones.")
+
+
+Data = Annotated[Digits | Cifar10 | ImageFolder | Gaussian | Text | OwnData, Field(discriminator="name")]

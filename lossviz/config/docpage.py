@@ -36,7 +36,7 @@ combinations are refused by name, with file and line, before anything is loaded.
 - **A changed tag replaces its mapping.** `data.name`, `model.name`, `loss.name`, `train.schedule.kind` and
   `surface.directions.kind` decide which other keys exist, so `{model: {name: resnet}}` starts from the defaults
   of a ResNet and keeps nothing of the VGG. A `target` ([your own](your-own.md)) does so too, and another target,
-  or another network of torchvision, starts without `args`.
+  or another network of a library, starts without `args`.
 - **A variant is a folder,** `runs/<name>/<variant>/`; the order in the file is the order of legends.
   An experiment without `variants` has one, named after itself.
 - **`--set` wins over all of it:** `--set train.lr=0.05`, `--set 'surface.x=[-1, 1, 25]'`,

@@ -7,7 +7,7 @@ from pydantic import Field
 from lossviz.config.data import Data
 from lossviz.config.loss import Loss
 from lossviz.config.measures import MEASURES
-from lossviz.config.model import Model
+from lossviz.config.model import Model, Transformers
 from lossviz.config.probe import Probe
 from lossviz.config.section import Name, Section, Seed
 from lossviz.config.surface import Surface
@@ -48,11 +48,13 @@ class Config(Section):
                 also=("train.precision", "surface.metrics", "surface.directions.kind"),
             )
         vectors, own = self.data.name == "gaussian", self.data.name == "own"
-        if not own and self.model.name != "own" and (self.model.name == "linear") != vectors:
+        if not own and self.model.name != "own" and _taken(self.model) != _given(self.data):
+            network = getattr(self.model, "network", None)
             yield Refusal(
                 "model.name",
-                f"does not fit data.name = {self.data.name}; linear goes with gaussian, the others with images",
-                self.model.name,
+                f"does not fit data.name = {self.data.name}; linear goes with gaussian, gpt and "
+                "transformers/AutoModelForCausalLM with text, the others with images",
+                f"{self.model.name}/{network}" if network else self.model.name,
                 also=("data.name",),
             )
         if not own and self.loss and self.loss.name == ("cross-entropy" if vectors else "squared-error"):
@@ -82,3 +84,15 @@ class Config(Section):
                 f"is not a multiple of train.batch_size = {size}: statistics of BatchNorm belong to whole minibatches"
             )
             yield Refusal("probe.sharpness.examples", problem, fixed, also=("train.batch_size",))
+
+
+def _given(data: Data) -> str:
+    """What a data set of lossviz is made of."""
+    return {"gaussian": "vectors", "text": "tokens"}.get(data.name, "images")
+
+
+def _taken(model: Model) -> str:
+    """What a network takes with a data set of lossviz; other tokens and labels come with data of the user's own."""
+    if isinstance(model, Transformers):
+        return {"AutoModelForCausalLM": "tokens", "AutoModelForImageClassification": "images"}.get(model.network, "own")
+    return {"linear": "vectors", "gpt": "tokens"}.get(model.name, "images")

@@ -11,12 +11,14 @@ TAGS = {
     ("train", "schedule"): "kind",
     ("surface", "directions"): "kind",
 }
-# What `args` belong to: a user's function, the name of a network of torchvision.
+# What `args` belong to: a user's function, the name of a network of a library.
 CALLED = ("target", "network")
+# Whose networks have a name of two parts.
+LIBRARIES = ("torchvision", "timm", "transformers")
 # What decides the numbers of a training; the rest of a configuration may change between commands.
 IDENTITY = ("seed", "data", "model", "loss", "train")
 # Where data lie is not what they are; run.json holds their fingerprint.
-PLACES = {"data": {"root", "download", "workers"}}
+PLACES = {"data": {"root", "path", "download", "workers"}}
 
 
 def merge(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,8 +52,8 @@ def _merge_at(at: tuple[str, ...], base: Mapping[str, Any], changes: Mapping[str
 def spell_out(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Write the tags that people leave out: one place, so that the schema and merging see one form.
 
-    `model`, `data` and `loss` with a target are a user's own; `torchvision/resnet18` is the network of that name
-    of torchvision. Each source is spelled out by itself: a variant's target replaces the network of the rest.
+    `model`, `data` and `loss` with a target are a user's own; `torchvision/resnet18` is the network of that name of a
+    library. Each source is spelled out by itself: a variant's target replaces the network of the rest.
     """
     tree = dict(tree)
     for section in ("model", "data", "loss"):
@@ -59,8 +61,9 @@ def spell_out(tree: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(mapping, Mapping) and "target" in mapping:
             tree[section] = {"name": "own", **mapping}
     model, variants = tree.get("model"), tree.get("variants")
-    if isinstance(model, Mapping) and str(model.get("name", "")).startswith("torchvision/"):
-        tree["model"] = {**model, "name": "torchvision", "network": model["name"].partition("/")[2]}
+    library, slash, network = str(model.get("name", "") if isinstance(model, Mapping) else "").partition("/")
+    if isinstance(model, Mapping) and slash and library in LIBRARIES:
+        tree["model"] = {**model, "name": library, "network": network}
     if isinstance(variants, Mapping):
         changed = {name: spell_out(each) for name, each in variants.items() if isinstance(each, Mapping)}
         tree["variants"] = {**variants, **changed}

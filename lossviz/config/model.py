@@ -1,6 +1,6 @@
 """The `model` section: one class per family of networks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -105,6 +105,22 @@ class Linear(Section):
     init: Init = Field("glorot", description=_INIT)
 
 
+class Gpt(Section):
+    """A small GPT that predicts next tokens; LayerNorm before each part, learned positions (Radford et al. 2019)."""
+
+    name: Literal["gpt"]
+    depth: Count = Field(4, description="Number of blocks, each of attention and two layers.")
+    width: Count = Field(160, description="Size of the vector of a token.")
+    heads: Count = Field(5, description="Number of heads of the attention; divides the width.")
+    tied: bool = Field(True, description="Whether the last layer is the embedding of the tokens, one matrix.")
+
+    def conflicts(self) -> Iterator[Refusal]:
+        """Heads that do not share the width."""
+        if self.width % self.heads:
+            problem = f"does not divide model.width = {self.width}"
+            yield Refusal("model.heads", problem, self.heads, also=("model.width",))
+
+
 class Torchvision(Section):
     """A classifier of torchvision, `name: torchvision/resnet18` for short; torchvision initialises it from the seed."""
 
@@ -114,13 +130,68 @@ class Torchvision(Section):
 
     def conflicts(self) -> Iterator[Refusal]:
         """Arguments that decide the outputs or the weights."""
-        for key, instead in (
-            ("num_classes", "the data say how many classes there are"),
-            ("weights", "load weights from a file, surface.checkpoint"),
-            ("pretrained", "load weights from a file, surface.checkpoint"),
-        ):
-            if key in self.args:
-                yield Refusal(f"model.args.{key}", f"is not yours to give; {instead}", self.args[key])
+        yield from _not_yours(self.args)
+
+
+class Timm(Section):
+    """A classifier of timm, `name: timm/vit_tiny_patch16_224` for short; timm initialises it from the seed."""
+
+    name: Literal["timm"]
+    network: Annotated[str, Field(min_length=1)] = Field(description="Name in timm.list_models(), without a tag.")
+    args: Arguments = Field({}, description="Arguments of timm.create_model, such as {img_size: 32}.")
+
+    def conflicts(self) -> Iterator[Refusal]:
+        """Arguments that decide the inputs, the outputs or the weights."""
+        yield from _not_yours(self.args)
+
+
+class Lora(Section):
+    """Low-rank updates W + alpha / r * B A of frozen weights W (Hu et al. 2021), by peft."""
+
+    r: Count = Field(8, description="Rank.")
+    alpha: Positive = Field(16.0, description="Scale of the update, divided by r.")
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        "all-linear",
+        description="Names, or ends of names, of the layers that get an update, such as [q_proj, v_proj]. all-linear: "
+        "all but the head.",
+    )
+
+
+class Transformers(Section):
+    """A network of transformers from a local folder, `name: transformers/AutoModelForCausalLM` for short.
+
+    Weights are those of the folder; where it has none, or none for the head, they are drawn under the seed. Code in
+    the folder never runs, and nothing is downloaded.
+    """
+
+    name: Literal["transformers"]
+    network: Literal[
+        "AutoModelForCausalLM",
+        "AutoModelForMaskedLM",
+        "AutoModelForSequenceClassification",
+        "AutoModelForTokenClassification",
+        "AutoModelForImageClassification",
+    ] = Field(description="Class that builds it.")
+    path: Annotated[str, Field(min_length=1)] = Field(
+        description="Folder with config.json, and weights in model.safetensors or in several files with their index."
+    )
+    args: Arguments = Field({}, description="Values instead of those in config.json, such as {attention_dropout: 0.1}.")
+    lora: Lora | None = Field(None, description="Train low-rank updates (and a new head) alone. Default: all weights.")
+
+    def conflicts(self) -> Iterator[Refusal]:
+        """Arguments that decide the outputs."""
+        yield from _not_yours(self.args)
+
+
+def _not_yours(args: Mapping[str, object]) -> Iterator[Refusal]:
+    """Refuse arguments of networks of libraries that belong to the data, or would load something."""
+    data, file = "the data decide it", "load weights from a file, surface.checkpoint"
+    reasons = {"num_classes": "the data say how many classes there are", "num_labels": data, "in_chans": data}
+    reasons |= dict.fromkeys(("weights", "checkpoint_path", "cache_dir"), file)
+    for key in args:
+        reason = file if key.startswith("pretrained") else reasons.get(key)
+        if reason:
+            yield Refusal(f"model.args.{key}", f"is not yours to give; {reason}", args[key])
 
 
 class OwnModel(Own):
@@ -131,5 +202,6 @@ class OwnModel(Own):
 
 
 Model = Annotated[
-    Vgg | Resnet | ImagenetResnet | Densenet | Linear | Torchvision | OwnModel, Field(discriminator="name")
+    Vgg | Resnet | ImagenetResnet | Densenet | Linear | Gpt | Torchvision | Timm | Transformers | OwnModel,
+    Field(discriminator="name"),
 ]

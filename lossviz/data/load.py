@@ -6,7 +6,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lossviz.config.data import Cifar10, Data, Gaussian, ImageFolder, Images, OwnData
+from lossviz.config.data import Cifar10, Data, Gaussian, ImageFolder, Images, OwnData, Text
 from lossviz.data import cifar10, digits
 from lossviz.data.collated import CollatedMinibatches, CollatedSplit, Examples
 from lossviz.data.gaussian import gaussian
@@ -17,6 +17,7 @@ from lossviz.data.own import Part, own_data
 from lossviz.data.split import Split, arranged
 from lossviz.data.streamed import StreamedSplit
 from lossviz.data.streamed_minibatches import StreamedMinibatches
+from lossviz.data.text import VOCABULARY, text
 from lossviz.errors import refuse
 from lossviz.user_code.permissions import NOBODY, Allowed
 
@@ -30,7 +31,8 @@ class Dataset:
     Attributes:
         train: the training examples chosen.
         test: the whole test set.
-        outputs: number of classes, or size of a target vector; 0 where batches are no pairs of inputs and targets.
+        outputs: number of classes or tokens, or size of a target vector; 0 where batches are no pairs of inputs and
+            targets.
     """
 
     train: AnySplit
@@ -118,6 +120,9 @@ def load(config: Data, seed: int, allowed: Allowed = NOBODY) -> Dataset:
     if isinstance(config, Gaussian):
         train, test = (Split(*part, _column((0.0,)), _column((1.0,))) for part in gaussian(config, seed).values())
         return Dataset(train, test, config.features)
+    if isinstance(config, Text):
+        train, test = (Split(*part, _column((0.0,)), _column((1.0,))) for part in text(config).values())
+        return Dataset(train.choose(config.examples, "first", seed, "data.examples"), test, VOCABULARY)
     if isinstance(config, ImageFolder):
         return _streamed(config, seed)
     if isinstance(config, OwnData):

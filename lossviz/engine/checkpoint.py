@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from lossviz.engine.adapters import check_scale, is_adapter, left_out
 from lossviz.engine.names import AmbiguousError, renamed
 from lossviz.errors import Refusal, RequestError
 from lossviz.files import BLANK_SEAL, atomic_write, read_sealed, seal
@@ -73,21 +74,25 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Named tensors under the network's own names; see `renamed` for names that the file may have instead.
 
-    A file may hold tensors that the network ties under all their names or under one of them.
+    A file may hold tensors that the network ties under all their names or under one of them. A file of low-rank updates
+    leaves out what was not trained: that is the network's own.
 
     Raises:
         RequestError: they belong to another architecture; names the first tensor that differs, and both shapes.
     """
     own = model.state_dict()
     tied = tied_names(own)
+    kept = left_out(model) if is_adapter(tensors) else {}
     try:
-        names = renamed(tensors, own, tied)
+        names = renamed(tensors, {name: tensor for name, tensor in own.items() if name not in kept}, tied)
     except AmbiguousError as error:
         problem, advice = f"holds the network several times, under {error}", "save the state_dict of the one you mean"
         raise RequestError(Refusal(str(path), problem, advice=advice)) from None
     if len(set(names.values())) < len(names):
         raise _misfit(path, "it holds a tensor twice, with and without the name of a wrapper (module, _orig_mod)")
-    tensors = _with_tied({mine: tensors[name] for name, mine in names.items()}, tied, path)
+    if kept:
+        check_scale(model, path)
+    tensors = _with_tied({**kept, **{mine: tensors[name] for name, mine in names.items()}}, tied, path)
     for name, tensor in own.items():
         if name.endswith("num_batches_tracked"):
             continue  # old checkpoints have none, and it matters only for cumulative averages

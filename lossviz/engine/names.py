@@ -78,5 +78,8 @@ def renamed(there: Mapping[str, Tensor], own: Mapping[str, Tensor], tied: Mappin
 
 
 def _unwrapped(name: str) -> str:
-    """The name without wrappers anywhere: `features.module.0.weight` is `features.0.weight` in parallel."""
-    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+    """The name without wrappers anywhere: `features.module.0.weight` is `features.0.weight` in parallel.
+
+    Also without the name of low-rank updates, which peft leaves out of its files: `lora_A.default.weight`.
+    """
+    return ".".join(part for part in name.split(".") if part not in (*WRAPPERS, "default"))

@@ -6,19 +6,23 @@ import torch
 from torch import nn
 
 from lossviz.config.model import Densenet as DensenetConfig
+from lossviz.config.model import Gpt as GptConfig
 from lossviz.config.model import ImagenetResnet as ImagenetResnetConfig
-from lossviz.config.model import Init, Model, OwnModel
+from lossviz.config.model import Init, Model, OwnModel, Transformers
 from lossviz.config.model import Linear as LinearConfig
 from lossviz.config.model import Resnet as ResnetConfig
+from lossviz.config.model import Timm as TimmConfig
 from lossviz.config.model import Torchvision as TorchvisionConfig
 from lossviz.config.model import Vgg as VggConfig
 from lossviz.errors import refuse
+from lossviz.models.classifiers import timm_classifier, torchvision_classifier
 from lossviz.models.densenet import Densenet
+from lossviz.models.gpt import Gpt
+from lossviz.models.huggingface import huggingface_network
 from lossviz.models.imagenet_resnet import ImagenetResnet
 from lossviz.models.linear import DeepLinear
 from lossviz.models.own import own_network
 from lossviz.models.resnet import Resnet
-from lossviz.models.torchvision_classifier import torchvision_classifier
 from lossviz.models.vgg import Vgg
 from lossviz.seeding import generator, seeded
 from lossviz.user_code.permissions import NOBODY, Allowed
@@ -46,14 +50,14 @@ def build(
 
     Args:
         config: the network.
-        channels: of the input images, or size of the input vectors.
-        classes: of the output.
+        channels: of the input images, size of the input vectors, or tokens in a sequence.
+        classes: of the output, or number of tokens that there are.
         seed: of the experiment.
         image_size: height and width of the input images.
         allowed: whose code may run.
 
     Raises:
-        RequestError: the network does not take such images; or it is torchvision's, and is not there; or it is a
+        RequestError: the network does not take such images; or it is a library's, and is not there; or it is a
             person's own, and is not allowed or not a network.
         WorkError: a person's own code fails.
     """
@@ -63,6 +67,12 @@ def build(
             return own_network(config, channels, classes, allowed)
         if isinstance(config, TorchvisionConfig):
             return torchvision_classifier(config, channels, classes, image_size)
+        if isinstance(config, TimmConfig):
+            return timm_classifier(config, channels, classes, image_size)
+        if isinstance(config, Transformers):
+            return huggingface_network(config, classes)
+        if isinstance(config, GptConfig):
+            return Gpt(config, context=channels, vocabulary=classes)
         if isinstance(config, VggConfig) and image_size != (32, 32):
             refuse(
                 "model.name",

@@ -1,14 +1,12 @@
 """The attributes of a scan's result file: the whole protocol of how its numbers came to be."""
 
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 from lossviz.data.load import AnySplit
 from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.point import Vector
-from lossviz.files import read
+from lossviz.files import sha256
 from lossviz.results import protocol
 from lossviz.setup import Setup
 from lossviz.surface.checkpoints import Checkpoint
@@ -63,14 +61,6 @@ def direction_attributes(subspace: Subspace, directions: Mapping[str, Vector]) -
 def split_names(split: str) -> tuple[str, ...]:
     """The splits of the data set that `surface.data.split` means."""
     return ("train", "test") if split == "both" else (split,)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of the contents of a file, or of the names and contents of the files in a folder."""
-    if path.is_dir():
-        files = sorted(each for each in path.iterdir() if each.is_file())
-        return hashlib.sha256("\n".join(f"{sha256(each)} {each.name}" for each in files).encode()).hexdigest()
-    return hashlib.sha256(read(path)).hexdigest()
 
 
 def _changed(setup: Setup, checkpoint: Checkpoint, data: Mapping[str, str]) -> list[str]:

@@ -11,8 +11,8 @@ TRAIN_KEYS = (
     "steps, batch_size, micro_batch, sync_bn, optimizer, lr, momentum, nesterov, betas, weight_decay, schedule, "
     "warmup, warmup_lr, eval_every, eval_examples, checkpoint_every, precision, compile, channels_last"
 )
-DATA = "digits, cifar10, imagefolder, gaussian or own"
-NETWORKS = "vgg, resnet, resnet-imagenet, densenet, linear, torchvision or own"
+DATA = "digits, cifar10, imagefolder, gaussian, text or own"
+NETWORKS = "vgg, resnet, resnet-imagenet, densenet, linear, gpt, torchvision, timm, transformers or own"
 NAME = "a name of at most 100 letters, digits, '.', '_' and '-', the first a letter or digit"
 TOP_KEYS = "name, seed, data, model, loss, train, probe, surface, variants"
 

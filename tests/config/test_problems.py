@@ -142,6 +142,35 @@ def test_one_wrong_value_is_one_message(tmp_path: Path, key: str, value: str, me
             "{name: torchvision/resnet18, args: {num_classes: 3}}",
             "3: model.args.num_classes = 3: is not yours to give; the data say how many classes there are",
         ),
+        (
+            "model",
+            "{name: timm/resnet18, args: {checkpoint_path: a.pth}}",
+            "3: model.args.checkpoint_path = a.pth: is not yours to give; load weights from a file, surface.checkpoint",
+        ),
+        (
+            "model",
+            "{name: timm/resnet18, args: {pretrained_cfg: {}}}",
+            "3: model.args.pretrained_cfg = {}: is not yours to give; load weights from a file, surface.checkpoint",
+        ),
+        (
+            "model",
+            "{name: transformers/AutoModel, path: a}",
+            "3: model.network = AutoModel\n  accepted: AutoModelForCausalLM, AutoModelForMaskedLM, "
+            "AutoModelForSequenceClassification, AutoModelForTokenClassification or AutoModelForImageClassification",
+        ),
+        (
+            "model",
+            "{name: transformers/AutoModelForCausalLM, path: a}",
+            "3: model.name = transformers/AutoModelForCausalLM: does not fit data.name = digits; linear goes with "
+            "gaussian, gpt and transformers/AutoModelForCausalLM with text, the others with images",
+        ),
+        ("model", "{name: gpt, width: 10, heads: 3}", "3: model.heads = 3: does not divide model.width = 10"),
+        (
+            "data",
+            "{name: text}",
+            "3: model.name = vgg: does not fit data.name = text; linear goes with gaussian, gpt and "
+            "transformers/AutoModelForCausalLM with text, the others with images",
+        ),
         ("probe", "{lengths: [1, 1]}", "5: probe.lengths = [1.0, 1.0]: must grow from one to the next"),
         (
             "train",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lossviz.config import read
 from lossviz.config.directions import Random
-from lossviz.config.model import Resnet, Torchvision, Vgg
+from lossviz.config.model import Lora, Resnet, Timm, Torchvision, Transformers, Vgg
 from lossviz.config.reading import dump, find, shipped_configurations
 from lossviz.config.train import Cosine, Step
 from lossviz.errors import RequestError
@@ -297,3 +297,22 @@ def test_what_is_right_is_read_back_as_it_was_written(write: Write, tree: dict[s
         assert config.train is not None
         assert config.train.lr == tree["train"]["lr"]
         assert read(write(dump(config))) == [config]
+
+
+def test_networks_of_other_libraries_by_their_short_names(write: Write) -> None:
+    model = re.search("{name: vgg.*", BASE)
+    assert model
+    text = BASE.replace(model[0], "{name: timm/vit_tiny_patch16_224, args: {img_size: 32}}")
+    lora = "{name: transformers/AutoModelForImageClassification, path: vit, lora: {r: 4, targets: [query]}}"
+    first, second, third = read(
+        write(text + f"variants: {{a: {{}}, b: {{model: {lora}}}, c: {{model: {{args: {{}}}}}}}}")
+    )
+    assert first.model == Timm(name="timm", network="vit_tiny_patch16_224", args={"img_size": 32})
+    assert second.model == Transformers(
+        name="transformers",
+        network="AutoModelForImageClassification",
+        path="vit",
+        lora=Lora(r=4, targets=("query",)),
+    )
+    assert third.model == first.model
+    assert read(write(dump(second))) == [second]

@@ -248,6 +248,32 @@ def test_lightning_s_checkpoints(tmp_path: Path) -> None:
     assert same(dict(other.state_dict()), dict(model.state_dict()))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_that_lightning_wrote(tmp_path: Path) -> None:
+    lightning = pytest.importorskip("lightning", reason="needs lightning")
+    model, other, path = make_model(), make_model(1), tmp_path / "last.ckpt"
+
+    def training_step(self: Any, batch: tuple[Tensor, Tensor]) -> Any:
+        return self.loss(self.net(batch[0]), batch[1])
+
+    def configure_optimizers(self: Any) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters())
+
+    methods = {"training_step": training_step, "configure_optimizers": configure_optimizers}
+    module = type("Module", (lightning.LightningModule,), methods)()
+    module.net, module.loss = model, nn.CrossEntropyLoss(weight=torch.ones(2))
+    module.save_hyperparameters({"own": Hyperparameters(), "namespace": Namespace(lr=0.1)})
+    data = torch.utils.data.TensorDataset(torch.randn(8, 3, 4, 4), torch.randint(0, 2, (8,)))
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, **quiet)
+    trainer.fit(module, torch.utils.data.DataLoader(data, 4))
+    trainer.save_checkpoint(path)
+    with pytest.raises(pickle.UnpicklingError, match="Hyperparameters"):
+        torch.load(path, weights_only=True)
+    fit(other, load_foreign(path), path)
+    assert same(dict(other.state_dict()), dict(model.state_dict()))
+
+
 def test_code_in_lightning_s_hyper_parameters_never_runs(tmp_path: Path) -> None:
     path, proof = tmp_path / "evil.ckpt", tmp_path / "it ran"
     torch.save(lightning(make_model(), evil=Evil(proof)), path)

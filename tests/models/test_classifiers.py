@@ -1,4 +1,4 @@
-"""torchvision's classifiers: which are taken, that the seed decides their weights, and what is refused."""
+"""Classifiers of torchvision and timm: which are taken, that the seed decides their weights, and what is refused."""
 
 import warnings
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from lossviz.config.model import Torchvision
+from lossviz.config.model import Timm, Torchvision
 from lossviz.errors import RequestError, show
 from lossviz.models.build import build
 
@@ -120,3 +120,45 @@ def test_arguments_that_torchvision_refuses(args: dict[str, Any], reason: str) -
     first, second = refusal("resnet50", **args).splitlines()
     assert first == f"model.name = torchvision/resnet50 with model.args = {show(args)}: torchvision refuses them"
     assert reason in second
+
+
+timm = pytest.importorskip("timm", reason="needs lossviz[timm]")
+VIT = "vit_tiny_patch16_224"
+
+
+def make_timm(network: str, channels: int = 3, seed: int = 0, side: int = 32, **args: Any) -> nn.Module:
+    return build(Timm(name="timm", network=network, args=args), channels, 10, seed, (side, side))
+
+
+def test_timm_s_networks_by_their_names() -> None:
+    ours = make_timm(VIT, img_size=32, depth=2)
+    assert type(ours) is timm.models.vision_transformer.VisionTransformer
+    assert ours(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert make_timm("resnet18", channels=1)(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+
+
+def test_the_seed_decides_timm_s_weights() -> None:
+    states = []
+    for history, seed in enumerate((7, 7, 8)):
+        torch.manual_seed(history)
+        states.append(make_timm("resnet10t", seed=seed).state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["fc.weight"], states[2]["fc.weight"])
+
+
+@pytest.mark.parametrize(
+    ("network", "args", "said"),
+    [
+        (VIT, {}, f"model.name = timm/{VIT}: cannot take images of 32x32: "),
+        ("vit_tiny_patch16", {}, f"timm {timm.__version__} has no such network; did you mean vit_tiny_patch16_"),
+        (f"{VIT}.augreg_in21k", {}, "has no such network"),
+        ("hf-hub:timm/resnet18.a1_in1k", {}, "has no such network"),
+        ("local-dir:/tmp", {}, "has no such network"),
+        ("resnet18", {"features_only": True}, "does not return one vector of 10 logits"),
+        ("resnet18", {"depth": 3}, "model.name = timm/resnet18 with model.args = {depth: 3}: timm refuses them"),
+    ],
+)
+def test_what_timm_does_not_have(network: str, args: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        make_timm(network, **args)
+    assert said in str(caught.value)
