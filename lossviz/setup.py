@@ -11,7 +11,7 @@ from torch import nn
 from lossviz.config import Config
 from lossviz.config.data import Data, ImageFolder, Resident
 from lossviz.config.loss import OwnLoss
-from lossviz.config.model import Model, Transformers
+from lossviz.config.model import Model, Timm, Transformers
 from lossviz.config.own import Own
 from lossviz.config.train import Precision, Train
 from lossviz.data.collated import CollatedMinibatches
@@ -23,6 +23,7 @@ from lossviz.engine.loss import loss_name, per_example
 from lossviz.engine.losses import loss_of
 from lossviz.engine.objective import Objective
 from lossviz.engine.rehearsal import rehearse
+from lossviz.engine.tokens import OfTokens
 from lossviz.errors import refuse
 from lossviz.files import sha256
 from lossviz.models.build import build
@@ -88,16 +89,18 @@ class Setup:
         own = isinstance(self.config.loss, OwnLoss)
         loss = per_example(self.config.loss, not own and self.data.regression, self.allowed)
         term = self.config.loss.term if isinstance(self.config.loss, OwnLoss) else None
-        return Objective(model, loss_of(loss, views=self.data.views, term=term), self.backend.autocast)
+        tokens = not own and self.data.sequences
+        kind = OfTokens() if tokens else loss_of(loss, views=self.data.views, term=term)
+        return Objective(model, kind, self.backend.autocast)
 
     def rehearse(self) -> tuple[str, ...]:
-        """Check that network, data and loss fit together, if one of them is the user's own; the names of its terms.
+        """Check that network, data and loss fit together, if one of them is not lossviz's; the names of its terms.
 
         Raises:
             RequestError: they do not.
             WorkError: the person's code fails.
         """
-        if not self.own:
+        if not self.own and not isinstance(self.config.model, Transformers | Timm):
             return ()
         return rehearse(self._objective(self._eager()), self.data, differentiable=self.config.train is not None)
 

@@ -61,7 +61,8 @@ class OwnData(Own, Resident):
     """Your own: `target(**args)` returns (train, test), each (inputs, targets) or a Dataset of (tensor, label).
 
     Images are uint8 (N, C, H, W), scaled by mean and std (default: 0 and 1, so only to 0 .. 1); other inputs are float
-    (N, ...), used as they are. Targets are classes, whole numbers (N,), or vectors, float (N, G).
+    (N, ...), used as they are. Targets are classes, whole numbers (N,), sequences of them, (N, T), where -100 does not
+    count, or vectors, float (N, G).
     """
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lossviz.config.data import Cifar10, Data, Gaussian, ImageFolder, Images, OwnData, Text
 from lossviz.data import cifar10, digits
+from lossviz.data.batch import is_pair
 from lossviz.data.collated import CollatedMinibatches, CollatedSplit, Examples
 from lossviz.data.gaussian import gaussian
 from lossviz.data.imagefolder import MEAN, STD, imagefolder
@@ -53,6 +54,12 @@ class Dataset:
     def regression(self) -> bool:
         """Whether the targets are vectors, and the loss is the squared error."""
         return self.train.regression
+
+    @property
+    def sequences(self) -> bool:
+        """Whether the targets are sequences of classes, such as next tokens, (N, T)."""
+        batch = next(iter(self.train.batches(1)))
+        return is_pair(batch) and batch[1].dim() == 2 and not batch[1].is_floating_point()
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Dataset":
         """The same data on a device, with inputs in a dtype."""

@@ -18,6 +18,8 @@ from lossviz.user_code.targets import load_target
 
 Pair = tuple[Tensor, Tensor]
 Part = Pair | Examples | Iterable[Batch]
+# The target of a token that does not count, as torch's losses have it.
+PADDING = -100
 FORMS = "(inputs, targets), a Dataset, or batches that can be gone through again and again"
 
 
@@ -82,7 +84,7 @@ def _pair(config: OwnData, name: str, inputs: object, targets: object) -> Pair:
     if not whole and not (targets.is_floating_point() and targets.dim() > 1):
         accepted = "classes as whole numbers (N,), or vectors as float (N, G): targets[:, None]"
         _refuse(config, f"targets of {name} are {_kind(targets)}", accepted)
-    if whole and targets.min() < 0:
+    if whole and ((targets < 0) & ((targets != PADDING) | (targets.dim() == 1))).any():
         _refuse(config, f"targets of {name} hold the class {int(targets.min())}", "classes 0, 1, 2, ...")
     if inputs.dtype in (torch.float16, torch.bfloat16):
         inputs = inputs.float()

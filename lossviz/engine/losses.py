@@ -40,6 +40,12 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).square().sum(dim=1)
 
 
+def scores(outputs: Tensor) -> Tensor:
+    """The outputs of a network, or those that Hugging Face's networks call the logits."""
+    found: Tensor = getattr(outputs, "logits", outputs)
+    return found
+
+
 class Term(NamedTuple):
     """A loss of some examples.
 
@@ -154,7 +160,7 @@ class OfOutputs:
 
         def of_copy(inputs: Tensor) -> Tensor:
             with precision.mixed():
-                outputs = network(inputs.clone())
+                outputs = scores(network(inputs.clone()))
             return precision.widened(outputs)
 
         return of_copy

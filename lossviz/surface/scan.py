@@ -10,9 +10,10 @@ from lossviz.distributed.ranks import Ranks, SharedStore
 from lossviz.engine.checkpoint import load_tensors, save_tensors
 from lossviz.engine.curvature import attributes_of_products
 from lossviz.engine.point import Vector, undisturbed
+from lossviz.files import sha256
 from lossviz.progress import Report
 from lossviz.signals import StopRequest
-from lossviz.surface.attributes import direction_attributes, scan_attributes, sha256
+from lossviz.surface.attributes import direction_attributes, scan_attributes
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.file import ScanFile
 from lossviz.surface.forward import ExecutionPlan, Forward

@@ -264,3 +264,15 @@ def test_half_precision_becomes_single(make: Load) -> None:
     ((inputs, _),) = make((part, part)).to(CPU, torch.float32).train.batches(10)
     assert torch.equal(inputs, part[0].float())
     assert make((part, part)).fingerprint()["train"].startswith("sha256:")
+
+
+def test_sequences_may_have_targets_that_do_not_count(make: Load) -> None:
+    tokens = torch.tensor([[1, 2, 3], [4, 0, 0]])
+    data = make(((tokens, torch.tensor([[2, 3, 4], [0, -100, -100]])), (tokens, tokens)))
+    assert data.sequences
+    assert data.outputs == 5
+    assert data.train.targets.tolist()[1] == [0, -100, -100]
+    assert not make(((GOOD, LABELS), (GOOD, LABELS))).sequences
+    for wrong in (torch.tensor([[2, 3, 4], [0, -1, -100]]), torch.tensor([0, -100])):
+        with pytest.raises(RequestError, match="hold the class -1"):
+            make(((tokens, wrong), (tokens, wrong)))
