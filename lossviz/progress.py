@@ -42,7 +42,7 @@ class Report:
             return
         rate = TextColumn("{task.fields[rate]}")
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console) as bar:
+        with Progress(*columns, console=self.console) as bar:
             yield Bar(bar, what, total, unit, done)
 
 
@@ -54,29 +54,27 @@ class Track:
         self.first = self.done = done
         self.started = self.last_line = time.monotonic()
 
-    def advance(self, note: str = "") -> None:
+    def advance(self) -> None:
         """One more unit is finished."""
-        self.reach(self.done + 1, note)
+        self.reach(self.done + 1)
 
-    def reach(self, done: int, note: str = "") -> None:
+    def reach(self, done: int) -> None:
         """Set the number of finished units, of all processes."""
         self.done = done
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            self._show(note)
+            self._show()
 
     def rate(self) -> float:
         """Units a second since the start of this command."""
         return (self.done - self.first) / max(time.monotonic() - self.started, 1e-9)
 
-    def _show(self, note: str) -> None:
+    def _show(self) -> None:
         if self.report:
-            left = (self.total - self.done) / max(self.rate(), 1e-9)
-            line = (
-                f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {self.rate():.3g}/s, {duration(left)} left"
-            )
-            self.report.say(f"{line}  {note}".rstrip())
+            left = duration((self.total - self.done) / max(self.rate(), 1e-9))
+            done = f"{self.done:,} of {self.total:,} {self.unit}"
+            self.report.say(f"{self.what}: {done}, {self.rate():.3g}/s, {left} left")
 
 
 class Bar(Track):
@@ -85,13 +83,13 @@ class Bar(Track):
     def __init__(self, bar: Progress, what: str, total: int, unit: str, done: int) -> None:
         super().__init__(None, what, total, unit, done)
         self.bar = bar
-        self.task = bar.add_task(what, total=total, completed=done, rate="", note="")
+        self.task = bar.add_task(what, total=total, completed=done, rate="")
 
-    def reach(self, done: int, note: str = "") -> None:
+    def reach(self, done: int) -> None:
         """Set the number of finished units, of all processes."""
         self.done = done
         rate = f"{self.rate():.3g} {self.unit}/s"
-        self.bar.update(self.task, completed=self.done, rate=rate, note=note)
+        self.bar.update(self.task, completed=self.done, rate=rate)
 
 
 def duration(seconds: float) -> str:

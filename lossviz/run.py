@@ -17,7 +17,7 @@ from lossviz.config.reading import dump
 from lossviz.errors import Refusal, RequestError, WorkError, either, refuse, show
 from lossviz.files import atomic_write, remove_partials, shown
 from lossviz.files import read as read_file
-from lossviz.lock import LOCK, exclusive
+from lossviz.lock import exclusive
 from lossviz.signals import Stopped
 from lossviz.user_code.permissions import NOBODY, Allowed
 
@@ -78,11 +78,6 @@ class Run:
     def scan_files(self, name: str) -> list[Path]:
         """The files of a scan of this name."""
         return [self.surface_file(name), self.directions_file(name), self.block_file(name, 0).parent]
-
-    @property
-    def contents(self) -> list[Path]:
-        """Everything in the folder but its lock."""
-        return [path for path in self.folder.glob("*") if path.name != LOCK]
 
     def checkpoint_file(self, step: int) -> Path:
         return self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
