@@ -79,6 +79,11 @@ class Run:
         """The files of a scan of this name."""
         return [self.surface_file(name), self.directions_file(name), self.block_file(name, 0).parent]
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder is a run: of lossviz, or of somebody else's loop, which has no configuration."""
+        return any(file.is_file() for file in (self.config_file, self.train_file, self.probe_file))
+
     def checkpoint_file(self, step: int) -> Path:
         return self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
 
@@ -99,7 +104,16 @@ class Run:
         return sorted(int(step) for step in steps if step.isdecimal())
 
     def config(self, overrides: Sequence[str] = (), allowed: Allowed | None = None) -> Config:
-        """The configuration that ran, with overrides of the command line; `allowed` as in `config.read`."""
+        """The configuration that ran, with overrides of the command line; `allowed` as in `config.read`.
+
+        Raises:
+            RequestError: there is none, or it is wrong.
+        """
+        if self.is_there and not self.config_file.is_file():
+            advice = (
+                "lossviz plot draws it; lossviz.Probe measures in the loop, and lossviz.loss_surface scans a network"
+            )
+            refuse(shown(self.folder), "comes from a training loop that lossviz cannot run", advice=advice)
         return read(str(self.config_file), overrides, allowed=allowed)[0]
 
     def command(self, word: str, allowed: Allowed = NOBODY) -> str:
@@ -212,8 +226,8 @@ def find_runs(path: Path, only: Sequence[str] = ()) -> list[Run]:
     """
     if not path.is_dir():
         refuse(shown(path), "there is no such folder; lossviz train makes it")
-    runs = [Run(path)] if Run(path).config_file.is_file() else []
-    runs = runs or sorted((Run(config.parent) for config in path.glob("*/config.yaml")), key=_order)
+    runs = [Run(path)] if Run(path).is_there else []
+    runs = runs or sorted(runs_below(path), key=_order)
     missing = [name for name in only if name not in {run.variant for run in runs}]
     if missing or not runs:
         there = ", ".join(run.variant for run in runs) or "no run (a folder with config.yaml, one level down)"
@@ -224,8 +238,13 @@ def find_runs(path: Path, only: Sequence[str] = ()) -> list[Run]:
     return [run for run in runs if not only or run.variant in only]
 
 
+def runs_below(folder: Path) -> list[Run]:
+    """The runs one level down."""
+    return [run for path in folder.glob("*/") if (run := Run(path)).is_there]
+
+
 def _order(run: Run) -> tuple[bool, int, str]:
-    siblings = run.config().siblings
+    siblings = run.config().siblings if run.config_file.is_file() else ()
     known = run.variant in siblings
     return not known, siblings.index(run.variant) if known else 0, run.variant
 

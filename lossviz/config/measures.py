@@ -13,12 +13,14 @@ class Entry:
     Attributes:
         meaning: what it measures, for the documentation of `probe.measures`.
         layers: whether it measures weight layers, which `probe.layers` names.
+        later: whether it needs the minibatches of later steps.
         optimizer: whether it needs the optimiser's step, and so momentum and moments, which checkpoints do not hold.
         eager: whether it needs what compiled networks hide: their layers' outputs, or second derivatives.
     """
 
     meaning: str
     layers: bool = False
+    later: bool = False
     optimizer: bool = False
     eager: bool = False
 
@@ -33,6 +35,6 @@ MEASURES = {
     "critical-sharpness": Entry(
         "2 / eta_c, with eta_c the length at which the loss rises along the step", optimizer=True
     ),
-    "batch-sharpness": Entry("curvature of minibatches' losses along their gradients", eager=True),
-    "gradient-noise-scale": Entry("batch size at which noise is as large as the gradient"),
+    "batch-sharpness": Entry("curvature of minibatches' losses along their gradients", later=True, eager=True),
+    "gradient-noise-scale": Entry("batch size at which noise is as large as the gradient", later=True),
 }

@@ -26,14 +26,17 @@ class Trained:
     def find(self, name: str, runs: Sequence[PlottedRun], options: Options) -> Mapping[str, Sequence[Series]]:
         series = []
         for each in runs:
-            if each.trained is None or each.config is None or TrainResults(each.trained).is_empty:
+            if each.trained is None or TrainResults(each.trained).is_empty:
                 continue
-            note, remark = training_note(TrainResults(each.trained)), self.remark(each.label, each.config)
-            curves = published(name, each.config) if options.reference else {}
+            note = training_note(TrainResults(each.trained))
+            remark = self.remark(each.label, each.config) if each.config else ""
+            curves = published(name, each.config) if options.reference and each.config else {}
             series.append(Series(each.label, each.look, each.trained, note, remark, published=curves))
         return {name: series} if series else {}
 
     def lack(self, runs: Sequence[PlottedRun]) -> str:
+        if of_a_loop(runs):
+            return "no train.nc, or nothing in it yet; made by: lossviz.Probe.record, in the loop"
         return lacking("train.nc", [each.run.command("train") for each in runs])
 
 
@@ -66,6 +69,8 @@ class Probed:
         return results.has(self.quantity)
 
     def lack(self, runs: Sequence[PlottedRun]) -> str:
+        if of_a_loop(runs):
+            return f"no {self.measure} in probe.nc; made by: lossviz.Probe, in the loop, with it among its measures"
         begun = any(each.probed is not None and ProbeResults(each.probed).measured for each in runs)
         trainings = [each.config.train for each in runs if each.config and each.config.train]
         needy = MEASURES[self.measure].optimizer and any(train.remembers for train in trainings)
@@ -103,6 +108,8 @@ class Scans:
         return {f"{stem}-{name}": series for stem, series in found}
 
     def lack(self, runs: Sequence[PlottedRun]) -> str:
+        if of_a_loop(runs):
+            return "no surface-*.nc; lossviz.loss_surface scans a network from Python"
         if not self.what or not any(each.run.surface_files for each in runs):
             return lacking("surface-*.nc", [f"surface {place}" for place in folders(runs)])
         return lacking(self.what, [f"surface {place} {self.settings}" for place in folders(runs)], doubt="")
@@ -135,6 +142,11 @@ class Planes(Scans):
         found = planes(runs, options.scans)
         kept = {f"{stem}-{name}": [each for each in series if self.fits(each)] for stem, series in found.items()}
         return {stem: series for stem, series in kept.items() if series}
+
+
+def of_a_loop(runs: Sequence[PlottedRun]) -> bool:
+    """Whether one of the runs comes from somebody else's loop, which no command can run."""
+    return any(each.config is None for each in runs)
 
 
 def folders(runs: Sequence[PlottedRun]) -> list[str]:

@@ -7,7 +7,7 @@ from lossviz.errors import refuse
 from lossviz.files import shown
 from lossviz.official import SUFFIX
 from lossviz.plot.series import PlottedRun
-from lossviz.run import Run, find_runs
+from lossviz.run import Run, find_runs, runs_below
 
 # Files that a message names.
 _NAMED = 5
@@ -47,7 +47,7 @@ def figures_folder(runs: Sequence[PlottedRun]) -> Path:
     or not; of a single run, `figures` in its own folder; of several, a folder of their names in `figures` beside them.
     """
     first = runs[0].run.folder
-    beside = {config.parent.resolve() for config in first.parent.glob("*/config.yaml")}
+    beside = {run.folder.resolve() for run in runs_below(first.parent)}
     drawn = {each.run.folder.resolve() for each in runs}
     if beside <= drawn:
         return first.parent / "figures"

@@ -104,6 +104,7 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
     run, steps = setup.run, checkpoints_to_probe(setup)
     prober, minibatches = Prober(probed_training(setup), steps), setup.minibatches()
     objective = setup.objective()
+    objective.model.train()
     stepper = Stepper(setup.train, objective.parameters)
     with run.stage("probe", **setup.facts(), measured_in=setup.backend.full_precision) as outcome:
         saved_at = time.monotonic()

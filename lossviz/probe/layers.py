@@ -36,12 +36,24 @@ def probed_layers(config: Probe, make: Callable[[], Objective], examples: AnySpl
         RequestError: the network calls fewer weight layers, or `shift` is wanted of one that is frozen.
         WorkError: a person's own network fails.
     """
-    if not any(MEASURES[measure].layers for measure in config.measures):
+    if not _of_layers(config):
         return []
-    objective = make().in_full_precision()
-    batch = next(iter(examples.batches(EXAMPLES)))
+    objective = make()
+    objective.model.train()
+    return find_layers(config, objective, next(iter(examples.batches(EXAMPLES))))
+
+
+def find_layers(config: Probe, objective: Objective, batch: Batch) -> list[WeightLayer]:
+    """The layers of `probe.layers`, found by one forward pass of a batch, in the mode in which the network is.
+
+    Raises:
+        RequestError, WorkError: as `probed_layers`.
+    """
+    if not _of_layers(config):
+        return []
+    objective = objective.in_full_precision()
     with seeded(objective.device, 0), torch.no_grad(), explained("while the network is run to find its layers"):
-        found = weight_layers(objective.model.train(), batch, objective.outputs(objective.model))
+        found = weight_layers(objective.model, batch, objective.outputs(objective.model))
     layers = pick(found, config.layers)
     frozen = [layer for layer in layers if not layer.parameters]
     if frozen and "shift" in config.measures:
@@ -54,6 +66,10 @@ def probed_layers(config: Probe, make: Callable[[], Objective], examples: AnySpl
             accepted=f"{', '.join(trainable)}; or probe.measures without shift",
         )
     return layers
+
+
+def _of_layers(config: Probe) -> bool:
+    return any(MEASURES[measure].layers for measure in config.measures)
 
 
 def layer_outputs(step: Step, describe: Callable[[Tensor], Description]) -> list[Description | None]:

@@ -1,7 +1,7 @@
 """The prober of a run: which steps are measured, and which are on disk."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from lossviz.engine.curvature import PRODUCTS, attributes_of_products
 from lossviz.engine.objective import Objective
 from lossviz.errors import refuse
 from lossviz.models.layers import WeightLayer
-from lossviz.probe.measure import Coordinate, NextStep, Step, load_measures
+from lossviz.probe.measure import Coordinate, NextStep, Step, Variable, load_measures
 from lossviz.probe.step import BASE, measure_step, repeats_itself
 from lossviz.results import ProbeResults, in_units, load_results, save_results, variable
+
+RATE = Variable((), "learning rate of the step", "1")
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,22 @@ class ProbedTraining:
         subset: the fixed examples of `probe.sharpness`; empty for the minibatch of the step.
         weight_decay: the factor of the penalty.
         seed: the experiment's.
+        anew: what a person says to discard measurements.
+        rates: whether the file has the learning rate of each step, because no schedule tells it.
     """
 
     config: Probe
     file: Path
     precision: str
     trained_in: str
-    attributes: Mapping[str, str | float]
+    attributes: Mapping[str, str | float] = field(default_factory=dict)
     minibatches: Callable[[int], Minibatch] | None = None
     layers: Sequence[WeightLayer] = ()
     subset: Sequence[Minibatch] = ()
     weight_decay: float = 0.0
     seed: int = 0
+    anew: str = "--fresh"
+    rates: bool = False
 
 
 class Prober:
@@ -61,12 +67,13 @@ class Prober:
         RequestError: probe.nc holds measurements made another way.
     """
 
-    def __init__(self, training: ProbedTraining, steps: Iterable[int]) -> None:
+    def __init__(self, training: ProbedTraining, steps: Iterable[int] = ()) -> None:
         self.training = training
         self.config = training.config
         self.measures = load_measures(self.config)
         self.variables = {
             **BASE,
+            **({"lr": RATE} if training.rates else {}),
             **{name: each for measure in self.measures for name, each in measure.variables.items()},
         }
         self.rows: dict[int, dict[str, np.ndarray]] = {}
@@ -111,6 +118,8 @@ class Prober:
             found = measure_step(at)
         self.products |= attributes_of_products(objective.model)
         self.rows[step] = {name: value.cpu().numpy() for name, value in found.items()}
+        if training.rates:
+            self.rows[step]["lr"] = np.array(stepper.rate(step))
 
     def save(self) -> None:
         """Write probe.nc."""
@@ -151,12 +160,12 @@ class Prober:
         there, here = ProbeResults(saved).config["probe"], self.config.model_dump(mode="json")
         for name, before, now in differences({**there, "every": None}, {**here, "every": None}, "probe"):
             problem = f"was measured with {name} = {before}, and now it is {now}"
-            refuse(str(file), problem, advice="measure it again with --fresh, or keep what it was")
+            refuse(str(file), problem, advice=f"measure it again with {self.training.anew}, or keep what it was")
         # Files without the attribute were measured in the training's own precision.
         before, now = saved.attrs.get("precision", self.training.trained_in), self.training.precision
         if before != now:
             problem = f"was measured in {before}, and now it would be in {now}"
-            refuse(str(file), problem, advice="measure it again with --fresh")
+            refuse(str(file), problem, advice=f"measure it again with {self.training.anew}")
         self.products = {name: value for name, value in saved.attrs.items() if name in PRODUCTS}
         for i, step in enumerate(saved["step"].values.tolist()):
             self.rows[step] = {name: saved[name].values[i] for name in self.variables}

@@ -21,7 +21,7 @@ BASE = {
 
 
 def measure_step(step: Step) -> dict[str, Tensor]:
-    """Measure what the configuration names, on one minibatch, with the network in training mode.
+    """Measure what the configuration names, on one minibatch, with the network in the mode that it is in: of training.
 
     Network, gradients, optimiser, mode flags and random numbers are bitwise what they were.
 
@@ -32,7 +32,6 @@ def measure_step(step: Step) -> dict[str, Tensor]:
         float64 tensors by the names of the variables: those of `BASE`, and those of the measures.
     """
     with undisturbed(step.objective.model) as theta:
-        step.objective.model.train()
         objective = Anchored(step.objective) if step.anchored else step.objective
         base = objective.differentiate(step.batch)
         step = replace(step, objective=objective, theta=theta, loss=float(base.loss), gradient=base.gradient)
@@ -65,8 +64,7 @@ class Anchored(Objective):
 
 
 def repeats_itself(objective: Objective, batch: Minibatch) -> bool:
-    """Whether a second pass in training mode gives bitwise the same outputs or losses: nothing to anchor."""
+    """Whether a second pass gives bitwise the same outputs or losses, so that there is nothing to anchor."""
     with undisturbed(objective.model):
-        objective.model.train()
         first, second = (objective.apply(batch).seen.detach() for _ in range(2))
     return torch.equal(first, second)

@@ -1,6 +1,6 @@
 """Result files, and what each kind of them says: names, units and meanings in one place; imports no torch."""
 
-from lossviz.results.files import in_units, load_results, protocol, save_results, variable
+from lossviz.results.files import attributes, in_units, load_results, protocol, save_results, variable
 from lossviz.results.kinds import ProbeResults, Results, TrainResults
 from lossviz.results.surface import DONE, NOT_FINITE, STATUS, TO_DO, SurfaceResults
 
@@ -13,6 +13,7 @@ __all__ = [
     "Results",
     "SurfaceResults",
     "TrainResults",
+    "attributes",
     "in_units",
     "load_results",
     "protocol",

@@ -74,12 +74,19 @@ def in_units(results: xr.Dataset) -> xr.Dataset:
 
 def protocol(config: Config, loss_function: str, title: str) -> dict[str, str | int]:
     """Attributes that every result file has: run, loss, and the whole configuration that made it."""
+    return attributes(config.name, config.variant, config.seed, dump(config), loss_function, title)
+
+
+def attributes(
+    experiment: str, variant: str, seed: int, configuration: str, loss_function: str, title: str
+) -> dict[str, str | int]:
+    """The same of a run that has no configuration of lossviz, but something like it: YAML."""
     return {
-        "title": f"{config.name}/{config.variant}: {title}",
-        "experiment": config.name,
-        "variant": config.variant,
-        "seed": config.seed,
+        "title": f"{experiment}/{variant}: {title}",
+        "experiment": experiment,
+        "variant": variant,
+        "seed": seed,
         "loss_function": loss_function,
-        "configuration": dump(config),
+        "configuration": configuration,
         "lossviz": __version__,
     }

@@ -40,9 +40,16 @@ class Results:
         return found or {}
 
     @cached_property
-    def training(self) -> Train:
-        """How the network was trained."""
-        return Train.model_validate_json(json.dumps(self.config["train"]))
+    def training(self) -> Train | None:
+        """How the network was trained; of somebody else's loop only what its optimizer tells, or None."""
+        section = self.config.get("train")
+        if section is None or "steps" not in section:
+            return None if section is None else Train.model_construct(**section)
+        return Train.model_validate_json(json.dumps(section))
+
+
+# The updates that a last value tells of: that of a minibatch was taken before its update.
+_AXES = (("step", 1), ("eval_step", 0))
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class TrainResults(Results):
     @property
     def recorded(self) -> int:
         """Steps that it has taken so far."""
-        return int(self.data.sizes["step"])
+        return max((int(self.data[axis][-1]) + more for axis, more in _AXES if self.data.sizes[axis]), default=0)
 
     @property
     def diverged_at(self) -> int | None:

@@ -129,6 +129,7 @@ class TrainingLoop:
         if evaluate:
             self._evaluate()
         if observe and self.observer is not None:
+            self.objective.model.train()
             self.observer.observe(step, self.objective, self.shard.minibatches(step), self.stepper)
         if checkpoint and self.group.first:
             self.files.checkpoint(step, self.objective.model.state_dict())

@@ -107,12 +107,12 @@ def edge_of(each: Series, rule: Rule = edge_formula) -> Edge | None:
         rule: how the edge follows from the learning rate; that of the Hessian's largest eigenvalue unless given.
     """
     train = ProbeResults(each.results).training
-    found = rule(train)
-    if found is None:
+    found = None if train is None else rule(train)
+    if train is None or found is None:
         return None
     formula, factor = found
     steps = each.results.step.values
-    rates = learning_rates(train, steps, each.trained)
+    rates = each.results.lr.values if "lr" in each.results else learning_rates(train, steps, each.trained)
     return Edge(formula, steps, np.divide(factor, rates, out=np.full(len(rates), np.nan), where=rates > 0))
 
 
@@ -151,7 +151,8 @@ def draw_edges(ax: Axes, series: Sequence[Series], edges: Sequence[Edge | None])
 
 def edge_notes(series: Sequence[Series]) -> list[str]:
     """Notes that say why some runs have no edge."""
-    adaptive = [(each, train) for each in series if edge_formula(train := ProbeResults(each.results).training) is None]
+    trained = [(each, train) for each in series if (train := ProbeResults(each.results).training)]
+    adaptive = [(each, train) for each, train in trained if edge_formula(train) is None]
     betas = list(dict.fromkeys(train.betas[0] for _, train in adaptive))
     notes = []
     for beta in betas:

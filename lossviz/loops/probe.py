@@ -1,0 +1,313 @@
+"""`lossviz.Probe`: the measures of `lossviz probe` inside anybody's training loop."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import torch
+import yaml
+from pydantic import ValidationError
+from torch import nn
+from torch.optim import Optimizer
+
+from lossviz.config.measures import MEASURES
+from lossviz.config.probe import Probe as ProbeSection
+from lossviz.config.problems import refusals_of
+from lossviz.config.section import Section
+from lossviz.data.minibatches import Minibatch
+from lossviz.distributed.ranks import ranks
+from lossviz.engine.objective import Objective
+from lossviz.errors import RequestError, refuse
+from lossviz.files import remove_partials, shown
+from lossviz.lock import exclusive
+from lossviz.loops.apart import apart
+from lossviz.loops.copies import check_network, copied, unwrapped
+from lossviz.loops.curves import Number, RecordedCurves
+from lossviz.loops.later import Given, LaterBatches
+from lossviz.loops.optimizers import OptimizerStep, made_with, penalty_decay, training_section
+from lossviz.models.build import count_parameters
+from lossviz.notebook import _by_targets, _name
+from lossviz.probe.layers import find_layers
+from lossviz.probe.prober import ProbedTraining, Prober
+from lossviz.provenance import code_fingerprint, machine, versions
+from lossviz.results import ProbeResults, attributes
+from lossviz.run import Run, differences
+from lossviz.seeding import derive
+
+Batch: TypeAlias = Any
+# A kill -9 costs at most about this much work.
+SECONDS_BETWEEN_SAVES = 60.0
+# Relative. Another order of sums on a GPU is below it; another training is above it after some steps.
+SAME_LOSS = 1e-4
+ANEW = "fresh=True discards it; or name another folder"
+
+
+class Probe:
+    """Measures a network at chosen steps of a training loop, and changes nothing in it.
+
+    Call it at each step with the batch, before the optimizer's step. It measures on a copy of the network, in the
+    modes that its modules have, in the precision of its parameters (never autocast); random numbers are put back.
+
+    Args:
+        folder: where probe.nc goes, such as runs/EXPERIMENT/VARIANT; `lossviz plot` takes it.
+        model: the network, on any device, wrapped (DDP, torch.compile) or not.
+        loss: of outputs and targets, or of the model and a batch, as that of `loss_surface`.
+        every: steps between measurements; a call between them takes a microsecond.
+        measures: as `probe.measures` of the configuration (docs/configuration.md).
+        optimizer: for shift and critical-sharpness, which ask for its next step, and for the learning rate.
+        batches: for batch-sharpness and gradient-noise-scale, which take seven further batches at the same point: a
+            function from a step to its batch, a list, or a DataLoader, from its first batch on at each measurement.
+        examples: the fixed examples of sharpness, as batches; its Hessian is that of the step's batch unless given.
+        seed: of the noise (dropout) of the measurements, which is the same in all passes of a step.
+        fresh: discard what the folder has instead of going on with it.
+        settings: further keys of the `probe` section: lengths, layers, channel, sharpness.
+
+    Raises:
+        RequestError: an argument is none of those above, or the folder has the measurements of another training.
+        WorkError: another process writes there.
+
+    Example:
+        >>> import tempfile
+        >>> from torch.nn import functional
+        >>> model, batch = nn.Linear(2, 3), (torch.randn(8, 2), torch.arange(8) % 3)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with Probe(f"{tempfile.mkdtemp()}/mine/sgd", model, every=5, optimizer=optimizer) as probe:
+        ...     for _ in range(11):
+        ...         probe(batch)
+        ...         functional.cross_entropy(model(batch[0]), batch[1]).backward()
+        ...         optimizer.step()
+        >>> ProbeResults.load(probe.run.probe_file).data.step.values.tolist()
+        [0, 5, 10]
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        model: nn.Module,
+        loss: Callable[..., Any] | None = None,
+        *,
+        every: int = 100,
+        measures: Sequence[str] = ("landscape",),
+        optimizer: Optimizer | None = None,
+        batches: Given | None = None,
+        examples: Sequence[Batch] = (),
+        seed: int = 0,
+        fresh: bool = False,
+        **settings: object,
+    ) -> None:
+        self.run, self.model, self.optimizer = Run(Path(folder)), unwrapped(model), optimizer
+        self.loss, self.seed, self.step = loss, seed, -1
+        self.config = _section({"every": every, "measures": list(measures), **settings}, examples)
+        self.later = None if batches is None else LaterBatches(batches)
+        self.examples = examples
+        check_network(self.model)
+        self._refuse_needy()
+        self._writes, self._saved_at, self._loss_name = _is_first(), -math.inf, "own"
+        if self._writes:
+            self._begin(fresh)
+
+    def __call__(self, batch: Batch, step: int | None = None) -> None:
+        """Measure before the update of a step, if one is due.
+
+        Args:
+            batch: of the step. Of several processes the first one measures, on its own part.
+            step: updates before this one; counted from 0 by the calls unless given, as where a training resumes.
+
+        Raises:
+            RequestError: network, loss and batch do not fit together; or probe.nc has another loss at this step, from
+                another training.
+            WorkError: a measurement fails.
+        """
+        self.step = self.step + 1 if step is None else step
+        if self.step % self.config.every == 0 and self._writes:
+            self._visit(batch)
+
+    def record(self, **values: Number) -> None:
+        """Keep curves of the loop in train.nc, from which `lossviz plot` draws the figure `training`.
+
+        Args:
+            values: by the names of docs/results.md: loss, accuracy (%), penalty and lr, of the step that was called
+                last; train_loss, train_error (%), val_loss and val_error (%), of an evaluation after its update.
+
+        Raises:
+            RequestError: there is no such variable, or a value is not one number.
+        """
+        if self._writes:
+            self.curves.add(max(self.step, 0), self.step + 1, values)
+            self._save_now_and_then()
+
+    def close(self) -> None:
+        """Save, and let others write to the folder. A `with` block ends with it."""
+        self.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writes:
+            self._writes = False
+            self._open.__exit__(kind, error, trace)
+
+    def _begin(self, fresh: bool) -> None:
+        """Be the folder's only writer, and go on with what it has."""
+        run, trained = self.run, next(each for each in self.model.parameters() if each.requires_grad)
+        precision = str(trained.dtype).removeprefix("torch.")
+        with ExitStack() as stack:
+            stack.enter_context(exclusive(run.folder))
+            remove_partials(run.folder)
+            for file in (run.probe_file, run.train_file) if fresh else ():
+                file.unlink(missing_ok=True)
+            self._refuse_another()
+            self._training = ProbedTraining(
+                self.config,
+                run.probe_file,
+                precision,
+                trained_in=precision,
+                subset=[self._minibatch(batch, noise=i) for i, batch in enumerate(self.examples)],
+                weight_decay=penalty_decay(self.optimizer),
+                seed=self.seed,
+                anew="fresh=True",
+                rates=self.optimizer is not None,
+            )
+            self.prober, self.curves = Prober(self._training), RecordedCurves(run.train_file)
+            self._earlier = set(self.prober.rows)
+            provenance = {"machine": machine(), "versions": versions(), "code": code_fingerprint()}
+            compute = {"device": str(trained.device), "threads": torch.get_num_threads(), "precision": precision}
+            self._outcome = stack.enter_context(
+                run.stage("probe", command=sys.argv, seed=self.seed, **provenance, compute=compute)
+            )
+            stack.callback(self._save)
+            self._open = stack.pop_all()
+
+    def _visit(self, batch: Batch) -> None:
+        """Measure at a step that is due, or see that it is the one that an earlier process measured."""
+        step, known = self.step, self.step in self.prober.rows
+        if known and step not in self._earlier:
+            return
+        with apart(self._device, None if self.later is None else self.later.given):
+            twin = copied(self.model)
+            objective = Objective(twin, self.loss or _by_targets)
+            here = self._minibatch(batch, derive(self.seed, "noise", step))
+            if known:
+                self._compare(objective, here)
+                return
+            if not self._training.attributes:
+                self._loss_name = _name(self.loss, [batch])
+                self._training = replace(
+                    self._training,
+                    layers=find_layers(self.config, objective, here),
+                    attributes=self._attributes("measurements along the gradient"),
+                )
+            self.prober.training = replace(self._training, minibatches=self._minibatches())
+            self.prober.observe(step, objective, here, OptimizerStep(self.optimizer, self.model, twin))
+        self._save_now_and_then()
+
+    def _compare(self, objective: Objective, here: Minibatch) -> None:
+        """The loop must be the one that an earlier process measured, where it comes by again."""
+        self._earlier.discard(self.step)
+        before, now = float(self.prober.rows[self.step]["loss"]), float(objective.apply(here)[1].detach())
+        if not math.isclose(before, now, rel_tol=SAME_LOSS) and str(before) != str(now):  # in words NaN is NaN
+            problem = f"is of another training: its loss at step {self.step} was {before:.6g}, and is {now:.6g} here"
+            refuse(shown(self.run.probe_file), problem, advice=ANEW)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _minibatch(self, batch: Batch, noise: int) -> Minibatch:
+        return Minibatch(*(part.to(self._device) for part in batch), noise)
+
+    def _minibatches(self) -> Callable[[int], Minibatch] | None:
+        """The minibatches of the steps after this one."""
+        if self.later is None:
+            return None
+        batches = self.later(self.step)
+        return lambda step: self._minibatch(batches(step), derive(self.seed, "noise", step))
+
+    def _save_now_and_then(self) -> None:
+        if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
+            self._save()
+
+    def _save(self) -> None:
+        self.prober.save()
+        self.curves.save(self._attributes("training curves"))
+        self._outcome["steps"] = len(self.prober.rows)
+        self._saved_at = time.monotonic()
+
+    def _attributes(self, title: str) -> dict[str, str | float]:
+        text, made = yaml.safe_dump(self._configuration, sort_keys=False), self._configuration.get("optimizer", {})
+        known = attributes(self.run.experiment, self.run.variant, self.seed, text, self._loss_name, title)
+        return known | ({"lr": made["lr"]} if "lr" in made else {})
+
+    @property
+    def _configuration(self) -> dict[str, Any]:
+        """What is known of the loop, as result files keep it."""
+        train = training_section(self.optimizer)
+        return {
+            "name": self.run.experiment,
+            "variant": self.run.variant,
+            "seed": self.seed,
+            "model": {"name": type(self.model).__name__, "parameters": count_parameters(self.model)},
+            **({} if self.optimizer is None else {"optimizer": made_with(self.optimizer)}),
+            **({"train": train} if train else {}),
+            "probe": self.config.model_dump(mode="json"),
+        }
+
+    def _refuse_another(self) -> None:
+        """Refuse a folder that lossviz trained, or that has the measurements of another loop."""
+        run = self.run
+        if run.config_file.exists():
+            refuse(
+                shown(run.folder), "is a run of lossviz train", advice="name another folder; lossviz probe measures it"
+            )
+        if not run.probe_file.exists():
+            return
+        there, here = ProbeResults.load(run.probe_file).config, self._configuration
+        for key in ("seed", "model", "optimizer"):
+            for name, before, now in differences(there.get(key), here.get(key), key):
+                refuse(shown(run.probe_file), f"was measured with {name} = {before}, and now it is {now}", advice=ANEW)
+
+    def _refuse_needy(self) -> None:
+        """Refuse measures that need what was not given."""
+        config = self.config
+        for name in config.measures:
+            if MEASURES[name].optimizer and self.optimizer is None:
+                refuse("measures", f"{name} needs the optimizer's next step", advice="give it: optimizer=optimizer")
+            if MEASURES[name].later and self.later is None:
+                advice = "give them: batches=, a function from a step to its batch, a list, or a DataLoader"
+                refuse("measures", f"{name} needs seven further batches", advice=advice)
+        if config.sharpness.examples != "minibatch" and not self.examples:
+            advice = "give the batches themselves: examples=[(inputs, targets), ...]"
+            refuse("sharpness.examples", given=config.sharpness.examples, accepted="minibatch", advice=advice)
+
+
+class _Settings(Section):
+    """The settings as a configuration has them, for its refusals."""
+
+    probe: ProbeSection
+
+
+def _section(given: dict[str, Any], examples: Sequence[Batch]) -> ProbeSection:
+    if examples:
+        given["sharpness"] = {**given.get("sharpness", {}), "examples": sum(len(batch[1]) for batch in examples)}
+    try:
+        return _Settings.model_validate_json(json.dumps({"probe": given}, default=str)).probe
+    except ValidationError as error:
+        raise RequestError(*refusals_of(error)) from None
+
+
+def _is_first() -> bool:
+    """Whether this process is the one that measures and writes."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank() == 0
+    return ranks().first

@@ -1,0 +1,35 @@
+"""Batches of later steps."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lossviz.errors import RequestError
+from lossviz.loops.later import LaterBatches
+
+
+def test_a_function_is_asked_for_the_step() -> None:
+    assert [LaterBatches(lambda step: step)(5)(step) for step in (6, 8)] == [6, 8]
+
+
+def test_data_are_gone_through_from_the_start_at_each_measurement_and_again() -> None:
+    later = LaterBatches("abc")
+    for step in (0, 10):
+        of_step = later(step)
+        assert [of_step(step + i) for i in (2, 1, 4, 2)] == ["b", "a", "a", "b"]
+
+
+def test_two_measures_of_a_step_see_the_same_batches_of_a_shuffling_loader() -> None:
+    of_step = LaterBatches(DataLoader(torch.arange(64), 8, shuffle=True))(0)
+    first, second = ([of_step(i).tolist() for i in range(1, 8)] for _ in range(2))
+    assert first == second
+    assert len({number for each in first for number in each}) == 56
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(RequestError, match="only once"):
+        LaterBatches(iter([1]))
+    with pytest.raises(RequestError, match="persistent_workers"):
+        LaterBatches(DataLoader(torch.arange(4), num_workers=1, persistent_workers=True))
+    with pytest.raises(RequestError, match="batches: there is none"):
+        LaterBatches([])(0)(1)

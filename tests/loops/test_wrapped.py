@@ -1,0 +1,118 @@
+"""Networks that torch.compile and DistributedDataParallel wrap are measured as they are inside."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, distributed, nn
+from torch.fx import GraphModule
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+
+from lossviz import Probe
+from lossviz.config.measures import MEASURES
+from lossviz.errors import RequestError
+from lossviz.results import load_results
+from tests.faults.tiny import flat, results
+from tests.training.together import together
+
+STEPS = 4
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
+
+
+def batch(rank: int = 0) -> tuple[Tensor, Tensor]:
+    return torch.randn(8, 6, generator=torch.Generator().manual_seed(rank)), torch.arange(8) % 3
+
+
+def trained(folder: Path | None, called: nn.Module, model: nn.Module, rank: int = 0) -> list[object]:
+    """A few steps; probed where there is a folder. The weights afterwards."""
+    optimizer, here = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), batch(rank)
+    settings: dict[str, Any] = {"measures": list(MEASURES), "layers": [1, 2], "every": 2, "lengths": [0.1]}
+    probe = folder and Probe(folder, called, optimizer=optimizer, batches=[here], **settings)
+    for _ in range(STEPS):
+        if probe:
+            probe(here)
+        loss = functional.cross_entropy(called(here[0]), here[1])
+        if probe and rank == 0:
+            probe.record(loss=loss)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    if probe:
+        probe.close()
+    return [flat(each.detach()) for each in model.state_dict().values()]
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> dict[str, bytes]:
+    """What a probe of the plain network finds."""
+    model = network()
+    trained(tmp_path / "plain", model, model)
+    return results(tmp_path / "plain" / "probe.nc")
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["model.compile()", "torch.compile(model)"])
+def test_compiled(tmp_path: Path, plain: dict[str, bytes], wrapped: bool) -> None:
+    """The code that the loop compiled stays, none is compiled for the probe, and the numbers are the network's own."""
+    compiled: list[GraphModule] = []
+
+    def backend(graph: GraphModule, _: list[Tensor]) -> Callable[..., Any]:
+        compiled.append(graph)
+        return graph.forward
+
+    weights, counts = [], []
+    for folder in (None, tmp_path / "run"):
+        compiled.clear()
+        torch.compiler.reset()
+        model = network()
+        if wrapped:
+            called = torch.compile(model, backend=backend)
+        else:
+            model.compile(backend=backend)
+            called = model
+        assert isinstance(called, nn.Module)
+        weights.append(trained(folder, called, model))
+        counts.append(len(compiled))
+    assert weights[0] == weights[1]
+    assert counts[0] == counts[1] > 0
+    assert results(tmp_path / "run" / "probe.nc") == plain
+
+
+@dataclass
+class Member:
+    """A process of a training by DDP."""
+
+    folder: Path
+    world: int
+
+    def __call__(self, rank: int) -> None:
+        distributed.init_process_group("gloo")
+        for folder in (None, self.folder / "run"):
+            model = network()
+            weights = trained(folder, DistributedDataParallel(model), model, rank)
+            (self.folder / f"{bool(folder)}-{rank}").write_text(repr(weights), encoding="utf-8")
+        with_statistics = nn.Sequential(nn.Linear(6, 3), nn.SyncBatchNorm(3))
+        if self.world > 1:
+            with pytest.raises(RequestError, match="SyncBatchNorm, which needs all processes"):
+                Probe(self.folder / "sync", with_statistics)
+        distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_distributed(tmp_path: Path, plain: dict[str, bytes], world: int) -> None:
+    """The first process measures its own part of the minibatch, and all train as without a probe."""
+    assert together(world, Member(tmp_path, world)) == [0] * world
+    for rank in range(world):
+        assert (tmp_path / f"True-{rank}").read_text() == (tmp_path / f"False-{rank}").read_text()
+    found = load_results(tmp_path / "run" / "probe.nc")
+    assert found.step.values.tolist() == [0, 2]
+    assert load_results(tmp_path / "run" / "train.nc").step.values.tolist() == list(range(STEPS))
+    if world == 1:
+        assert results(tmp_path / "run" / "probe.nc") == plain
