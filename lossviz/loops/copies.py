@@ -37,6 +37,10 @@ def copied(model: nn.Module) -> nn.Module:
     except Exception as error:  # the network's own code says how it is copied
         problem = f"cannot be copied, and it is measured on a copy: {first_line(error)}"
         refuse("model", problem, advice="copy.deepcopy(model) must work: keep files, locks and processes out of it")
+    # accelerate puts autocast around `forward`, and keeps what it found.
+    found = vars(twin).pop("_original_forward", None)
+    if found is not None:
+        vars(twin)["forward"] = found
     # As after an evaluation, before the loop calls train().
     return twin if twin.training else twin.train()
 

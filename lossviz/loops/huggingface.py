@@ -1,0 +1,56 @@
+"""Measure in a training of the Trainer of transformers: `with probed(trainer, folder, loss): trainer.train()`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lossviz.loops.probe import Probe
+
+
+@contextmanager
+def probed(trainer: Any, folder: Path | str, loss: Callable[..., Any] | None = None, **settings: Any) -> Iterator[None]:
+    """Within the block, trainings of a Trainer are measured, and loss, learning rate and `eval_loss` recorded.
+
+    Args:
+        trainer: a transformers.Trainer, or of a class that is derived from it.
+        folder: as of `lossviz.Probe`.
+        loss: of the model and a batch: the mapping that the collator makes.
+        settings: as of `lossviz.Probe`; the optimizer is the trainer's.
+    """
+    step, evaluate = trainer.training_step, trainer.evaluate
+    losses: dict[int, Tensor] = {}
+
+    with ExitStack() as stack:
+        probes: list[Probe] = []
+
+        def training_step(model: nn.Module, inputs: Mapping[str, Any], *rest: Any) -> Tensor:
+            if not probes:  # now the trainer has its optimizer, inside that of accelerate
+                optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+                probes.append(stack.enter_context(Probe(folder, model, loss, **{"optimizer": optimizer, **settings})))
+            probe, now = probes[0], trainer.state.global_step
+            probe(inputs, now)
+            found: Tensor = step(model, inputs, *rest)
+            # The batches of a step that are accumulated are parts of its loss.
+            before = losses.get(now)
+            losses.clear()
+            losses[now] = found if before is None else before + found
+            probe.record(loss=losses[now], lr=trainer.optimizer.param_groups[0]["lr"])
+            return found
+
+        def evaluated(*given: Any, **named: Any) -> dict[str, float]:
+            metrics: dict[str, float] = evaluate(*given, **named)
+            if probes and "eval_loss" in metrics:
+                probes[0].record(val_loss=metrics["eval_loss"])
+            return metrics
+
+        own = vars(trainer).copy()
+        trainer.training_step, trainer.evaluate = training_step, evaluated
+        try:
+            yield
+        finally:
+            for name in ("training_step", "evaluate"):
+                del vars(trainer)[name]  # the methods of its class
+                vars(trainer).update({name: own[name]} if name in own else {})

@@ -1,0 +1,84 @@
+"""A callback in a training of the real Lightning."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+from lossviz.config.measures import MEASURES
+from lossviz.loops.lightning import probe_callback
+from lossviz.results import load_results
+from tests.faults.tiny import flat
+
+lightning = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed: pip install lightning")
+
+INPUTS = torch.randn(24, 6, generator=torch.Generator().manual_seed(1))
+DATA = TensorDataset(INPUTS, torch.arange(24) % 3)
+
+
+class Classifier(lightning.LightningModule):
+    """As everybody writes it, with an evaluation that is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.2), nn.Linear(5, 3))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.net(inputs)
+        return outputs
+
+    def training_step(self, batch: list[Tensor], _: int) -> Tensor:
+        loss = functional.cross_entropy(self(batch[0]), batch[1])
+        self.log("train_batch_loss", loss)
+        return loss
+
+    def validation_step(self, batch: list[Tensor], _: int) -> None:
+        self.log("val_loss", functional.cross_entropy(self(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+def fitted(folder: Path, *callbacks: object, **settings: Any) -> list[object]:
+    """The weights after a training, on a loader that shuffles."""
+    lightning.seed_everything(0)
+    module = Classifier()
+    trainer = lightning.Trainer(
+        max_epochs=2,
+        callbacks=list(callbacks),
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **settings,
+    )
+    trainer.fit(module, DataLoader(DATA, 8, shuffle=True), DataLoader(DATA, 24))
+    return [flat(each) for each in module.state_dict().values()]
+
+
+@pytest.mark.parametrize("settings", [{}, {"precision": "bf16-mixed", "accumulate_grad_batches": 3}], ids=["", "mixed"])
+def test_it_measures_and_records_and_changes_nothing(tmp_path: Path, settings: dict[str, Any]) -> None:
+    plain = fitted(tmp_path, **settings)
+    callback = probe_callback(
+        tmp_path / "run",
+        every=2 if not settings else 1,
+        measures=list(MEASURES),
+        layers=[1],
+        batches=DataLoader(DATA, 8),
+    )
+    assert fitted(tmp_path, callback, **settings) == plain
+    found, curves = load_results(tmp_path / "run" / "probe.nc"), load_results(tmp_path / "run" / "train.nc")
+    assert found.step.values.tolist() == ([0, 2, 4] if not settings else [0, 1])
+    assert found.attrs["precision"] == "float32"
+    steps = 6 if not settings else 2
+    assert curves.step.values.tolist() == list(range(steps))
+    np.testing.assert_allclose(curves.lr, [0.01] * steps)
+    assert curves.eval_step.values.tolist() == [steps // 2, steps]
+    assert np.isfinite(curves.val_loss).all()

@@ -1,0 +1,97 @@
+"""The optimizer's next step on a copy, against the step that the loop's own takes then."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim import LBFGS, SGD, Adam, AdamW, NAdam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from lossviz.errors import RequestError
+from lossviz.loops.copies import copied
+from lossviz.loops.optimizers import OptimizerStep, made_with, penalty_decay, training_section
+from tests.faults.tiny import flat
+
+INPUTS, TARGETS = torch.randn(8, 6, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
+    model[0].bias.requires_grad_(False)
+    return model
+
+
+def groups(model: nn.Module) -> list[dict[str, Any]]:
+    return [{"params": list(model[0].parameters())}, {"params": list(model[2].parameters()), "lr": 0.5}]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+        lambda model: Adam(model.parameters(), lr=0.01, amsgrad=True),
+        lambda model: AdamW(groups(model), lr=torch.tensor(0.01)),
+        lambda model: NAdam(groups(model), lr=0.01),
+    ],
+    ids=["SGD", "Adam", "AdamW", "NAdam"],
+)
+def test_the_preview_is_the_step(make: Callable[[nn.Module], Optimizer]) -> None:
+    """With moments of earlier steps, two groups, a schedule, and a frozen parameter that holds an old gradient."""
+    model = network()
+    optimizer = make(model)
+    schedule = LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    trainable = [each for each in model.parameters() if each.requires_grad]
+    frozen = flat(model[0].bias.detach())
+    for _ in range(3):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(INPUTS), TARGETS).backward()
+        model[0].bias.grad = torch.ones(5)
+        twin = copied(model)
+        step = OptimizerStep(optimizer, model, twin)
+        gradient = [each.grad for each in trainable if each.grad is not None]
+        found = step.preview(gradient, 0)
+        assert [flat(each.detach()) for each in twin.parameters()] == [
+            flat(each.detach()) for each in model.parameters()
+        ]
+        assert step.rate(0) == optimizer.param_groups[0]["lr"]
+        model[0].bias.grad = None
+        optimizer.step()
+        schedule.step()
+        assert flat(found) == [flat(each.detach()) for each in trainable]
+    assert flat(model[0].bias.detach()) == frozen
+
+
+def test_an_optimizer_that_takes_no_such_step_is_named() -> None:
+    model = network()
+    step = OptimizerStep(LBFGS(model.parameters()), model, copied(model))
+    with pytest.raises(RequestError, match=r"LBFGS takes no step.*closure(?s:.*)leave out .* shift"):
+        step.preview([torch.zeros_like(each) for each in model.parameters() if each.requires_grad], 5)
+
+
+def test_the_penalty_is_known_where_it_is_one_number() -> None:
+    model = network()
+    decayed: list[tuple[Optimizer | None, float]] = [
+        (None, 0.0),
+        (SGD(model.parameters(), lr=0.1, weight_decay=0.3), 0.3),
+        (Adam(model.parameters(), weight_decay=0.2), 0.2),
+        (AdamW(model.parameters(), weight_decay=0.2), 0.0),
+        (Adam(model.parameters(), weight_decay=0.2, decoupled_weight_decay=True), 0.0),
+        (NAdam(model.parameters(), weight_decay=0.2), 0.0),
+        (SGD([{**each, "weight_decay": i} for i, each in enumerate(groups(model))], lr=0.1), 0.0),
+    ]
+    for optimizer, expected in decayed:
+        assert penalty_decay(optimizer) == expected
+
+
+def test_what_it_was_made_with_is_what_no_schedule_changes() -> None:
+    optimizer = AdamW(network().parameters(), lr=torch.tensor(0.5), betas=(0.8, 0.9))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    assert made_with(optimizer) | {"name": "AdamW", "lr": 0.5, "betas": [0.8, 0.9]} == made_with(optimizer)
+    section = training_section(optimizer)
+    assert section == {"optimizer": "adamw", "lr": 0.5, "betas": [0.8, 0.9], "weight_decay": 0.01}
+    assert training_section(NAdam(network().parameters())) == training_section(None) == {}
