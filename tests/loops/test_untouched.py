@@ -107,14 +107,16 @@ def test_everything_is_as_it_was(
     assert len(load_results(probe.run.probe_file).data_vars) > 20
 
 
-def test_a_training_with_a_probe_is_the_training_without(tmp_path: Path) -> None:
-    """Of a loop with gradient accumulation, autocast and a shuffling loader with a generator of its own."""
+@pytest.mark.parametrize("own", [False, True], ids=["global generator", "own generator"])
+def test_a_training_with_a_probe_is_the_training_without(tmp_path: Path, own: bool) -> None:
+    """Of a loop with gradient accumulation, autocast and a shuffling loader, from which the probe takes batches too."""
 
     def trained(probed: bool) -> list[object]:
         torch.manual_seed(0), np.random.seed(0), random.seed(0)
         model, losses = network(), []
         optimizer, data = adam(model), TensorDataset(torch.randn(40, 6), torch.arange(40) % 3)
-        loader = DataLoader(data, 8, shuffle=True, generator=torch.Generator().manual_seed(3), drop_last=True)
+        generator = torch.Generator().manual_seed(3) if own else None
+        loader = DataLoader(data, 8, shuffle=True, generator=generator, drop_last=True)
         probe = Probe(
             tmp_path / "run",
             model,

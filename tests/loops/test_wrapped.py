@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import fully_shard
 from torch.fx import GraphModule
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
@@ -22,7 +23,18 @@ from tests.training.together import together
 STEPS = 4
 
 
-def network() -> nn.Module:
+class Activation(nn.Module):
+    """Calls a function, which may be compiled."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.function(inputs)
+
+
+def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
 
@@ -58,8 +70,8 @@ def plain(tmp_path: Path) -> dict[str, bytes]:
     return results(tmp_path / "plain" / "probe.nc")
 
 
-@pytest.mark.parametrize("wrapped", [False, True], ids=["model.compile()", "torch.compile(model)"])
-def test_compiled(tmp_path: Path, plain: dict[str, bytes], wrapped: bool) -> None:
+@pytest.mark.parametrize("what", ["model.compile()", "torch.compile(model)", "part", "function"])
+def test_compiled(tmp_path: Path, plain: dict[str, bytes], what: str) -> None:
     """The code that the loop compiled stays, none is compiled for the probe, and the numbers are the network's own."""
     compiled: list[GraphModule] = []
 
@@ -71,13 +83,15 @@ def test_compiled(tmp_path: Path, plain: dict[str, bytes], wrapped: bool) -> Non
     for folder in (None, tmp_path / "run"):
         compiled.clear()
         torch.compiler.reset()
-        model = network()
-        if wrapped:
-            called = torch.compile(model, backend=backend)
-        else:
+        model = called = network()
+        if what == "model.compile()":
             model.compile(backend=backend)
-            called = model
-        assert isinstance(called, nn.Module)
+        elif what == "torch.compile(model)":
+            called = torch.compile(model, backend=backend)
+        elif what == "part":
+            model[3] = torch.compile(model[3], backend=backend)
+        else:
+            model[2] = Activation(torch.compile(torch.relu, backend=backend))
         weights.append(trained(folder, called, model))
         counts.append(len(compiled))
     assert weights[0] == weights[1]
@@ -98,10 +112,13 @@ class Member:
             model = network()
             weights = trained(folder, DistributedDataParallel(model), model, rank)
             (self.folder / f"{bool(folder)}-{rank}").write_text(repr(weights), encoding="utf-8")
-        with_statistics = nn.Sequential(nn.Linear(6, 3), nn.SyncBatchNorm(3))
-        if self.world > 1:
-            with pytest.raises(RequestError, match="SyncBatchNorm, which needs all processes"):
-                Probe(self.folder / "sync", with_statistics)
+        for model, says in (
+            (fully_shard(network()), "model: is sharded: each process holds a part"),
+            (nn.Sequential(nn.Linear(6, 3), nn.SyncBatchNorm(3)), "model: has SyncBatchNorm, which needs all"),
+        ):
+            if self.world > 1 or "sharded" in says:
+                with pytest.raises(RequestError, match=says):
+                    Probe(self.folder / "refused", model)
         distributed.destroy_process_group()
 
 
