@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from lossviz.config.measures import MEASURES
 from lossviz.config.probe import Probe
+from lossviz.data.batch import Batch
 from lossviz.data.load import AnySplit
 from lossviz.engine.objective import Objective
+from lossviz.engine.state import steady
 from lossviz.errors import refuse
 from lossviz.models.layers import WeightLayer, pick, weight_layers
 from lossviz.probe.measure import Step
@@ -44,15 +46,15 @@ def probed_layers(config: Probe, make: Callable[[], Objective], examples: AnySpl
 
 
 def find_layers(config: Probe, objective: Objective, batch: Batch) -> list[WeightLayer]:
-    """The layers of `probe.layers`, found by one forward pass of a batch, in the mode in which the network is.
+    """The layers of `probe.layers`, found by one forward pass of a batch that leaves the network as it is.
 
     Raises:
         RequestError, WorkError: as `probed_layers`.
     """
     if not _of_layers(config):
         return []
-    objective = objective.in_full_precision()
-    with seeded(objective.device, 0), torch.no_grad(), explained("while the network is run to find its layers"):
+    objective, doing = objective.in_full_precision(), explained("while the network is run to find its layers")
+    with steady(objective.model), seeded(objective.device, 0), torch.no_grad(), doing:
         found = weight_layers(objective.model, batch, objective.outputs(objective.model))
     layers = pick(found, config.layers)
     frozen = [layer for layer in layers if not layer.parameters]

@@ -211,3 +211,23 @@ def test_a_network_that_cannot_be_copied_is_named(tmp_path: Path) -> None:
     vars(model)["log"] = (tmp_path / "log").open("w")
     with Probe(tmp_path / "run", model) as probe, pytest.raises(RequestError, match="model: cannot be copied"):
         probe(batch())
+
+
+class Counter(nn.Linear):
+    """Another function at each pass."""
+
+    passes = 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        return super().forward(inputs) * self.passes
+
+
+def test_the_passes_that_find_layers_are_not_felt(tmp_path: Path) -> None:
+    found = []
+    for measure in ("activations", "landscape"):
+        torch.manual_seed(0)
+        with Probe(tmp_path / measure, Counter(6, 3), measures=[measure], layers=[1]) as probe:
+            probe(batch())
+        found.append(load_results(probe.run.probe_file).loss.item())
+    assert found[0] == found[1]
