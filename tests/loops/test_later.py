@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from lossviz.errors import RequestError
 from lossviz.loops.later import LaterBatches
@@ -20,8 +20,8 @@ def test_data_are_gone_through_from_the_start_at_each_measurement_and_again() ->
 
 
 def test_two_measures_of_a_step_see_the_same_batches_of_a_shuffling_loader() -> None:
-    of_step = LaterBatches(DataLoader(torch.arange(64), 8, shuffle=True))(0)
-    first, second = ([of_step(i).tolist() for i in range(1, 8)] for _ in range(2))
+    of_step = LaterBatches(DataLoader(TensorDataset(torch.arange(64)), 8, shuffle=True))(0)
+    first, second = ([of_step(i)[0].tolist() for i in range(1, 8)] for _ in range(2))
     assert first == second
     assert len({number for each in first for number in each}) == 56
 
@@ -30,6 +30,6 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(RequestError, match="only once"):
         LaterBatches(iter([1]))
     with pytest.raises(RequestError, match="persistent_workers"):
-        LaterBatches(DataLoader(torch.arange(4), num_workers=1, persistent_workers=True))
+        LaterBatches(DataLoader(TensorDataset(torch.arange(4)), num_workers=1, persistent_workers=True))
     with pytest.raises(RequestError, match="batches: there is none"):
         LaterBatches([])(0)(1)

@@ -21,31 +21,36 @@ INPUTS = torch.randn(24, 6, generator=torch.Generator().manual_seed(1))
 DATA = TensorDataset(INPUTS, torch.arange(24) % 3)
 
 
-class Classifier(lightning.LightningModule):
-    """As everybody writes it, with an evaluation that is logged."""
+class Steps:
+    """A module as everybody writes it, with an evaluation that is logged."""
+
+    log: Any
 
     def __init__(self) -> None:
         super().__init__()
+        self.losses: list[float] = []
         self.net = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.2), nn.Linear(5, 3))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.net(inputs)
-        return outputs
+    def forward(self, inputs: Tensor) -> Any:
+        return self.net(inputs)
 
     def training_step(self, batch: list[Tensor], _: int) -> Tensor:
-        loss = functional.cross_entropy(self(batch[0]), batch[1])
-        self.log("train_batch_loss", loss)
+        loss = functional.cross_entropy(self.forward(batch[0]), batch[1])
+        self.losses.append(loss.item())
         return loss
 
     def validation_step(self, batch: list[Tensor], _: int) -> None:
-        self.log("val_loss", functional.cross_entropy(self(batch[0]), batch[1]))
+        self.log("val_loss", functional.cross_entropy(self.forward(batch[0]), batch[1]))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=0.01)
+        return torch.optim.Adam(self.net.parameters(), lr=0.01)
 
 
-def fitted(folder: Path, *callbacks: object, **settings: Any) -> list[object]:
-    """The weights after a training, on a loader that shuffles."""
+Classifier: Any = type("Classifier", (Steps, lightning.LightningModule), {})
+
+
+def fitted(folder: Path, *callbacks: object, **settings: Any) -> tuple[list[object], list[float]]:
+    """The weights after a training on a loader that shuffles, and the losses of its batches."""
     lightning.seed_everything(0)
     module = Classifier()
     trainer = lightning.Trainer(
@@ -60,12 +65,12 @@ def fitted(folder: Path, *callbacks: object, **settings: Any) -> list[object]:
         **settings,
     )
     trainer.fit(module, DataLoader(DATA, 8, shuffle=True), DataLoader(DATA, 24))
-    return [flat(each) for each in module.state_dict().values()]
+    return [flat(each) for each in module.state_dict().values()], module.losses
 
 
 @pytest.mark.parametrize("settings", [{}, {"precision": "bf16-mixed", "accumulate_grad_batches": 3}], ids=["", "mixed"])
 def test_it_measures_and_records_and_changes_nothing(tmp_path: Path, settings: dict[str, Any]) -> None:
-    plain = fitted(tmp_path, **settings)
+    plain, losses = fitted(tmp_path, **settings)
     callback = probe_callback(
         tmp_path / "run",
         every=2 if not settings else 1,
@@ -73,12 +78,13 @@ def test_it_measures_and_records_and_changes_nothing(tmp_path: Path, settings: d
         layers=[1],
         batches=DataLoader(DATA, 8),
     )
-    assert fitted(tmp_path, callback, **settings) == plain
+    assert fitted(tmp_path, callback, **settings) == (plain, losses)
     found, curves = load_results(tmp_path / "run" / "probe.nc"), load_results(tmp_path / "run" / "train.nc")
     assert found.step.values.tolist() == ([0, 2, 4] if not settings else [0, 1])
     assert found.attrs["precision"] == "float32"
     steps = 6 if not settings else 2
     assert curves.step.values.tolist() == list(range(steps))
+    np.testing.assert_allclose(curves.loss, losses[len(losses) // steps - 1 :: len(losses) // steps], rtol=1e-6)
     np.testing.assert_allclose(curves.lr, [0.01] * steps)
     assert curves.eval_step.values.tolist() == [steps // 2, steps]
     assert np.isfinite(curves.val_loss).all()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import LBFGS, SGD, Adam, AdamW, NAdam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -18,15 +18,22 @@ from tests.faults.tiny import flat
 INPUTS, TARGETS = torch.randn(8, 6, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
 
 
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
-    model[0].bias.requires_grad_(False)
-    return model
+class Network(nn.Module):
+    """Its first bias is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 3)
+        self.first.bias.requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.second(self.first(inputs).tanh())
+        return outputs
 
 
-def groups(model: nn.Module) -> list[dict[str, Any]]:
-    return [{"params": list(model[0].parameters())}, {"params": list(model[2].parameters()), "lr": 0.5}]
+def groups(model: Network) -> list[dict[str, Any]]:
+    return [{"params": list(model.first.parameters())}, {"params": list(model.second.parameters()), "lr": 0.5}]
 
 
 @pytest.mark.parametrize(
@@ -39,17 +46,17 @@ def groups(model: nn.Module) -> list[dict[str, Any]]:
     ],
     ids=["SGD", "Adam", "AdamW", "NAdam"],
 )
-def test_the_preview_is_the_step(make: Callable[[nn.Module], Optimizer]) -> None:
+def test_the_preview_is_the_step(make: Callable[[Network], Optimizer]) -> None:
     """With moments of earlier steps, two groups, a schedule, and a frozen parameter that holds an old gradient."""
-    model = network()
+    model = Network()
     optimizer = make(model)
     schedule = LambdaLR(optimizer, lambda step: 1 / (1 + step))
     trainable = [each for each in model.parameters() if each.requires_grad]
-    frozen = flat(model[0].bias.detach())
+    frozen = flat(model.first.bias.detach())
     for _ in range(3):
         optimizer.zero_grad()
         functional.cross_entropy(model(INPUTS), TARGETS).backward()
-        model[0].bias.grad = torch.ones(5)
+        model.first.bias.grad = torch.ones(5)
         twin = copied(model)
         step = OptimizerStep(optimizer, model, twin)
         gradient = [each.grad for each in trainable if each.grad is not None]
@@ -58,22 +65,22 @@ def test_the_preview_is_the_step(make: Callable[[nn.Module], Optimizer]) -> None
             flat(each.detach()) for each in model.parameters()
         ]
         assert step.rate(0) == optimizer.param_groups[0]["lr"]
-        model[0].bias.grad = None
+        model.first.bias.grad = None
         optimizer.step()
         schedule.step()
         assert flat(found) == [flat(each.detach()) for each in trainable]
-    assert flat(model[0].bias.detach()) == frozen
+    assert flat(model.first.bias.detach()) == frozen
 
 
 def test_an_optimizer_that_takes_no_such_step_is_named() -> None:
-    model = network()
+    model = Network()
     step = OptimizerStep(LBFGS(model.parameters()), model, copied(model))
     with pytest.raises(RequestError, match=r"LBFGS takes no step.*closure(?s:.*)leave out .* shift"):
         step.preview([torch.zeros_like(each) for each in model.parameters() if each.requires_grad], 5)
 
 
 def test_the_penalty_is_known_where_it_is_one_number() -> None:
-    model = network()
+    model = Network()
     decayed: list[tuple[Optimizer | None, float]] = [
         (None, 0.0),
         (SGD(model.parameters(), lr=0.1, weight_decay=0.3), 0.3),
@@ -88,10 +95,10 @@ def test_the_penalty_is_known_where_it_is_one_number() -> None:
 
 
 def test_what_it_was_made_with_is_what_no_schedule_changes() -> None:
-    optimizer = AdamW(network().parameters(), lr=torch.tensor(0.5), betas=(0.8, 0.9))
+    optimizer = AdamW(Network().parameters(), lr=torch.tensor(0.5), betas=(0.8, 0.9))
     for group in optimizer.param_groups:
         group["lr"] = 0.1
     assert made_with(optimizer) | {"name": "AdamW", "lr": 0.5, "betas": [0.8, 0.9]} == made_with(optimizer)
     section = training_section(optimizer)
     assert section == {"optimizer": "adamw", "lr": 0.5, "betas": [0.8, 0.9], "weight_decay": 0.01}
-    assert training_section(NAdam(network().parameters())) == training_section(None) == {}
+    assert training_section(NAdam(Network().parameters())) == training_section(None) == {}

@@ -20,7 +20,7 @@ from lossviz.signals import StopRequest
 from tests.faults import tiny
 
 ALL: dict[str, Any] = {"measures": list(MEASURES), "layers": [1, 3], "lengths": [0.1, 0.2], "every": 4}
-SGD = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-3}
+SGD: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-3}
 
 
 def plain_loop(setup: Setup, probe: Probe, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:

@@ -181,7 +181,8 @@ def test_no_hook_of_a_parameter_and_no_hook_of_the_optimizer_is_called(tmp_path:
 def test_the_measurements_do_not_depend_on_what_surrounds_them(tmp_path: Path) -> None:
     """Autocast, no_grad and the state of the random numbers."""
     found = []
-    for i, surroundings in enumerate((nullcontext, mixed, torch.no_grad)):
+    around: list[Callable[[], AbstractContextManager[None]]] = [nullcontext, mixed, torch.no_grad]
+    for i, surroundings in enumerate(around):
         model = network(noise=0.0)
         torch.manual_seed(i)
         with every_measure(tmp_path / str(i), model, adam(model)) as probe, surroundings():

@@ -83,13 +83,15 @@ def test_compiled(tmp_path: Path, plain: dict[str, bytes], what: str) -> None:
     for folder in (None, tmp_path / "run"):
         compiled.clear()
         torch.compiler.reset()
-        model = called = network()
+        model = network()
+        called: Any = model
         if what == "model.compile()":
             model.compile(backend=backend)
         elif what == "torch.compile(model)":
             called = torch.compile(model, backend=backend)
         elif what == "part":
-            model[3] = torch.compile(model[3], backend=backend)
+            part: Any = torch.compile(model[3], backend=backend)
+            model[3] = part
         else:
             model[2] = Activation(torch.compile(torch.relu, backend=backend))
         weights.append(trained(folder, called, model))
@@ -112,13 +114,14 @@ class Member:
             model = network()
             weights = trained(folder, DistributedDataParallel(model), model, rank)
             (self.folder / f"{bool(folder)}-{rank}").write_text(repr(weights), encoding="utf-8")
-        for model, says in (
+        wrong: list[tuple[Any, str]] = [
             (fully_shard(network()), "model: is sharded: each process holds a part"),
             (nn.Sequential(nn.Linear(6, 3), nn.SyncBatchNorm(3)), "model: has SyncBatchNorm, which needs all"),
-        ):
+        ]
+        for network_, says in wrong:
             if self.world > 1 or "sharded" in says:
                 with pytest.raises(RequestError, match=says):
-                    Probe(self.folder / "refused", model)
+                    Probe(self.folder / "refused", network_)
         distributed.destroy_process_group()
 
 
