@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from lossviz.config.directions import Directions, Random
 from lossviz.config.surface import Axis, BatchNormMode, Metric, Surface
-from lossviz.data.batch import Batch, is_pair, moved
+from lossviz.data.batch import Batch, moved
 from lossviz.engine.backend import full_precision
 from lossviz.engine.curvature import attributes_of_products
 from lossviz.engine.evaluation import without_gradients
-from lossviz.engine.loss import loss_name
-from lossviz.engine.losses import Closure, Loss, OfOutputs, PerExample, cross_entropy, loss_of
+from lossviz.engine.loss import check_pair, given_loss, given_loss_name
+from lossviz.engine.losses import Closure, OfOutputs, PerExample
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import undisturbed
 from lossviz.engine.rehearsal import rehearse_closure
@@ -107,7 +107,7 @@ def loss_surface(
         wanted = Surface.model_construct(x=x, y=y, directions=directions, batch_norm=batch_norm, metrics=tuple(metrics))
         if conflicts := tuple(wanted.conflicts()):
             raise RequestError(*conflicts)
-    objective, report = Objective(model, _loss(loss)), Report(quiet=not progress)
+    objective, report = Objective(model, given_loss(loss)), Report(quiet=not progress)
     examples = _Examples(batches, objective)
     # A DataLoader draws a number whenever it starts, even where it does not shuffle.
     with undisturbed(model, ()), torch.random.fork_rng(devices=[]), full_precision(), ExitStack() as stack:
@@ -138,7 +138,11 @@ def loss_surface(
         plane = LossPlane(
             *(objective, found.subspace, found.vectors, treatment, forward, {"": pieces}, metrics), origin=origin
         )
-        attributes: Attributes = {"title": "loss surface", "loss_function": _name(loss, batches), **found.facts}
+        attributes: Attributes = {
+            "title": "loss surface",
+            "loss_function": given_loss_name(loss, first),
+            **found.facts,
+        }
         attributes |= direction_attributes(subspace, found.vectors)
         waypoints = xr.Dataset()
         if found.waypoints:
@@ -176,9 +180,7 @@ class _Examples:
             batch = next(batches)
         except StopIteration:
             refuse("batches", "are none", accepted="one batch or more")
-        if isinstance(self.objective.loss, OfOutputs) and not is_pair(batch):
-            accepted = "(inputs, targets), two tensors; or, for batches of any form, loss=f with f(model, batch)"
-            refuse("batches", f"are of {type(batch).__name__}", accepted=accepted)
+        check_pair(self.objective.loss, batch, "batches")
         return moved(batch, self.objective.device)
 
     def batches(self, size: int | None = None, examples: int | str = "all") -> Batches:
@@ -265,23 +267,6 @@ def _refuse_words(directions: object, batch_norm: str, metrics: Sequence[str]) -
                 refuse(f"{name} = {each!r}", accepted=either(accepted))
 
 
-def _by_targets(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of classes, squared error of vectors."""
-    if not targets.is_floating_point():
-        return cross_entropy(outputs, targets)
-    if outputs.shape != targets.shape:
-        problem = f"outputs are {tuple(outputs.shape)} and targets {tuple(targets.shape)}: there is no squared error"
-        refuse("loss", problem, advice="give the loss, a function of both, or targets of the shape of the outputs")
-    return (outputs - targets).square().flatten(1).sum(dim=1)
-
-
-def _name(loss: PerExample | Closure | None, batches: Batches) -> str:
-    if loss is not None:
-        return "own"
-    _, targets = next(iter(batches))
-    return loss_name(None, regression=targets.is_floating_point())
-
-
 def _given(subspace: Subspace, directions: Mapping[str, Mapping[str, Tensor]], axes: Sequence[str]) -> DirectionSet:
     """Directions by axis and name of the tensor; what no axis names stays."""
     shapes = {each.name: each.tensor.shape for each in subspace.tensors}
@@ -302,23 +287,6 @@ def _given(subspace: Subspace, directions: Mapping[str, Mapping[str, Tensor]], a
     zeros = dict(zip(shapes, subspace.zeros(), strict=True))
     vectors = {axis: subspace.like([{**zeros, **directions[axis]}[name] for name in shapes]) for axis in axes}
     return DirectionSet(vectors, subspace.only({name for axis in axes for name in directions[axis]}))
-
-
-def _loss(loss: PerExample | Closure | None) -> Loss:
-    kind = loss_of(loss or _by_targets)
-    if not isinstance(kind, OfOutputs):
-        return kind
-    function = kind.function
-
-    @wraps(function)
-    def checked(outputs: Tensor, targets: Tensor) -> Tensor:
-        losses = function(outputs, targets)
-        if losses.shape != (len(targets),):
-            accepted = 'one loss an example, such as torch.nn.functional.cross_entropy(..., reduction="none")'
-            refuse("loss", f"gave {tuple(losses.shape)} for {len(targets)} examples", accepted=accepted)
-        return losses
-
-    return OfOutputs(checked)
 
 
 def _warn(doubt: str) -> None:

@@ -1,10 +1,15 @@
 """The loss of an example: the one that the targets suggest, the one that is named, or a person's own."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
+from torch import Tensor
+
 from lossviz.config.loss import CrossEntropy, Loss, OwnLoss
-from lossviz.engine.losses import cross_entropy, squared_error
+from lossviz.data.batch import Batch, is_pair
+from lossviz.engine import losses
+from lossviz.engine.losses import Closure, OfOutputs, PerExample, cross_entropy, loss_of, squared_error
 from lossviz.errors import refuse
 from lossviz.user_code.permissions import Allowed
 from lossviz.user_code.targets import load_target
@@ -36,3 +41,43 @@ def loss_name(config: Loss | None, regression: bool) -> str:
     if config is not None:
         return config.name
     return "squared-error" if regression else "cross-entropy"
+
+
+def given_loss(loss: PerExample | Closure | None) -> losses.Loss:
+    """The loss that is an argument in Python: of either kind; None: by the targets."""
+    kind = loss_of(loss or _by_targets)
+    if not isinstance(kind, OfOutputs):
+        return kind
+    function = kind.function
+
+    @wraps(function)
+    def checked(outputs: Tensor, targets: Tensor) -> Tensor:
+        found = function(outputs, targets)
+        if found.shape != (len(targets),):
+            accepted = 'one loss an example, such as torch.nn.functional.cross_entropy(..., reduction="none")'
+            refuse("loss", f"gave {tuple(found.shape)} for {len(targets)} examples", accepted=accepted)
+        return found
+
+    return OfOutputs(checked)
+
+
+def given_loss_name(loss: PerExample | Closure | None, batch: Batch) -> str:
+    """Its name: cross-entropy, squared-error or own."""
+    return "own" if loss is not None else loss_name(None, regression=batch[1].is_floating_point())
+
+
+def check_pair(loss: losses.Loss, batch: Batch, subject: str) -> None:
+    """Refuse a batch that is not (inputs, targets) where the loss is one of outputs."""
+    if isinstance(loss, OfOutputs) and not is_pair(batch):
+        accepted = "(inputs, targets), two tensors; or, for batches of any form, loss=f with f(model, batch)"
+        refuse(subject, f"are of {type(batch).__name__}", accepted=accepted)
+
+
+def _by_targets(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of classes, squared error of vectors."""
+    if not targets.is_floating_point():
+        return cross_entropy(outputs, targets)
+    if outputs.shape != targets.shape:
+        problem = f"outputs are {tuple(outputs.shape)} and targets {tuple(targets.shape)}: there is no squared error"
+        refuse("loss", problem, advice="give the loss, a function of both, or targets of the shape of the outputs")
+    return (outputs - targets).square().flatten(1).sum(dim=1)

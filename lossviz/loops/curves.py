@@ -10,8 +10,7 @@ from torch import Tensor
 
 from lossviz.errors import did_you_mean, refuse
 from lossviz.results import in_units, load_results, save_results, variable
-from lossviz.training.curves import _EVAL as EVAL
-from lossviz.training.curves import _STEP as STEP
+from lossviz.training.curves import EVAL, STEP
 
 Number = float | Tensor
 

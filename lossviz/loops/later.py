@@ -1,13 +1,13 @@
 """The minibatches of later steps, which some measures need, in a loop that has not drawn them yet."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from torch.utils.data import DataLoader
 
+from lossviz.data.batch import Batch
 from lossviz.errors import refuse
 
-Batch: TypeAlias = Any
 Given: TypeAlias = Callable[[int], Batch] | Iterable[Batch]
 
 

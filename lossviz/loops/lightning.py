@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lossviz.loops.curves import EVAL
 from lossviz.loops.probe import Probe
+from lossviz.training.curves import EVAL
 
 
 def probe_callback(folder: Path | str, loss: Callable[..., Any] | None = None, **settings: Any) -> Any:

@@ -9,10 +9,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import torch
-import yaml
 from pydantic import ValidationError
 from torch import nn
 from torch.optim import Optimizer
@@ -21,8 +20,11 @@ from lossviz.config.measures import MEASURES
 from lossviz.config.probe import Probe as ProbeSection
 from lossviz.config.problems import refusals_of
 from lossviz.config.section import Section
+from lossviz.data.batch import Batch, is_pair, moved
 from lossviz.data.minibatches import Minibatch
 from lossviz.distributed.ranks import ranks
+from lossviz.engine.loss import given_loss, given_loss_name
+from lossviz.engine.losses import Closure, PerExample
 from lossviz.engine.objective import Objective
 from lossviz.errors import RequestError, refuse
 from lossviz.files import remove_partials, shown
@@ -30,23 +32,20 @@ from lossviz.lock import exclusive
 from lossviz.loops.apart import apart
 from lossviz.loops.copies import check_network, copied, unwrapped
 from lossviz.loops.curves import Number, RecordedCurves
+from lossviz.loops.description import ANEW, LoopDescription
 from lossviz.loops.later import Given, LaterBatches
-from lossviz.loops.optimizers import OptimizerStep, made_with, penalty_decay, training_section
-from lossviz.models.build import count_parameters
-from lossviz.notebook import _by_targets, _name
+from lossviz.loops.optimizers import OptimizerStep, penalty_decay
+from lossviz.loops.rehearsal import rehearse_in_loop
 from lossviz.probe.layers import find_layers
 from lossviz.probe.prober import ProbedTraining, Prober
 from lossviz.provenance import code_fingerprint, machine, versions
-from lossviz.results import ProbeResults, attributes
-from lossviz.run import Run, differences
+from lossviz.run import Run
 from lossviz.seeding import derive
 
-Batch: TypeAlias = Any
 # A kill -9 costs at most about this much work.
 SECONDS_BETWEEN_SAVES = 60.0
 # Relative. Another order of sums on a GPU is below it; another training is above it after some steps.
 SAME_LOSS = 1e-4
-ANEW = "fresh=True discards it; or name another folder"
 
 
 class Probe:
@@ -91,7 +90,7 @@ class Probe:
         self,
         folder: Path | str,
         model: nn.Module,
-        loss: Callable[..., Any] | None = None,
+        loss: PerExample | Closure | None = None,
         *,
         every: int = 100,
         measures: Sequence[str] = ("landscape",),
@@ -108,8 +107,9 @@ class Probe:
         self.later = None if batches is None else LaterBatches(batches)
         self.examples = examples
         check_network(self.model)
+        self._loop = LoopDescription(self.run, self.model, optimizer, seed, self.config)
         self._refuse_needy()
-        self._writes, self._saved_at, self._loss_name = _is_first(), -math.inf, "own"
+        self._writes, self._rehearsed, self._saved_at = _is_first(), False, -math.inf
         if self._writes:
             self._begin(fresh)
 
@@ -166,12 +166,13 @@ class Probe:
             remove_partials(run.folder)
             for file in (run.probe_file, run.train_file) if fresh else ():
                 file.unlink(missing_ok=True)
-            self._refuse_another()
+            self._loss_name = self._loop.check_folder()
             self._training = ProbedTraining(
                 self.config,
                 run.probe_file,
                 precision,
                 trained_in=precision,
+                attributes=self._attributes,
                 subset=[self._minibatch(batch, noise=i) for i, batch in enumerate(self.examples)],
                 weight_decay=penalty_decay(self.optimizer),
                 seed=self.seed,
@@ -195,18 +196,16 @@ class Probe:
             return
         with apart(self._device, None if self.later is None else self.later.given):
             twin = copied(self.model)
-            objective = Objective(twin, self.loss or _by_targets)
+            objective = Objective(twin, given_loss(self.loss))
             here = self._minibatch(batch, derive(self.seed, "noise", step))
             if known:
                 self._compare(objective, here)
                 return
-            if not self._training.attributes:
-                self._loss_name = _name(self.loss, [batch])
-                self._training = replace(
-                    self._training,
-                    layers=find_layers(self.config, objective, here),
-                    attributes=self._attributes("measurements along the gradient"),
-                )
+            if not self._rehearsed:
+                rehearse_in_loop(objective, here)
+                self._loss_name, self._rehearsed = given_loss_name(self.loss, batch), True
+                layers = find_layers(self.config, objective, here.batch)
+                self._training = replace(self._training, layers=layers, attributes=self._attributes)
             self.prober.training = replace(self._training, minibatches=self._minibatches())
             self.prober.observe(step, objective, here, OptimizerStep(self.optimizer, self.model, twin))
         self._save_now_and_then()
@@ -214,7 +213,7 @@ class Probe:
     def _compare(self, objective: Objective, here: Minibatch) -> None:
         """The loop must be the one that an earlier process measured, where it comes by again."""
         self._earlier.discard(self.step)
-        before, now = float(self.prober.rows[self.step]["loss"]), float(objective.apply(here)[1].detach())
+        before, now = float(self.prober.rows[self.step]["loss"]), float(objective.apply(here).mean.detach())
         if not math.isclose(before, now, rel_tol=SAME_LOSS) and str(before) != str(now):  # in words NaN is NaN
             problem = f"is of another training: its loss at step {self.step} was {before:.6g}, and is {now:.6g} here"
             refuse(shown(self.run.probe_file), problem, advice=ANEW)
@@ -223,8 +222,12 @@ class Probe:
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
+    @property
+    def _attributes(self) -> dict[str, str | float]:
+        return self._loop.attributes(self._loss_name, "measurements along the gradient")
+
     def _minibatch(self, batch: Batch, noise: int) -> Minibatch:
-        return Minibatch(*(part.to(self._device) for part in batch), noise)
+        return Minibatch(moved(batch, self._device), noise)
 
     def _minibatches(self) -> Callable[[int], Minibatch] | None:
         """The minibatches of the steps after this one."""
@@ -239,42 +242,9 @@ class Probe:
 
     def _save(self) -> None:
         self.prober.save()
-        self.curves.save(self._attributes("training curves"))
+        self.curves.save(self._loop.attributes(self._loss_name, "training curves"))
         self._outcome["steps"] = len(self.prober.rows)
         self._saved_at = time.monotonic()
-
-    def _attributes(self, title: str) -> dict[str, str | float]:
-        text, made = yaml.safe_dump(self._configuration, sort_keys=False), self._configuration.get("optimizer", {})
-        known = attributes(self.run.experiment, self.run.variant, self.seed, text, self._loss_name, title)
-        return known | ({"lr": made["lr"]} if "lr" in made else {})
-
-    @property
-    def _configuration(self) -> dict[str, Any]:
-        """What is known of the loop, as result files keep it."""
-        train = training_section(self.optimizer)
-        return {
-            "name": self.run.experiment,
-            "variant": self.run.variant,
-            "seed": self.seed,
-            "model": {"name": type(self.model).__name__, "parameters": count_parameters(self.model)},
-            **({} if self.optimizer is None else {"optimizer": made_with(self.optimizer)}),
-            **({"train": train} if train else {}),
-            "probe": self.config.model_dump(mode="json"),
-        }
-
-    def _refuse_another(self) -> None:
-        """Refuse a folder that lossviz trained, or that has the measurements of another loop."""
-        run = self.run
-        if run.config_file.exists():
-            refuse(
-                shown(run.folder), "is a run of lossviz train", advice="name another folder; lossviz probe measures it"
-            )
-        if not run.probe_file.exists():
-            return
-        there, here = ProbeResults.load(run.probe_file).config, self._configuration
-        for key in ("seed", "model", "optimizer"):
-            for name, before, now in differences(there.get(key), here.get(key), key):
-                refuse(shown(run.probe_file), f"was measured with {name} = {before}, and now it is {now}", advice=ANEW)
 
     def _refuse_needy(self) -> None:
         """Refuse measures that need what was not given."""
@@ -285,9 +255,9 @@ class Probe:
             if MEASURES[name].later and self.later is None:
                 advice = "give them: batches=, a function from a step to its batch, a list, or a DataLoader"
                 refuse("measures", f"{name} needs seven further batches", advice=advice)
-        if config.sharpness.examples != "minibatch" and not self.examples:
-            advice = "give the batches themselves: examples=[(inputs, targets), ...]"
-            refuse("sharpness.examples", given=config.sharpness.examples, accepted="minibatch", advice=advice)
+        if (config.sharpness.examples == "minibatch") == bool(self.examples):
+            advice = "examples=[batch, ...] are these examples; where they are not (inputs, targets), say how many"
+            refuse("probe.sharpness.examples", given=config.sharpness.examples, advice=advice)
 
 
 class _Settings(Section):
@@ -297,8 +267,8 @@ class _Settings(Section):
 
 
 def _section(given: dict[str, Any], examples: Sequence[Batch]) -> ProbeSection:
-    if examples:
-        given["sharpness"] = {**given.get("sharpness", {}), "examples": sum(len(batch[1]) for batch in examples)}
+    if examples and all(map(is_pair, examples)):
+        given["sharpness"] = {**given.get("sharpness", {}), "examples": sum(len(targets) for _, targets in examples)}
     try:
         return _Settings.model_validate_json(json.dumps({"probe": given}, default=str)).probe
     except ValidationError as error:

@@ -13,15 +13,15 @@ from lossviz.config import Config
 from lossviz.data.load import AnySplit, Dataset
 from lossviz.results import in_units, protocol, variable
 
-_STEP = {
+STEP = {
     "loss": ("mean loss of the minibatch, before the update", "nat"),
     "accuracy": ("accuracy on the minibatch, before the update", "%"),
     "penalty": ("L2 penalty, weight_decay / 2 * |theta|^2, before the update", "nat"),
     "lr": ("learning rate of the update", "1"),
 }
 # Losses, accuracy and penalty come from the device, the learning rate from the schedule.
-_BEFORE_RATE = len(_STEP) - 1
-_EVAL = {
+_BEFORE_RATE = len(STEP) - 1
+EVAL = {
     "train_loss": ("mean loss over the training set", "nat"),
     "train_error": ("error over the training set", "%"),
     "val_loss": ("mean loss over the test set", "nat"),
@@ -45,7 +45,7 @@ class Curves:
         self._loss, self._facts, self.terms = loss, facts, tuple(terms)
         self._planned = config.train.steps
         only = "val" if config.train.eval_examples == "none" else ""
-        self._by_step, self._by_evaluation = dict(_STEP), dict(_EVAL)
+        self._by_step, self._by_evaluation = dict(STEP), dict(EVAL)
         for term in terms:
             what = f"term {term} of the loss"
             self._by_step[f"loss_{term}"] = (f"{what} of the minibatch, before the update", "nat")

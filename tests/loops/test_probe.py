@@ -27,7 +27,7 @@ def plain_loop(setup: Setup, probe: Probe, optimizer: torch.optim.Optimizer, mod
     """The training of a setup as everybody writes it, with a call of the probe at each step."""
     minibatches, train = setup.minibatches(), setup.train
     for step in range(train.steps + 1):
-        inputs, targets, noise = minibatches(step)
+        (inputs, targets), noise = minibatches(step)
         probe((inputs, targets))
         assert noise is not None
         with seeded(torch.device("cpu"), noise):  # the noise of the training, which is also that of the probe
@@ -51,7 +51,7 @@ def test_in_a_plain_loop_it_measures_bitwise_what_lossviz_probe_does(tmp_path: P
         tmp_path / "loops" / norm,
         model,
         optimizer=optimizer,
-        batches=lambda step: minibatches(step)[:2],
+        batches=lambda step: minibatches(step).batch,
         examples=list(fixed.batches(8)),
         **{**ALL, "sharpness": {"eigenvalues": 2}},
     ) as probe:
@@ -100,6 +100,17 @@ def test_a_second_process_goes_on_where_the_first_one_ended(tmp_path: Path) -> N
     record = part.run.record()["probe"]
     assert (record["status"], record["steps"], record["compute"]["precision"]) == ("done", 5, "float32")
     assert not record["command"][0].startswith("lossviz")
+
+
+def test_a_process_that_measures_nothing_new_leaves_the_files(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Probe(tmp_path, nn.Linear(6, 3), every=2) as probe:
+            train(probe, last=3)
+            probe.record(loss=1.0)
+        found = load_results(probe.run.probe_file), load_results(probe.run.train_file)
+        assert [each.attrs["loss_function"] for each in found] == ["cross-entropy"] * 2
+        assert found[0].step.values.tolist() == [0, 2]
+        assert "probe:" in found[0].attrs["configuration"]
 
 
 def test_another_training_in_the_same_folder_is_refused_where_it_differs(tmp_path: Path) -> None:
@@ -178,7 +189,7 @@ def test_in_eval_mode_it_measures_in_training_mode(tmp_path: Path) -> None:
         ({"measures": ["landscap"]}, r"probe.measures\[0\] = landscap"),
         ({"every": 0}, "probe.every = 0"),
         ({"length": [0.1]}, "probe.length.*did you mean lengths"),
-        ({"sharpness": {"examples": 64}}, r"sharpness.examples = 64\n  accepted: minibatch\n  give the batches"),
+        ({"sharpness": {"examples": 64}}, r"probe.sharpness.examples = 64\n  examples=\[batch"),
         ({"batches": iter([1])}, "batches: can be gone through only once"),
         ({"model": nn.Linear(6, 3).requires_grad_(False)}, "no parameter is trainable"),
         ({"model": nn.LazyLinear(3)}, "has lazy layers"),
@@ -231,3 +242,70 @@ def test_the_passes_that_find_layers_are_not_felt(tmp_path: Path) -> None:
             probe(batch())
         found.append(load_results(probe.run.probe_file).loss.item())
     assert found[0] == found[1]
+
+
+def of_model(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    outputs: torch.Tensor = model(batch["inputs"])
+    return functional.cross_entropy(outputs, batch["targets"], reduction="none")
+
+
+def as_mapping(pair: tuple[torch.Tensor, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return dict(zip(("inputs", "targets"), pair, strict=True))
+
+
+def test_a_loss_of_the_model_is_measured_bitwise_like_the_same_loss_of_outputs(tmp_path: Path) -> None:
+    found = []
+    for name, loss, form in (("outputs", None, tuple), ("model", of_model, as_mapping)):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.3), nn.Linear(5, 3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        settings: dict[str, Any] = {**ALL, "layers": [1, 2], "optimizer": optimizer, "sharpness": {"examples": 16}}
+        later, fixed = [form(batch(seed)) for seed in range(1, 9)], [form(batch(seed)) for seed in (20, 21)]
+        with Probe(tmp_path / name, model, loss, batches=later, examples=fixed, **settings) as probe:
+            probe(form(batch()))
+        found.append(tiny.results(probe.run.probe_file))
+    assert found[0] == found[1]
+
+
+def diffusion(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Draws its own noise, as that of a diffusion model does."""
+    outputs: torch.Tensor = model(batch["inputs"] + torch.randn_like(batch["inputs"]))
+    return outputs.square().sum(dim=1)
+
+
+def test_a_loss_may_draw_random_numbers_of_torch(tmp_path: Path) -> None:
+    """They are those of the seed and the step: the same in all passes, so that the gradient is that of one function."""
+    with Probe(tmp_path, nn.Linear(6, 3), diffusion, measures=["landscape", "sharpness"], lengths=[1e-3]) as probe:
+        probe(as_mapping(batch()))
+    found = load_results(probe.run.probe_file)
+    # A quadratic: its gradient changes along itself by at most the largest eigenvalue.
+    assert 0 < found.smoothness.item() <= 1.001 * found.hessian_eigenvalue.item()
+
+
+def mutating(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    batch["inputs"].mul_(2)
+    return of_model(model, batch)
+
+
+OTHER = nn.Linear(6, 3)
+WRONG: dict[str, tuple[Any, str]] = {
+    "scalar": (lambda model, batch: model(batch["inputs"]).mean(), "returned one number for the whole batch"),
+    "detached": (lambda model, batch: of_model(model, batch).detach(), "no gradient"),
+    "another": (lambda model, batch: of_model(OTHER, batch), r"does not depend .*(?s:.*)calls its argument `model`"),
+    "mutates": (
+        lambda model, batch: of_model(model, {**batch, "inputs": batch["inputs"].mul_(2)}),
+        "changes its batch",
+    ),
+    "numpy": (lambda model, batch: of_model(model, batch) * np.random.rand(), "draws random numbers of numpy"),
+    "pair": (None, r"the batch: are of dict\n  accepted: \(inputs, targets\)"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_loss_that_is_no_function_of_the_model_and_the_batch_is_named(tmp_path: Path, kind: str) -> None:
+    loss, says = WRONG[kind]
+    given = as_mapping(batch())
+    before = tiny.same_bytes(given)
+    with Probe(tmp_path, nn.Linear(6, 3), loss) as probe, pytest.raises(RequestError, match=says):
+        probe(given)
+    assert tiny.same_bytes(given) == before
