@@ -8,13 +8,14 @@ import yaml
 from torch import nn
 from torch.optim import Optimizer
 
+from lossviz.config.merging import differences
 from lossviz.config.probe import Probe as ProbeSection
 from lossviz.errors import refuse
 from lossviz.files import shown
 from lossviz.loops.optimizers import made_with, training_section
 from lossviz.models.build import count_parameters
 from lossviz.results import ProbeResults, attributes
-from lossviz.run import Run, differences
+from lossviz.run import Run
 
 ANEW = "fresh=True discards it; or name another folder"
 

@@ -82,8 +82,8 @@ class Probe:
         ...         probe(batch)
         ...         functional.cross_entropy(model(batch[0]), batch[1]).backward()
         ...         optimizer.step()
-        >>> ProbeResults.load(probe.run.probe_file).data.step.values.tolist()
-        [0, 5, 10]
+        >>> sorted(path.name for path in probe.run.folder.glob("*.nc")), sorted(probe.prober.rows)
+        (['probe.nc'], [0, 5, 10])
     """
 
     def __init__(

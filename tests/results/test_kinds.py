@@ -11,6 +11,7 @@ def test_the_configuration_is_read_once_and_empty_where_there_is_none(monkeypatc
     text = dump(read("quickstart", ["train.momentum=0.9", "train.lr=0.25"], ["standard"])[0])
     results = Results(xr.Dataset(attrs={"configuration": text}))
     assert results.config["model"]["name"] == "vgg"
+    assert results.training is not None
     assert (results.training.momentum, results.training.lr) == (0.9, 0.25)
     monkeypatch.delattr("yaml.safe_load")
     assert results.config["variant"] == "standard"
@@ -51,3 +52,10 @@ def test_a_probe_has_a_quantity_where_there_is_something_of_it() -> None:
     results = ProbeResults(data)
     assert (results.planned, results.measured) == (7, 2)
     assert [results.has(name) for name in ("loss", "shift_l2", "grad_norm")] == [True, False, False]
+
+
+def test_of_a_loop_of_somebody_else_is_known_what_its_optimizer_tells() -> None:
+    known = Results(xr.Dataset(attrs={"configuration": "{train: {optimizer: sgd, momentum: 0.9}}"})).training
+    assert known is not None
+    assert (known.optimizer, known.momentum, known.nesterov) == ("sgd", 0.9, False)
+    assert Results(xr.Dataset(attrs={"configuration": "{model: {name: Net}}"})).training is None
