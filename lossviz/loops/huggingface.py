@@ -17,7 +17,7 @@ def probed(trainer: Any, folder: Path | str, loss: Callable[..., Any] | None = N
     Args:
         trainer: a transformers.Trainer, or of a class that is derived from it.
         folder: as of `lossviz.Probe`.
-        loss: of the model and a batch: the mapping that the collator makes.
+        loss: of the model and a batch, which is the mapping that the collator makes.
         settings: as of `lossviz.Probe`; the optimizer is the trainer's.
     """
     step, evaluate = trainer.training_step, trainer.evaluate

@@ -1,5 +1,7 @@
 """The batch size at which the noise of a minibatch's gradient is as large as the gradient."""
 
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,9 @@ def gradient_noise_scale(step: Step) -> dict[str, Tensor]:
 
         tr(S) = (mean |g_k|^2 - |m|^2) / (1/b - 1/n),    |G|^2 = (n |m|^2 - b mean |g_k|^2) / (n - b).
 
+    Where batches have different sizes b_k, as in a loop of somebody else, b is their harmonic mean, n their sum, and m
+    the mean over all examples.
+
     The quotient of the two is not unbiased: average each over steps before dividing. Eight gradients.
 
     Returns:
@@ -27,14 +32,16 @@ def gradient_noise_scale(step: Step) -> dict[str, Tensor]:
     Source:
         McCandlish et al. 2018, arXiv 1812.06162, equation 2.9 and appendix A.1.
     """
+    sizes: list[int] = []
     small, total = [], [torch.zeros_like(part, dtype=torch.float64) for part in step.theta]
     for batch in step.minibatches(MINIBATCHES):
         found = step.objective.differentiate(batch)
-        gradient = found.gradient
-        small.append(squared_norm(gradient))
-        total = list(torch._foreach_add(total, [part.double() for part in gradient]))
-    b, n = found.losses.examples, MINIBATCHES * found.losses.examples
-    each, mean = torch.stack(small).mean(), squared_norm(total) / MINIBATCHES**2
+        sizes.append(found.losses.examples)
+        small.append(squared_norm(found.gradient))
+        parts = [part.double() for part in found.gradient]
+        total = list(torch._foreach_add(total, parts, alpha=sizes[-1] / sizes[0]))
+    b, n = float(MINIBATCHES / sum(Fraction(1, size) for size in sizes)), sum(sizes)
+    each, mean = torch.stack(small).mean(), squared_norm(total) / (n / sizes[0]) ** 2
     variance, signal = (each - mean) / (1 / b - 1 / n), (n * mean - b * each) / (n - b)
     return dict(zip(MEASURE.variables, (variance / signal, variance, signal), strict=True))
 

@@ -1,6 +1,9 @@
 """The gradient noise scale on Gaussian data, where mean and covariance of the gradient are known."""
 
+from collections.abc import Iterable
+
 import numpy as np
+import pytest
 import torch
 
 from lossviz.config.probe import Probe
@@ -16,10 +19,10 @@ COVARIANCE = np.diag([0.5, 1.0, 2.0, 4.0])
 THETA = np.array([1.0, -1.0, 0.5, 2.0])
 
 
-def noise_scale(data: np.ndarray) -> dict[str, float]:
-    """Of |theta - x|^2 / 2, with gradient theta - x, and x in minibatches (MINIBATCHES, SIZE, DIMENSIONS)."""
+def noise_scale(data: Iterable[np.ndarray]) -> dict[str, float]:
+    """Of |theta - x|^2 / 2, with gradient theta - x, and x in minibatches (size, DIMENSIONS)."""
     objective = Objective(Offset(torch.from_numpy(THETA)), lambda outputs, _: outputs.square().sum(dim=1) / 2)
-    batches = [Minibatch((torch.from_numpy(inputs), torch.zeros(SIZE)), i) for i, inputs in enumerate(data)]
+    batches = [Minibatch((torch.from_numpy(inputs), torch.zeros(len(inputs))), i) for i, inputs in enumerate(data)]
     step = Step(objective, batches[0], Probe(measures=("gradient-noise-scale",)), later=batches.__getitem__)
     return {name: float(value) for name, value in measure_step(step).items()}
 
@@ -36,11 +39,13 @@ def test_analysis_of_variance() -> None:
     np.testing.assert_allclose(found["gradient_noise_scale"], variance / signal, rtol=1e-10)
 
 
-def test_gaussian_data() -> None:
+@pytest.mark.parametrize("sizes", [[SIZE] * MINIBATCHES, [1, 2, 3, 4, 5, 6, 9, 10]], ids=["one size", "many"])
+def test_gaussian_data(sizes: list[int]) -> None:
     """x ~ N(0, C): tr(S) = tr(C) and G = theta. Means of 400 estimates lie within four of their standard errors."""
     draws = np.random.default_rng(1)
-    shape = (400, MINIBATCHES, SIZE, DIMENSIONS)
-    found = [noise_scale(data) for data in draws.normal(size=shape) @ np.sqrt(COVARIANCE)]
+    ends = np.cumsum(sizes)[:-1]
+    shape = (400, sum(sizes), DIMENSIONS)
+    found = [noise_scale(np.split(data, ends)) for data in draws.normal(size=shape) @ np.sqrt(COVARIANCE)]
     for name, true in (("gradient_variance", np.trace(COVARIANCE)), ("gradient_signal", THETA @ THETA)):
         values = np.array([each[name] for each in found])
         error = values.std(ddof=1) / np.sqrt(len(values))
