@@ -43,10 +43,11 @@ def huggingface_network(config: Transformers, classes: int) -> nn.Module:
         settings = _settings(library, config, values, classes)
         if any((folder / name).is_file() for name in WEIGHTS):
             safe = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
-            model, found = make.from_pretrained(folder, config=settings, output_loading_info=True, **safe)
-            new = found["missing_keys"]
+            said = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+            model, found = make.from_pretrained(folder, config=settings, **said, **safe)
+            new = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
         else:
-            model, new = make.from_config(settings, trust_remote_code=False), {}
+            model, new = make.from_config(settings, trust_remote_code=False), set()
     return _finished(config, model, classes, new)
 
 
@@ -100,9 +101,11 @@ def _settings(library: ModuleType, config: Transformers, values: Mapping[str, An
 
 def _finished(config: Transformers, model: nn.Module, classes: int, new: Collection[str]) -> nn.Module:
     """The network, in training mode and with its updates, if it fits the folder's weights and the data."""
-    inner = [name for name in new if name.startswith(f"{model.base_model_prefix}.")]
-    if inner:
-        problem = f"belongs to another network: {sorted(inner)[0]} is missing in its weights"
+    # A head for other classes than the folder's is new; whatever else its weights lack is a mistake.
+    head = "Classification" in config.network
+    lacking = sorted(name for name in new if not head or name.startswith(f"{model.base_model_prefix}."))
+    if lacking:
+        problem = f"belongs to another network: {lacking[0]} is missing in its weights, or has another shape there"
         _refuse(config, problem, "a folder whose weights belong to its config.json")
     tokens = getattr(model.config, "vocab_size", classes)
     if config.network == "AutoModelForCausalLM" and tokens < classes:

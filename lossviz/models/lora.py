@@ -1,5 +1,6 @@
 """Low-rank updates of a network's weights, by peft."""
 
+import warnings
 from collections.abc import Collection
 from importlib import import_module
 
@@ -32,7 +33,9 @@ def add_lora(model: nn.Module, config: Lora, new: Collection[str]) -> None:
         settings = peft.LoraConfig(
             r=config.r, lora_alpha=config.alpha, target_modules=targets, exclude_modules=heads or None
         )
-        peft.inject_adapter_in_model(settings, model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it says of GPT-2's transposed layers it sets right itself
+            peft.inject_adapter_in_model(settings, model)
     except Exception as error:  # it has many ways to refuse
         accepted = "names, or ends of names, of linear layers; or all-linear"
         given = None if isinstance(targets, str) else tuple(targets)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from lossviz.config.data import ImageFolder
-from lossviz.config.model import OwnModel
+from lossviz.config.model import OwnModel, Timm, Transformers
 from lossviz.config.reading import dump
 from lossviz.distributed.group import Group, joined
 from lossviz.distributed.ranks import ranks
@@ -109,6 +109,7 @@ def begin(
     if not group.alone:
         group.refuse_differences({"weights": _digest(objective, stepper, saved or 0)})
     own = isinstance(setup.config.model, OwnModel)
+    written_here = not isinstance(setup.config.model, OwnModel | Timm | Transformers)
     training = TrainingLoop(
         setup.run.variant,
         config,
@@ -123,8 +124,8 @@ def begin(
         saved or 0,
         judged="loss" if isinstance(objective.loss, OfModel) or data.regression else "error",
         observer=observer,
-        # A person's own network may put new tensors in the place of its own, which a graph would not see.
-        capture=not own and capturable(objective, stepper, shard),
+        # Other people's networks may put new tensors in the place of their own, which a graph would not see.
+        capture=written_here and capturable(objective, stepper, shard),
     )
     if own and group.first and not files.replays:
         training.check = partial(_doubt_rebuilt, setup)

@@ -91,6 +91,16 @@ def test_a_new_head_is_drawn_under_the_seed(tmp_path: Path) -> None:
     assert torch.equal(one.model.embed_tokens.weight, theirs.model.embed_tokens.weight)
 
 
+def test_a_head_for_other_classes_is_new(tmp_path: Path) -> None:
+    saved(tmp_path / "base")
+    four = make(tmp_path / "base", "AutoModelForSequenceClassification", classes=4)
+    four.save_pretrained(tmp_path / "four")
+    same, three = (make(tmp_path / "four", "AutoModelForSequenceClassification", classes=k) for k in (4, 3))
+    assert torch.equal(same.score.weight, four.score.weight)
+    assert three.score.weight.shape == (3, 16)
+    assert torch.equal(three.model.embed_tokens.weight, four.model.embed_tokens.weight)
+
+
 def test_values_instead_of_the_folder_s(tmp_path: Path) -> None:
     saved(tmp_path)
     assert make(tmp_path, args={"attention_dropout": 0.25}).config.attention_dropout == 0.25
@@ -188,7 +198,8 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
         (lambda values: values.pop("model_type"), "has a config.json without a model_type"),
         (lambda values: values.update(model_type="lama"), "has no model_type lama; did you mean llama?"),
         (lambda values: values.update(quantization_config={"bits": 4}), "holds quantised weights, which cannot move"),
-        (lambda values: values.update(hidden_size=12), "transformers refuses it"),
+        (lambda values: values.update(hidden_size=12), "has another shape there"),
+        (lambda values: values.update(vocab_size=98), "has another shape there"),
         (lambda values: values.update(num_hidden_layers=3), "is missing in its weights"),
         (lambda values: values.update(model_type="vit"), "transformers refuses it"),
     ],
