@@ -15,6 +15,7 @@ from lossviz.config.model import Model, Timm, Transformers
 from lossviz.config.own import Own
 from lossviz.config.train import Precision, Train
 from lossviz.data.collated import CollatedMinibatches
+from lossviz.data.iterated import IteratedSplit
 from lossviz.data.load import Dataset, load
 from lossviz.data.minibatches import Minibatches
 from lossviz.data.streamed_minibatches import StreamedMinibatches
@@ -114,10 +115,10 @@ class Setup:
         """The training minibatches by step.
 
         Raises:
-            RequestError: a minibatch is larger than the data set.
+            RequestError: a minibatch is larger than the data set, or the data are batches already.
         """
         train = self.train
-        if train.batch_size > len(self.data.train):
+        if not isinstance(self.data.train, IteratedSplit) and train.batch_size > len(self.data.train):
             problem = f"there are {len(self.data.train):,} training examples"
             refuse("train.batch_size", problem, given=train.batch_size, accepted="at most that")
         augment = self.config.data.augment if isinstance(self.config.data, Resident | ImageFolder) else "none"

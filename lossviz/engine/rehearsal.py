@@ -1,8 +1,9 @@
 """A few examples through a person's own network, data and loss, before anything is written."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 from lossviz.data.batch import Batch, is_pair, leaves
 from lossviz.data.iterated import IteratedSplit
 from lossviz.data.load import Dataset
+from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.losses import Losses, OfModel, OfOutputs, cross_entropy, squared_error
+from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import undisturbed
 from lossviz.engine.trust import relative_difference
@@ -19,6 +22,8 @@ from lossviz.errors import refuse
 from lossviz.user_code.loader import explained
 
 EXAMPLES = 3
+# Passes of one network over one batch are computed alike, but for sums whose order a GPU does not keep.
+ROUNDINGS = 100
 
 
 def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> tuple[str, ...]:
@@ -98,10 +103,6 @@ def _refuse_ignored(loss: OfOutputs, data: Dataset) -> None:
             )
 
 
-# Passes of one network over one batch are computed alike, but for sums whose order a GPU does not keep.
-ROUNDINGS = 100
-
-
 def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -> tuple[str, ...]:
     """Check that a loss of the model is a function of the parameters and the batch, in eval mode; leaves no trace.
 
@@ -116,18 +117,16 @@ def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -
     Raises:
         RequestError: it is none; says what it does and what to do instead.
     """
-    with undisturbed(objective.model), torch.enable_grad():
+    run = partial(objective.losses(objective.model), batch)
+    with undisturbed(objective.model, ()):
         objective.model.eval()
         with _unchanged(batch), _undrawn():
-            first = objective.losses(objective.model)(batch)
-        if differentiable and not first.term.sums.requires_grad:
-            accepted = "a loss made of differentiable operations, without .item(), .detach() or torch.no_grad()"
-            refuse("the loss has no gradient", accepted=accepted)
-        second = _twice(objective, batch, first)
-    one, other = ((each.term, *each.others.values()) for each in (first, second))
-    for a, b in zip(one, other, strict=True):
-        apart = relative_difference(a.sums, b.sums)
-        if apart > ROUNDINGS * torch.finfo(a.sums.dtype).eps:
+            first = without_gradients(run)
+        _refuse_graph(run, differentiable)
+        second = without_gradients(run)
+    for one, other in zip((first.term, *first.others.values()), (second.term, *second.others.values()), strict=True):
+        apart = relative_difference(one.sums, other.sums)
+        if apart > ROUNDINGS * torch.finfo(one.sums.dtype).eps:
             refuse(
                 "the loss",
                 f"gives another number at every call, in eval mode too: {apart:.2g} of the largest apart",
@@ -136,20 +135,32 @@ def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -
     return tuple(first.others)
 
 
-def _twice(objective: Objective, batch: Batch, first: Losses) -> Losses:
-    """The losses of a second call, once the first was differentiated."""
-    try:
-        for losses in (first, objective.losses(objective.model)(batch)):
-            if losses.term.sums.requires_grad:
-                torch.autograd.grad(losses.mean, objective.parameters, allow_unused=True)
-    except RuntimeError as error:
-        if "backward through the graph a second time" not in str(error):
-            raise
-        refuse(
-            "the loss keeps the graph of an earlier call",
-            advice="what it keeps from one call to the next (a hidden state, a running mean) needs .detach()",
-        )
-    return losses
+def _refuse_graph(run: Callable[[], Losses], differentiable: bool) -> None:
+    """Refuse a loss without a gradient, and one whose second call builds on the graph of the first."""
+    with torch.enable_grad():
+        try:
+            first, second = run().term.sums, run().term.sums
+        except (MemoryError, RuntimeError) as error:
+            if differentiable or not is_out_of_memory(error):
+                raise
+            return  # a scan needs no graph
+    if differentiable and not first.requires_grad:
+        accepted = "a loss made of differentiable operations, without .item(), .detach() or torch.no_grad()"
+        refuse("the loss has no gradient", accepted=accepted)
+    if _graph(first) & _graph(second):
+        advice = "what it keeps from one call to the next (a hidden state, a running mean) needs .detach()"
+        refuse("the loss", "keeps the graph of an earlier call, which grows from call to call", advice=advice)
+
+
+def _graph(losses: Tensor) -> set[object]:
+    """The operations that a tensor was computed by; not its leaves, which belong to the network."""
+    found, waiting = set[object](), [losses.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found and node.next_functions:
+            found.add(node)
+            waiting += [each for each, _ in node.next_functions]
+    return found
 
 
 @contextmanager
@@ -157,10 +168,10 @@ def _unchanged(batch: Batch) -> Iterator[None]:
     before = _versions(batch)
     yield
     after = _versions(batch)
-    if before != after:
-        names = [name for name in (*before, *after) if before.get(name) != after.get(name)]
+    changed = [name for name in (*before, *after) if before.get(name) != after.get(name)]
+    if changed:
         advice = "work on a copy: clone() a tensor, dict(batch) for a mapping from which entries are taken"
-        refuse("the loss", f"changes its batch, which other evaluations see too: {names[0]}", advice=advice)
+        refuse("the loss", f"changes its batch, which other points see too: {changed[0]}", advice=advice)
 
 
 def _versions(batch: Batch) -> dict[str, tuple[int, int]]:
@@ -180,7 +191,7 @@ def _undrawn() -> Iterator[None]:
         refuse(
             "the loss",
             f"draws random numbers of {' and '.join(drawn)} in eval mode, so it is another function at every point",
-            advice="draw where model.training is true only; or from a generator of its own that each call seeds alike: "
+            advice="draw only while model.training; or from a generator that each call seeds alike, such as "
             "torch.Generator().manual_seed(0)",
         )
 
@@ -191,5 +202,5 @@ def _generators() -> dict[str, object]:
     return {
         "torch": (torch.get_rng_state().numpy().tobytes(), cuda),
         "numpy": str(np.random.get_state(legacy=False)),
-        "Python's random": random.getstate(),
+        "Python": random.getstate(),
     }

@@ -1,18 +1,23 @@
 """Network, data and loss that do not fit together are told before anything is written."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import Dataset as TorchDataset
 
+from lossviz.data.collated import CollatedSplit
 from lossviz.data.load import Dataset
 from lossviz.data.split import Split
 from lossviz.engine.losses import PerExample, cross_entropy, squared_error
 from lossviz.engine.objective import Objective
-from lossviz.engine.rehearsal import rehearse
+from lossviz.engine.rehearsal import rehearse, rehearse_closure
 from lossviz.errors import RequestError, WorkError
 
 
@@ -136,3 +141,103 @@ def test_what_fails_says_on_what() -> None:
         rehearse(Objective(net), CLASSES, differentiable=True)
     with pytest.raises(WorkError, match=r"^while the loss is computed of outputs \(3, 4, 2\) and targets \(3,\): "):
         rehearse(Objective(Net(8, lambda out: out.reshape(-1, 4, 2))), CLASSES, differentiable=True)
+
+
+class Recurrent(nn.Module):
+    """Keeps its hidden state from call to call."""
+
+    def __init__(self, detach: bool) -> None:
+        super().__init__()
+        self.layer, self.detach = nn.Linear(1, 1), detach
+        self.hidden = torch.zeros(1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.layer(inputs + 0 * self.hidden)
+        self.hidden = hidden[0].detach() if self.detach else hidden[0]
+        return hidden
+
+
+def squares(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    return model(batch["x"]).square().sum(1)
+
+
+def in_place(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    batch["x"].add_(1)
+    return squares(model, batch)
+
+
+def popping(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    return model(batch.pop("x")).square().sum(1)
+
+
+def drawing(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    return squares(model, batch) + 0 * torch.rand(3)
+
+
+def drawing_numpy(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    return squares(model, batch) + 0 * float(np.random.rand())
+
+
+COUNT = itertools.count()
+
+
+def counting(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    return squares(model, batch) + next(COUNT)
+
+
+def constant(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    return squares(model, batch).detach()
+
+
+@pytest.mark.parametrize(
+    ("loss", "model", "message"),
+    [
+        (
+            squares,
+            Recurrent(detach=False),
+            "the loss: keeps the graph of an earlier call, ",
+        ),
+        (in_place, nn.Linear(1, 1), "the loss: changes its batch, which other points see too: batch['x']\n  work on"),
+        (popping, nn.Linear(1, 1), "the loss: changes its batch, which other points see too: batch['x']\n"),
+        (drawing, nn.Linear(1, 1), "the loss: draws random numbers of torch in eval mode, so it is another function"),
+        (drawing_numpy, nn.Linear(1, 1), "the loss: draws random numbers of numpy in eval mode"),
+        (counting, nn.Linear(1, 1), "the loss: gives another number at every call, in eval mode too: "),
+        (constant, nn.Linear(1, 1), "the loss has no gradient\n"),
+    ],
+)
+def test_a_closure_that_is_no_function_of_parameters_and_batch(loss: Any, model: nn.Module, message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        rehearse_closure(Objective(model, loss), {"x": torch.arange(3.0)[:, None] + 1}, differentiable=True)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_closure_that_is_one() -> None:
+    """It may keep what is detached, draw from a generator of its own and have terms; and nothing is left of it."""
+
+    def noisy(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        noise = torch.rand(3, 1, generator=torch.Generator().manual_seed(0))
+        loss = model(batch["x"] + noise).square().sum(1)
+        return {"loss": loss, "other": loss.abs(), "third": loss[:1]}
+
+    for model in (nn.Linear(1, 1), Recurrent(detach=True)):
+        state = torch.get_rng_state()
+        model.train()
+        kept = {name: value.clone() for name, value in model.state_dict().items()}
+        found = rehearse_closure(Objective(model, noisy), {"x": torch.arange(3.0)[:, None]}, differentiable=True)
+        assert found == ("other", "third")
+        assert model.training
+        assert torch.equal(torch.get_rng_state(), state)
+        assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+
+
+def test_a_loss_of_outputs_needs_pairs() -> None:
+    class Dicts(TorchDataset[Any]):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> dict[str, Tensor]:
+            return {"x": torch.ones(5)}
+
+    split = CollatedSplit(Dicts(), range(3), ZERO, ONE, 0)
+    with pytest.raises(RequestError, match=r"a batch of the data is dict, .*\n  accepted: pairs"):
+        rehearse(Objective(Net()), Dataset(split, split, 4), differentiable=True)

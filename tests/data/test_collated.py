@@ -1,0 +1,162 @@
+"""Datasets of anything: collated when needed, the same whatever the order, and never held whole."""
+
+import gc
+import weakref
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+
+from lossviz.data.collated import CollatedMinibatches, CollatedSplit
+from lossviz.data.iterated import IteratedSplit
+from lossviz.data.minibatches import Order
+from lossviz.errors import RequestError, WorkError
+
+CPU = torch.device("cpu")
+ONE = torch.ones(1, 1, 1)
+
+
+class Drawn(TorchDataset[Any]):
+    """Examples as dicts, with a random transform."""
+
+    def __init__(self, count: int = 10) -> None:
+        self.count = count
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        self.asked.append(index)
+        return {"x": torch.full((2,), float(index)) + 0.1 * torch.rand(2), "index": index}
+
+
+class Ragged(Drawn):
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.ones(1 + index % 3)
+
+    @staticmethod
+    def collate_fn(examples: list[Tensor]) -> list[Tensor]:
+        return examples
+
+
+def split(source: Any, seed: int = 0) -> CollatedSplit:
+    return CollatedSplit(source, range(len(source)), 0 * ONE, ONE, seed)
+
+
+def test_draws_belong_to_the_example_whatever_the_batches() -> None:
+    """And to the seed; the generator of everybody else is left alone."""
+    state = torch.get_rng_state()
+    whole = torch.cat([batch["x"] for batch in split(Drawn()).batches(10)])
+    for size in (1, 3, 7):
+        assert torch.equal(torch.cat([batch["x"] for batch in split(Drawn()).batches(size)]), whole)
+    assert not torch.equal(next(split(Drawn(), 1).batches(10))["x"], whole)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_minibatch_is_a_pure_function_of_seed_and_step() -> None:
+    source = Drawn()
+    minibatches = CollatedMinibatches(split(source), 4, 3)
+    order = Order(10, 4, 3)
+    first = {step: minibatches(step).batch for step in range(6)}
+    for step in (5, 0, 3):
+        again = CollatedMinibatches(split(Drawn()), 4, 3)(step).batch
+        assert torch.equal(again["x"], first[step]["x"])
+        assert again["index"].tolist() == order.indices(step).tolist()
+    parts = [minibatches(2, (rank, 3)).batch for rank in range(3)]
+    assert torch.equal(torch.cat([part["x"] for part in parts]), first[2]["x"])
+    # The same example, and a draw of its own at every step.
+    seen: dict[int, set[float]] = {}
+    for batch in first.values():
+        for index, x in zip(batch["index"].tolist(), batch["x"][:, 0].tolist(), strict=True):
+            seen.setdefault(index, set()).add(x)
+    assert max(map(len, seen.values())) > 1
+
+
+def test_a_collate_fn_of_its_own() -> None:
+    (batch,) = split(Ragged(4)).batches(4)
+    assert [len(each) for each in batch] == [1, 2, 3, 1]
+    assert all(each.dtype == torch.float64 for each in next(split(Ragged(4)).to(CPU, torch.float64).batches(4)))
+
+
+def test_examples_that_do_not_go_together_are_told() -> None:
+    class Plain(Ragged):
+        collate_fn: Any = torch.utils.data.default_collate
+
+    with pytest.raises(WorkError, match=r"while examples are collated \(a Dataset may bring a collate_fn of its own\)"):
+        next(split(Plain(4)).batches(4))
+
+
+def test_a_part_of_the_examples() -> None:
+    source = Drawn()
+    few = split(source).choose(3, "stratified", 0)
+    assert [batch["index"].tolist() for batch in few.batches(2)] == [[0, 1], [2]]
+    assert [batch["index"].tolist() for batch in few.take(torch.tensor([2])).batches(2)] == [[2]]
+    with pytest.raises(RequestError, match=r"examples = 11: there are 10 examples in the train split"):
+        split(source).choose(11, "first", 0)
+
+
+def test_the_fingerprint_is_of_what_is_the_same_twice() -> None:
+    """A few examples, whatever they draw."""
+    source = Drawn(1000)
+    found = split(source).fingerprint()
+    assert len(source.asked) <= 2 * 16 + 1
+    assert found == split(Drawn(1000)).fingerprint()
+    assert found != split(Drawn(999)).fingerprint()
+    assert split(Ragged(9)).fingerprint() != split(Ragged(8)).fingerprint()
+
+
+class Counted(TorchDataset[Any]):
+    """Knows how many of its examples are alive."""
+
+    def __init__(self) -> None:
+        self.alive: weakref.WeakSet[Tensor] = weakref.WeakSet()
+        self.most = 0
+
+    def __len__(self) -> int:
+        return 200
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        x = torch.full((3,), float(index))
+        self.alive.add(x)
+        self.most = max(self.most, len(self.alive))
+        return {"x": x}
+
+    @staticmethod
+    def collate_fn(examples: list[dict[str, Tensor]]) -> list[Tensor]:
+        return [each["x"] for each in examples]  # the very tensors
+
+
+def test_a_data_set_is_never_held_whole() -> None:
+    """Neither while it is gone through nor afterwards: no more examples live than two batches have."""
+    source = Counted()
+    part = split(source)
+    part.fingerprint()
+    minibatches = CollatedMinibatches(part, 10, 0)
+    for batch in part.batches(10):
+        assert len(batch) == 10
+    for step in range(40):
+        minibatches(step)
+    del batch
+    gc.collect()
+    assert source.most <= 20
+    assert len(source.alive) <= 1  # the first, which tells the form
+
+
+def batches() -> list[dict[str, Any]]:
+    return [{"x": torch.full((2,), float(i)), "name": "text"} for i in range(3)]
+
+
+def test_batches_that_are_gone_through_again() -> None:
+    found = IteratedSplit(batches(), CPU, torch.float64)
+    assert len(found) == 3
+    for _ in range(2):
+        assert [float(batch["x"][0]) for batch in found.batches(7)] == [0, 1, 2]
+    assert next(found.batches())["x"].dtype == torch.float64
+    assert [float(batch["x"][0]) for batch in found.take(torch.arange(2)).batches()] == [0, 1]
+    assert found.fingerprint() == IteratedSplit(batches(), CPU, torch.float32).fingerprint()
+    assert found.choose("all", "first", 0) is found
+    with pytest.raises(RequestError, match=r"examples = 2: .* one after another\n  accepted: all; or a Dataset"):
+        found.choose(2, "first", 0)
