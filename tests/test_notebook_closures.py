@@ -161,14 +161,14 @@ def other(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
 
 
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
-    "network": ({"model": other_network(1)}, "a surface of another network"),
-    "first batch": ({"batches": as_mappings(5)}, "a surface of another first batch"),
-    "directions": ({"directions": Random(seed=2)}, "a surface of another directions"),
-    "batch_norm": ({"batch_norm": "batch"}, "a surface of another batch_norm"),
+    "network": ({"model": other_network(1)}, "the surface of another network"),
+    "first batch": ({"batches": as_mappings(5)}, "the surface of another first batch"),
+    "directions": ({"directions": Random(seed=2)}, "the surface of other directions"),
+    "batch_norm": ({"batch_norm": "batch"}, "the surface of another batch_norm"),
     "last batch": ({"batches": as_mappings()[:-1]}, "another loss, or that of other batches: "),
     "loss": ({"loss": other}, "another loss, or that of other batches: "),
     "metrics": ({"metrics": ["gradient"]}, "other axes, metrics or terms of the loss"),
-    "axes": ({"y": Y}, "other axes, metrics or terms of the loss"),
+    "axes": ({"y": Y}, "the surface of other directions"),
     "points": ({"x": (-1.0, 1.0, 4)}, "points that x and y do not have"),
 }
 

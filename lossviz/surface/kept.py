@@ -21,11 +21,11 @@ from lossviz.surface.plane import LossPlane
 SECONDS_BETWEEN_SAVES = 2.0
 # What tells the surface of one network, loss and set of examples from another, as far as it can be read off them.
 IDENTITY = {
-    "network_sha256": "network",
-    "batch_sha256": "first batch",
-    "directions_sha256": "directions",
-    "loss_function": "kind of loss",
-    "batch_norm": "batch_norm",
+    "network_sha256": "another network",
+    "batch_sha256": "another first batch",
+    "directions_sha256": "other directions",
+    "loss_function": "another kind of loss",
+    "batch_norm": "another batch_norm",
 }
 # Of a loss, beyond what another machine, batch size or number of threads changes.
 ANOTHER_LOSS = 1e-3
@@ -70,7 +70,7 @@ class KeptSurface:
         advice = "save to another file, or delete this one"
         for name, what in IDENTITY.items():
             if saved.attrs.get(name, "") != self.attributes.get(name, ""):
-                refuse(str(self.file), f"holds a surface of another {what}", advice=advice)
+                refuse(str(self.file), f"holds the surface of {what}", advice=advice)
         known = Grid.of(saved)
         if list(known.axes) != list(self.grid.axes) or {*known.values, "penalty"} != {*self.grid.values}:
             refuse(str(self.file), "holds other axes, metrics or terms of the loss", advice=advice)

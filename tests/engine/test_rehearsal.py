@@ -152,40 +152,40 @@ class Recurrent(nn.Module):
         self.hidden = torch.zeros(1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.layer(inputs + 0 * self.hidden)
+        hidden: Tensor = self.layer(inputs + 0 * self.hidden)
         self.hidden = hidden[0].detach() if self.detach else hidden[0]
         return hidden
 
 
-def squares(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def squares(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return model(batch["x"]).square().sum(1)
 
 
-def in_place(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def in_place(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     batch["x"].add_(1)
     return squares(model, batch)
 
 
-def popping(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def popping(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return model(batch.pop("x")).square().sum(1)
 
 
-def drawing(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def drawing(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return squares(model, batch) + 0 * torch.rand(3)
 
 
-def drawing_numpy(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def drawing_numpy(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return squares(model, batch) + 0 * float(np.random.rand())
 
 
 COUNT = itertools.count()
 
 
-def counting(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def counting(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return squares(model, batch) + next(COUNT)
 
 
-def constant(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def constant(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return squares(model, batch).detach()
 
 
