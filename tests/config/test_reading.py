@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lossviz.config import read
 from lossviz.config.directions import Random
 from lossviz.config.model import Lora, Resnet, Timm, Torchvision, Transformers, Vgg
-from lossviz.config.reading import dump, find, shipped_configurations
+from lossviz.config.reading import dump
 from lossviz.config.train import Cosine, Step
 from lossviz.errors import RequestError
 
@@ -153,51 +153,6 @@ def test_a_configuration_that_ran_is_read_back_identical(write: Write) -> None:
 def test_the_file_that_ran_means_the_same_to_other_readers(write: Write) -> None:
     (config,) = read(write(BASE.replace("exp", "'1e3'") + "variants: {no: {}}"), ["data.augment=crop-flip"])
     assert yaml.safe_load(dump(config)) == config.model_dump(mode="json")
-
-
-def test_shipped_configurations_are_found_by_name_and_are_right() -> None:
-    assert "quickstart" in shipped_configurations()
-    for name, path in shipped_configurations().items():
-        assert find(name) == path
-        for config in read(name):
-            assert config.name == name
-
-
-def test_a_file_of_that_name_comes_before_a_shipped_configuration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "quickstart").write_text(BASE)
-    assert read("quickstart")[0].name == "exp"
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("nowhere.yaml", "nowhere.yaml: there is no such file\n  paths count from the folder that you are in"),
-        ("some/where", "some/where: there is no such file\n  paths count from the folder that you are in"),
-        (".", ".: is a folder; a configuration is a YAML file"),
-        ("x" * 300, f"{'x' * 300}: cannot be read: File name too long"),
-    ],
-)
-def test_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(RequestError) as caught:
-        read(source)
-    assert str(caught.value) == message
-
-
-def test_a_shipped_name_that_is_nearly_right_is_offered() -> None:
-    with pytest.raises(RequestError, match=r"ships with lossviz; did you mean quickstart\?\n  shipped: "):
-        read("quickstrat")
-
-
-@pytest.mark.parametrize("source", ["quickstrt", "", "a\0b"])
-def test_no_such_name_says_which_there_are(source: str) -> None:
-    with pytest.raises(
-        RequestError, match=r"no configuration of that name ships with lossviz.*\n  shipped: .*quickstart"
-    ):
-        read(source)
 
 
 def test_reading_imports_nothing_heavy() -> None:

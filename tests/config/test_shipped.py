@@ -1,10 +1,13 @@
 """The configurations that come with lossviz."""
 
+from pathlib import Path
+
 import pytest
 
 from lossviz.config import read
-from lossviz.config.reading import shipped_configurations
+from lossviz.config.reading import find, shipped_configurations
 from lossviz.config.train import Step
+from lossviz.errors import RequestError
 
 
 @pytest.mark.parametrize("name", shipped_configurations())
@@ -71,3 +74,48 @@ def test_variants_differ_in_what_their_names_say() -> None:
     norms = {name: getattr(config.model, "norm", None) for name, config in configs.items()}
     assert norms == {"standard": "none", "batchnorm": "batch", "noisy": "noisy-batch", "control": "noise"}
     assert len({config.train for config in configs.values()}) == 1
+
+
+def test_shipped_configurations_are_found_by_name_and_are_right() -> None:
+    assert "quickstart" in shipped_configurations()
+    for name, path in shipped_configurations().items():
+        assert find(name) == path
+        for config in read(name):
+            assert config.name == name
+
+
+def test_a_file_of_that_name_comes_before_a_shipped_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").write_text("name: exp\ndata: {name: digits}\nmodel: {name: vgg}\n")
+    assert read("quickstart")[0].name == "exp"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere.yaml", "nowhere.yaml: there is no such file\n  paths count from the folder that you are in"),
+        ("some/where", "some/where: there is no such file\n  paths count from the folder that you are in"),
+        (".", ".: is a folder; a configuration is a YAML file"),
+        ("x" * 300, f"{'x' * 300}: cannot be read: File name too long"),
+    ],
+)
+def test_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError) as caught:
+        read(source)
+    assert str(caught.value) == message
+
+
+def test_a_shipped_name_that_is_nearly_right_is_offered() -> None:
+    with pytest.raises(RequestError, match=r"ships with lossviz; did you mean quickstart\?\n  shipped: "):
+        read("quickstrat")
+
+
+@pytest.mark.parametrize("source", ["quickstrt", "", "a\0b"])
+def test_no_such_name_says_which_there_are(source: str) -> None:
+    with pytest.raises(
+        RequestError, match=r"no configuration of that name ships with lossviz.*\n  shipped: .*quickstart"
+    ):
+        read(source)
