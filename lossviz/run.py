@@ -231,7 +231,7 @@ def find_runs(path: Path, only: Sequence[str] = ()) -> list[Run]:
     missing = [name for name in only if name not in {run.variant for run in runs}]
     if missing or not runs:
         there = ", ".join(run.variant for run in runs) or "no run (a folder with config.yaml, one level down)"
-        below = [] if runs else sorted({str(config.parent.parent) for config in path.glob("*/*/config.yaml")})
+        below = [] if runs else sorted(str(each) for each in path.glob("*/") if runs_below(each))
         meant = f"\ndid you mean {either(below)}?" if below else ""
         wanted = f"no variant {', '.join(missing)}" if missing else "nothing that lossviz train left"
         refuse(shown(path), f"holds {wanted}", advice=f"there is: {there}{meant}")

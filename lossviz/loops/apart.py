@@ -2,38 +2,42 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from lossviz.engine.backend import full_precision
 
 
 @contextmanager
-def apart(device: torch.device, data: object = None) -> Iterator[None]:
+def apart(model: nn.Module, data: object = None) -> Iterator[None]:
     """Random numbers, autocast, gradient mode and torch.compile are inside as measurements need them, and outside kept.
 
     Inside: gradients, full precision, networks as they are written and not compiled.
 
     Args:
-        device: whose random numbers are put back, beside those of the CPU, of numpy and of Python.
+        model: on whose devices random numbers are put back, beside those of the CPU, of numpy and of Python.
         data: whose own generators are put back, if it is a DataLoader.
     """
     generators = generators_of(data)
     kept = [generator.get_state() for generator in generators]
     python, numpy = random.getstate(), np.random.get_state()
-    cuda = [device] if device.type == "cuda" else []
+    devices = {parameter.device for parameter in model.parameters()}
+    cuda = [device for device in devices if device.type == "cuda"]
     try:
         with (
             torch.random.fork_rng(devices=cuda),
             torch.inference_mode(False),
             torch.enable_grad(),
-            torch.autocast(device.type, enabled=False),
             torch.compiler.set_stance("force_eager"),
             full_precision(),
+            ExitStack() as stack,
         ):
+            for kind in {"cpu", *(device.type for device in devices)}:
+                stack.enter_context(torch.autocast(kind, enabled=False))
             yield
     finally:
         random.setstate(python)

@@ -194,7 +194,7 @@ class Probe:
         step, known = self.step, self.step in self.prober.rows
         if known and step not in self._earlier:
             return
-        with apart(self._device, None if self.later is None else self.later.given):
+        with apart(self.model, None if self.later is None else self.later.given):
             twin = copied(self.model)
             objective = Objective(twin, given_loss(self.loss))
             here = self._minibatch(batch, derive(self.seed, "noise", step))
