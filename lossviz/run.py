@@ -81,7 +81,7 @@ class Run:
 
     @property
     def is_there(self) -> bool:
-        """Whether the folder is a run: of lossviz, or of somebody else's loop, which has no configuration."""
+        """Whether the folder is a run: of lossviz, or of a user's own loop, which has no configuration."""
         return any(file.is_file() for file in (self.config_file, self.train_file, self.probe_file))
 
     def checkpoint_file(self, step: int) -> Path:

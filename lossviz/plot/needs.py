@@ -145,7 +145,7 @@ class Planes(Scans):
 
 
 def of_a_loop(runs: Sequence[PlottedRun]) -> bool:
-    """Whether one of the runs comes from somebody else's loop, which no command can run."""
+    """Whether one of the runs comes from a user's own loop, which no command can run."""
     return any(each.config is None for each in runs)
 
 

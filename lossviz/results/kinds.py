@@ -41,7 +41,7 @@ class Results:
 
     @cached_property
     def training(self) -> Train | None:
-        """How the network was trained; of somebody else's loop only what its optimizer tells, or None."""
+        """How the network was trained; of a user's own loop only what its optimizer tells, or None."""
         section = self.config.get("train")
         if section is None or "steps" not in section:
             return None if section is None else Train.model_construct(**section)

@@ -20,7 +20,7 @@ def gradient_noise_scale(step: Step) -> dict[str, Tensor]:
 
         tr(S) = (mean |g_k|^2 - |m|^2) / (1/b - 1/n),    |G|^2 = (n |m|^2 - b mean |g_k|^2) / (n - b).
 
-    Where batches have different sizes b_k, as in a loop of somebody else, b is their harmonic mean, n their sum, and m
+    Where batches have different sizes b_k, as in a loop of the user, b is their harmonic mean, n their sum, and m
     the mean over all examples.
 
     The quotient of the two is not unbiased: average each over steps before dividing. Eight gradients.
