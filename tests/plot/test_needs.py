@@ -105,3 +105,14 @@ def test_what_a_figure_lacks_is_named_with_its_command(build: Build, figure: str
     run.surface_file("main").unlink()
     with pytest.raises(RequestError, match=r"no surface-\*.nc"):
         draw([run], figures=[figure])
+
+
+def test_a_measure_of_the_step_is_made_along_a_training_with_momentum(build: Build) -> None:
+    """A probe of the folder would be refused: its checkpoints hold no momentum."""
+    run = build.run(settings=["train.momentum=0.9"], train=build.train())
+    with pytest.raises(RequestError) as error:
+        draw([run], figures=["scalars"])
+    command = (
+        f"lossviz probe {run.config_file} --out {build.out} --set 'probe.measures=[landscape, critical-sharpness]'"
+    )
+    assert str(error.value).endswith(f"no probe.nc, or nothing in it yet; made by: {command}")
