@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lossviz.config import read
 from lossviz.config.model import Gpt as GptConfig
 from lossviz.models.build import build, count_parameters
 
@@ -71,8 +72,8 @@ def test_parameters() -> None:
     common = 2 * (12 * 64 + 13 * 8) + (11 + 6) * 8 + 2 * 8
     assert count_parameters(make()) == common
     assert count_parameters(make(tied=False)) == common + 11 * 8
-    default = GptConfig(name="gpt")
-    assert 1e6 < count_parameters(build(default, 64, 256)) < 10e6
+    (small,) = read("transformer-small")
+    assert 1e6 < count_parameters(build(small.model, 64, 256)) < 10e6
 
 
 def test_the_seed_decides_the_weights() -> None:
