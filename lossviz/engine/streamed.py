@@ -54,7 +54,7 @@ class Scratch:
 
     def bytes(self, numbers: int) -> memoryview:
         """The memory of the first numbers."""
-        return memoryview(self._memory[:numbers].view(torch.uint8).numpy())
+        return self._memory[:numbers].view(torch.uint8).numpy().data
 
     def _at_least(self, numbers: int, device: torch.device) -> Tensor:
         if len(self._memory) < numbers or self._memory.device != device:

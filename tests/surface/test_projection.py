@@ -39,7 +39,8 @@ def test_a_network_in_the_plane() -> None:
     """Its own position comes back, and a distance that is rounding: not a difference of large squares."""
     model = network()
     subspace, directions = Subspace.of(model, statistics=False), drawn(3, "xy")
-    directions = {axis: Subspace.of(model, statistics=True).parameters(vector) for axis, vector in directions.items()}
+    whole = Subspace.of(model, statistics=True)
+    directions = {axis: list(whole.parameters(vector)) for axis, vector in directions.items()}
     theta = [each.detach() for each in subspace.theta]
     state = {
         each.name: here + 0.25 * x - 3 * y

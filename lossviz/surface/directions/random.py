@@ -80,7 +80,7 @@ class Drawn(Streamed):
             scales[i] = []
             for values, by in self._drawn(i):
                 scales[i].append(by)
-                digest.update(values.to(self.like(i).dtype).contiguous().view(-1).view(torch.uint8).numpy())
+                digest.update(values.to(self.like(i).dtype).contiguous().view(-1).view(torch.uint8).numpy().data)
         self._scales = scales
         return digest.hexdigest()
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lossviz.config.directions import Hessian
 from lossviz.engine.objective import Objective
+from lossviz.engine.point import Vector
 from lossviz.surface.directions.hessian import hessian_directions
 from lossviz.surface.directions.sources import Sources
 from lossviz.surface.subspace import Subspace
@@ -14,9 +14,7 @@ from tests.surface.directions.examples import in_batches, sources_of
 from tests.surface.networks import flat, network
 
 
-def eigenvectors(
-    subspace: Subspace, sources: Sources, ranks: tuple[int, ...]
-) -> tuple[list[float], list[list[Tensor]]]:
+def eigenvectors(subspace: Subspace, sources: Sources, ranks: tuple[int, ...]) -> tuple[list[float], list[Vector]]:
     found = hessian_directions(Hessian(kind="hessian", eigenvectors=ranks), subspace, sources)
     return list(found.facts.values()), list(found.vectors.values())
 
