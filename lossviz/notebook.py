@@ -138,6 +138,8 @@ def loss_surface(
                 surface.waypoints = measure_waypoints(plane, found.waypoints, track, StopRequest())
         with report.track("loss surface", surface.grid.status.size, "points", surface.grid.done) as track:
             surface.compute(plane, track)
+        for doubt in plane.prefix.doubts if plane.prefix else ():
+            _warn(doubt)
     return surface.dataset()
 
 

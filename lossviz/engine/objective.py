@@ -150,12 +150,12 @@ class Objective:
         """
         self.model.eval()
         # A network that is compiled for training is evaluated as it is written: a copy is.
-        if self._foldable or self.model._compiled_call_impl is not None:
-            folded = Folded(self.model, self._foldable)
+        if self.folded or self.model._compiled_call_impl is not None:
+            folded = Folded(self.model, self.folded)
             reason = self._disagreement(folded.refresh(), batch)
             if not reason:
                 return folded.refresh
-            self._foldable = []
+            self.folded = []
             self.doubts.append(f"BatchNorm is not folded into the weights, which is slower: {reason}")
         return self.model.eval
 
@@ -174,7 +174,8 @@ class Objective:
         return TOLERANCES.get(dtype, TOLERANCE_OF_SHORT_NUMBERS)
 
     @cached_property
-    def _foldable(self) -> list[tuple[str, str]]:
+    def folded(self) -> list[tuple[str, str]]:
+        """The layers, and the BatchNorms after them, that are one layer where the network is followed, by name."""
         return foldable(self.model)
 
 

@@ -31,11 +31,14 @@ class BatchNormTreatment:
         module: the same function as gradients need it, with the very parameters that are moved; valid once `network`
             was called.
         by_batch: whether the batches that are evaluated decide the numbers.
+        pairs: the layers and BatchNorms that are one in `network`, by name, where statistics are the network's own or
+            move with it; None where they are taken at every point.
     """
 
     network: Callable[[], nn.Module]
     module: nn.Module
     by_batch: bool = False
+    pairs: list[tuple[str, str]] | None = None
 
 
 def treatment_of(
@@ -82,7 +85,7 @@ def frozen(objective: Objective, batch: Batch) -> BatchNormTreatment:
         batch: some examples of the scan, to look at what the network does with them.
     """
     follow = objective.follow(batch)
-    return BatchNormTreatment(follow, objective.model, _depends(objective, follow(), batch))
+    return BatchNormTreatment(follow, objective.model, _depends(objective, follow(), batch), objective.folded)
 
 
 def by_batch(objective: Objective) -> BatchNormTreatment:

@@ -102,6 +102,7 @@ class KeptSurface:
                     self.save()
                     saved_at = time.monotonic()
         finally:
+            self.attributes |= plane.prefix.attributes() if plane.prefix else {}
             for network in (plane.objective.model, plane.treatment.module):
                 self.attributes |= attributes_of_products(network)
             self.save()

@@ -22,6 +22,7 @@ from lossviz.surface.directions import make_directions
 from lossviz.surface.directions.sources import DirectionSet, Sources
 from lossviz.surface.forward import ExecutionPlan, Forward, choose_execution
 from lossviz.surface.plane import LossPlane, quantities
+from lossviz.surface.prefix import begins_frozen
 from lossviz.surface.subspace import Subspace
 
 
@@ -104,11 +105,13 @@ class ScanPlan:
         """
         return {prefix: self._shuffled(split) for prefix, split in self.splits.items()}
 
-    def execution(self, points: int) -> ExecutionPlan:
-        """Batch size and compilation for a number of points."""
+    def execution(self, points: int, subspace: Subspace) -> ExecutionPlan:
+        """Batch size and compilation for a number of points, where only what a subspace says moves."""
         if self.treatment.by_batch:
             return ExecutionPlan(self._statistics_size, why="the batches that give the statistics")
-        wanted = self.config.batch_size, self.config.compile
+        # Kept, what comes before the first layer that moves wins more than compiling it.
+        compiled = False if self.config.compile == "auto" and begins_frozen(subspace) else self.config.compile
+        wanted = self.config.batch_size, compiled
         network, first = self.treatment.network(), self.splits[""]
         return choose_execution(self.objective, network, first.batches, points * self.examples, wanted)
 

@@ -21,6 +21,7 @@ from lossviz.engine.streamed import picked
 from lossviz.surface.batch_norm import BatchNormTreatment
 from lossviz.surface.forward import Forward
 from lossviz.surface.metrics import point_metrics
+from lossviz.surface.prefix import Prefix
 from lossviz.surface.subspace import Subspace
 
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class LossPlane:
         splits: batches by the prefix of their quantities' names: "" or "test_".
         metrics: gradient, hessian or neither, over the first split and the parameters that move.
         weight_decay: lambda of the penalty lambda / 2 * |theta|^2.
+        prefix: what comes before the first module that moves; none where statistics change from point to point.
         theta: the centre, where the network is at first: copies of what moves, and the network's own tensors.
 
     Args:
@@ -79,9 +81,12 @@ class LossPlane:
     weight_decay: float = 0.0
     origin: InitVar[Vector] = ()
     theta: Vector = field(init=False)
+    prefix: Prefix | None = field(init=False)
 
     def __post_init__(self, origin: Vector) -> None:
         here = [tensor.detach() for tensor in self.subspace.theta]
+        fixed = self.treatment.pairs is not None and not self.treatment.by_batch
+        self.prefix = Prefix(self.subspace, self.treatment.pairs or []) if fixed else None
         self._moved = [i for i, moves in enumerate(self.subspace.movable) if moves]
         self._here = [here[i] for i in self._moved]
         self._origin = origin or [tensor.clone() for tensor in self._here]
@@ -120,19 +125,26 @@ class LossPlane:
 
     def _loss(self, x: float, y: float) -> float:
         self._move(x, y)
-        return evaluate(self.forward(self.treatment.network()), self.splits[""]()).loss
+        return evaluate(self._losses_at(x, y), self.splits[""]()).loss
+
+    def _losses_at(self, x: float, y: float) -> Callable[[Batch], Losses]:
+        network = self.treatment.network()
+        losses = self.forward(network)
+        # A compiled pass is one kernel after another, without modules.
+        kept = None if self.forward.plan.compiled else self.prefix
+        return losses if kept is None else kept(network, losses, (x, y))
 
     def _measure(self, x: float, y: float) -> dict[str, float]:
         started = time.perf_counter()
         self._move(x, y)
-        values = self._losses() | {"penalty": self._penalty(x, y)}
+        values = self._losses(x, y) | {"penalty": self._penalty(x, y)}
         if self.metrics:
             at_point = self.objective.with_model(self.treatment.module)
             values |= point_metrics(at_point, self.splits[""](), self.subspace.moved_parameters, self.metrics)
         return values | {"seconds": time.perf_counter() - started}
 
-    def _losses(self) -> dict[str, float]:
-        losses = self.forward(self.treatment.network())
+    def _losses(self, x: float, y: float) -> dict[str, float]:
+        losses = self._losses_at(x, y)
         found: dict[str, float] = {}
         for prefix, batches in self.splits.items():
             each = evaluate(losses, batches())
@@ -185,7 +197,8 @@ class LossPlane:
                 if not (may_halve and is_out_of_memory(error)):
                     raise
             # Outside of the handler: the exception holds on to the memory.
-            self.forward.halve()
+            if self.prefix is None or not self.prefix.release():
+                self.forward.halve()
 
 
 class _Penalty:

@@ -92,6 +92,8 @@ class Scan:
             while not workers.finish():
                 stop.obey()
                 time.sleep(SECONDS_BETWEEN_LOOKS)
+        forward.mention(plane.prefix.doubts if plane.prefix else [])
+        self.file.attributes |= plane.prefix.attributes() if plane.prefix else {}
         self.file.attributes |= forward.plan.attributes() | attributes_of_products(plane.treatment.module)
 
     def judge(self, report: Report) -> None:
@@ -132,7 +134,7 @@ def _begun(plan: ScanPlan) -> Scan:
     directions = setup.run.directions_file(name)
     if plan.keeps_directions:
         save_tensors(directions, plan.subspace.to_tensors(found.vectors))
-    execution = plan.execution(grid.status.size)
+    execution = plan.execution(grid.status.size, found.subspace)
     attributes |= {
         **found.facts,
         **attributes_of_products(plan.objective.model),
