@@ -101,8 +101,8 @@ class Recording:
         return output
 
     def _noted(self, leaf: object) -> object:
-        if self.lean and isinstance(leaf, Tensor) and leaf.is_floating_point() and not leaf.is_inference():
-            return _Note(weakref.ref(leaf), leaf._version, _Away(leaf.shape, leaf.dtype, leaf.device))
+        if self.lean and isinstance(leaf, Tensor) and leaf.is_floating_point():
+            return _Note(weakref.ref(leaf), _Away(leaf.shape, leaf.dtype, leaf.device))
         return _copied(leaf)
 
     def _end(self) -> None:
@@ -113,7 +113,7 @@ class Recording:
         if not isinstance(leaf, _Note):
             return leaf
         tensor = leaf.tensor()
-        return leaf.away if tensor is None or tensor._version != leaf.version else self._copied(tensor)
+        return leaf.away if tensor is None else self._copied(tensor)
 
     def _copied(self, leaf: object) -> object:
         """A copy of a tensor, one for all places where it is."""
@@ -129,7 +129,6 @@ class _Note:
     """A tensor that was returned."""
 
     tensor: "weakref.ref[Tensor]"
-    version: int
     away: _Away
 
 

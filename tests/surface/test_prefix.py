@@ -85,6 +85,17 @@ class Dicing(nn.Module):
         return outputs
 
 
+class Fast(nn.Module):
+    """Computes with the weights of its layers and calls none, as the fast path of torch.nn's transformer does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.Linear(6, 6)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return functional.linear(inputs, self.inside.weight)
+
+
 class Odd(nn.Module):
     """Returns tuples and dicts of tensors, numbers and nothing."""
 
@@ -129,6 +140,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "skip": (lambda: Skipping(late=False), "three|head"),
     "skip of a product": (lambda: Skipping(late=True), "head"),
     "transformer": (transformer, r"layers\.2|^3"),
+    "layers that are not called": (lambda: nn.Sequential(nn.Linear(6, 6), Fast(), nn.Linear(6, 6)), "inside"),
     "tuples": (Odd, "three"),
     "residual": (images, "layers.*2|linear"),
 }
