@@ -202,7 +202,7 @@ class Probe:
                 self._compare(objective, here)
                 return
             if not self._rehearsed:
-                rehearse_in_loop(objective, here)
+                rehearse_in_loop(objective, here, self.model)
                 self._loss_name, self._rehearsed = given_loss_name(self.loss, batch), True
                 layers = find_layers(self.config, objective, here.batch)
                 self._training = replace(self._training, layers=layers, attributes=self._attributes)
