@@ -100,7 +100,7 @@ def loss_surface(
         >>> surface = loss_surface(model, [(inputs, targets)], x=(-1, 1, 5), y=(-1, 1, 5))
         >>> surface.loss.dims, surface.loss.shape
         (('y', 'x'), (5, 5))
-        >>> abs(surface.loss.sel(x=0, y=0).item() - cross_entropy(model(inputs), targets).mean().item()) < 1e-6
+        >>> abs(surface.loss.sel(x=0, y=0).item() - nn.functional.cross_entropy(model(inputs), targets).item()) < 1e-6
         True
     """
     _refuse(model, batches, x, y)

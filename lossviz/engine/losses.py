@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lossviz.data.batch import Batch
+from lossviz.data.batch import Batch, tensors
 from lossviz.engine.views import over_views
 from lossviz.errors import refuse
 
@@ -174,6 +174,8 @@ class OfOutputs:
         """From a batch to its losses."""
         return self.judged(self.forward(network, precision))
 
+    watched = losses
+
     def judged(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Batch], Losses]:
         """From a batch to the losses of a forward pass."""
 
@@ -217,9 +219,28 @@ class OfModel:
     name: str | None = None
 
     def outputs(self, network: nn.Module, precision: Precision) -> Callable[[Batch], Tensor]:
-        """From a batch to what shows whether two networks are one: the losses of its examples."""
+        """From a batch to what shows whether two networks are one: outputs, where the closure calls the network."""
+        watched = self.watched(network, precision)
+        return lambda batch: watched(batch).seen
+
+    def watched(self, network: nn.Module, precision: Precision) -> Callable[[Batch], Losses]:
+        """From a batch to its losses with the outputs, where the closure calls the network and they have N rows.
+
+        Of a tiny loss, such as that of a converged network, float32 keeps few digits: they show less than the outputs.
+        """
         losses = self.losses(network, precision)
-        return lambda batch: losses(batch).seen
+
+        def of_batch(batch: Batch) -> Losses:
+            heard: list[object] = []
+            handle = network.register_forward_hook(lambda *call: heard.append(call[-1]))
+            try:
+                found = losses(batch)
+            finally:
+                handle.remove()
+            of_examples = (each for each in tensors(heard) if each.dim() and len(each) == found.examples)
+            return replace(found, outputs=next(filter(Tensor.is_floating_point, of_examples), None))
+
+        return of_batch
 
     def losses(self, network: nn.Module, precision: Precision) -> Callable[[Batch], Losses]:
         """From a batch to its losses."""
@@ -267,6 +288,9 @@ def loss_of(function: Callable[..., Any] | Loss, *, views: bool = False, term: s
         return function
     if _takes_model(function):
         return OfModel(function, term)
+    if term is not None:
+        problem = "the loss takes outputs and targets, and has no terms"
+        refuse("loss.term", problem, given=term, accepted="a loss(model, batch) that returns a mapping")
     return OfOutputs(function, views)
 
 

@@ -82,6 +82,10 @@ class Objective:
         """From a batch to its losses by a network, in the objective's precision."""
         return self.loss.losses(network, self.precision)
 
+    def watched(self, network: nn.Module) -> Callable[[Batch], Losses]:
+        """The same with the outputs of the network, where a loss of the model calls it."""
+        return self.loss.watched(network, self.precision)
+
     def outputs(self, network: nn.Module) -> Callable[[Batch], Tensor]:
         """From a batch to what shows whether two networks are one: outputs, or the losses where these are hidden."""
         return self.loss.outputs(network, self.precision)

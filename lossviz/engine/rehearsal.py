@@ -43,6 +43,11 @@ def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> tuple
     """
     batch = next(iter(data.train.batches(EXAMPLES)))
     if isinstance(objective.loss, OfModel):
+        if data.views:
+            accepted = "centre; or a loss(outputs, targets), of what is averaged over the crops"
+            refuse(
+                "data.evaluation", "a loss of the model calls it with what it gets", given="ten-crop", accepted=accepted
+            )
         with explained("while the loss is computed of a batch of the data"):
             return rehearse_closure(objective, batch, differentiable)
     _rehearse_outputs(objective, objective.loss, data, batch, differentiable)
@@ -71,7 +76,8 @@ def _rehearse_outputs(objective: Objective, loss: OfOutputs, data: Dataset, batc
             f"the network has outputs {tuple(outputs.shape)} for targets {tuple(targets.shape)}",
             accepted="outputs of that shape",
         )
-    with explained(f"while the loss is computed of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"):
+    shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
+    with explained(f"while the loss, whose first parameter is not named model, is computed of {shapes}"):
         losses: object = loss(outputs, targets)
     count = len(targets)
     if not isinstance(losses, Tensor):

@@ -35,7 +35,7 @@ def surface(plan: ScanPlan, report: Report, stop: StopRequest, group: Ranks | No
         scan.publish(processes)
         scan.compute(workers_of(scan.file, processes), report, stop)
         outcome["points"] = total
-        report.say(f"{file}: {total:,} points, each the mean over {_examples(plan)} examples")
+        report.say(f"{file}: {total:,} points, each the mean over {_examples(plan)} {plan.unit}")
         scan.judge(report)
 
 

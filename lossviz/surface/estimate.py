@@ -23,7 +23,7 @@ def surface_lines(plan: ScanPlan) -> list[str]:
     views = sum(len(split) * split.views for split in plan.splits.values())
     return [
         f"around {plan.checkpoint.path}",
-        f"{plan.points:,} points of {plan.examples:,} examples: {plan.points * views:,} forward",
+        f"{plan.points:,} points of {plan.examples:,} {plan.unit}: {plan.points * views:,} forward",
         f"writes surface-{name}.nc" + (f" and directions-{name}.safetensors" if plan.keeps_directions else ""),
     ]
 
@@ -69,7 +69,7 @@ def time_of_scan(plan: ScanPlan, points: int) -> Estimate:
     seconds = points * (once * times + of_examples)
     if examined == plan.examples and not beside:
         return Estimate(seconds, "by a few points that were computed")
-    return Estimate(seconds, f"extrapolated from {examined:,} of the {plan.examples:,} examples of a point{beside}")
+    return Estimate(seconds, f"extrapolated from {examined:,} of the {plan.examples:,} {plan.unit} of a point{beside}")
 
 
 def _point(plan: ScanPlan) -> Callable[[int], object]:

@@ -7,6 +7,7 @@ import torch
 
 from lossviz.config.directions import Pca, Random
 from lossviz.data.batch import Batch
+from lossviz.data.iterated import IteratedSplit
 from lossviz.data.load import AnySplit
 from lossviz.engine.checkpoint import fit
 from lossviz.engine.objective import Objective
@@ -66,6 +67,11 @@ class ScanPlan:
     def examples(self) -> int:
         """Examples over which the loss of a point is averaged, on all splits together."""
         return sum(len(split) for split in self.splits.values())
+
+    @property
+    def unit(self) -> str:
+        """What the length of a split counts: batches, where only these are known."""
+        return "batches" if any(isinstance(each, IteratedSplit) for each in self.splits.values()) else "examples"
 
     @property
     def quantities(self) -> list[str]:

@@ -170,10 +170,10 @@ class LossPlane:
                 if is_out_of_memory(error):
                     raise
         left_out = "" if copy_fits(self.treatment.module) else " (memory does not hold a copy in float64)"
-        return self._plainly(self.objective.losses(self.treatment.module), f"its own precision{left_out}")
+        return self._plainly(self.objective.watched(self.treatment.module), f"its own precision{left_out}")
 
     def _exactly(self, exact: nn.Module) -> Callable[[Batch], Losses]:
-        losses, device = Objective(exact, self.objective.loss).losses(exact), self.objective.device
+        losses, device = Objective(exact, self.objective.loss).watched(exact), self.objective.device
         return lambda batch: losses(moved(batch, device, torch.float64))
 
     def _plainly(self, losses: Callable[[Batch], Losses], precision: str) -> PlainLoss:

@@ -244,3 +244,29 @@ def test_what_a_closure_must_return(returned: object, message: str) -> None:
 def test_losses_that_are_not_finite_are_results(values: list[float]) -> None:
     found = Objective(nn.Linear(1, 1), lambda model, batch: torch.tensor(values)).evaluate([0])
     np.testing.assert_array_equal(found.loss, np.mean(values))
+
+
+def test_a_network_that_has_converged_is_folded_all_the_same() -> None:
+    """Its losses have few digits in float32: what the network returns inside of the closure is compared, if it can."""
+
+    def scaled(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        scores = 30 * functional.one_hot(batch["label"], 3) + model(batch["image"])
+        return functional.cross_entropy(scores, batch["label"], reduction="none")
+
+    inputs, targets = pictures()
+    objective = Objective(network(), scaled)
+    batch = {"image": inputs, "label": targets}
+    with torch.no_grad():
+        for buffer in objective.model.buffers():
+            buffer.add_(torch.rand(buffer.shape).to(buffer.dtype))
+        assert objective.follow(batch)() is not objective.model
+        outputs = objective.watched(objective.model.eval())(batch).outputs
+        assert outputs is not None
+        assert torch.equal(outputs, objective.model(inputs))
+    assert objective.doubts == []
+    assert not objective.model._forward_hooks
+
+
+def test_a_term_of_a_loss_of_outputs() -> None:
+    with pytest.raises(RequestError, match=r"loss\.term = pde: the loss takes outputs and targets, and has no terms"):
+        loss_of(functional.cross_entropy, term="pde")

@@ -23,7 +23,7 @@ from lossviz.plot.kit.axes import (
     with_unit,
 )
 from lossviz.plot.kit.curves import draw_published, published_key, running_mean, window_of
-from lossviz.plot.kit.style import BOLD, COLUMN_WIDTH, KEY, TEXT_WIDTH, THIN
+from lossviz.plot.kit.style import BOLD, COLUMN_WIDTH, KEY, SMALL, TEXT_WIDTH, THIN
 from lossviz.plot.needs import Trained
 from lossviz.plot.published.curves import Published
 from lossviz.plot.series import DEFAULT, Options, Series
@@ -78,9 +78,24 @@ def draw_training(series: Sequence[Series], options: Options = DEFAULT) -> Figur
 def _draw_loss(ax: Axes, series: Sequence[Series], steps: int, log: bool | None) -> None:
     for each in series:
         _draw_splits(ax, each, "loss")
-    losses = [each.results[name] for each in series for name in ("train_loss", "val_loss") if name in each.results]
+    # Further losses have a line each, of the test set, thin and named at their ends.
+    terms = [(each, name) for each in series for name in each.results if str(name).startswith("val_loss_")]
+    for each, name in terms:
+        _draw_term(ax, each, str(name))
+    shown = [(each, name) for each in series for name in ("train_loss", "val_loss") if name in each.results]
+    losses = [each.results[name] for each, name in (*shown, *terms)]
     scale_axis(ax, finite([each.values for each in losses]), log is not False)
     _name_axes(ax, with_unit(losses), steps)
+
+
+def _draw_term(ax: Axes, each: Series, name: str) -> None:
+    step, values, look = each.results.eval_step.values, each.results[name].values, each.look
+    term = name.removeprefix("val_loss_")
+    ax.plot(step, values, color=look.colour, linestyle=":", linewidth=THIN, label=term)
+    if len(values) and np.isfinite(values[-1]):
+        ax.annotate(
+            term, (step[-1], values[-1]), xytext=(-2, 2), textcoords="offset points", ha="right", fontsize=SMALL
+        )
 
 
 def _name_axes(ax: Axes, label: str, steps: int) -> None:

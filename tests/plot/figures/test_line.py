@@ -116,3 +116,14 @@ def test_four_runs_make_two_even_rows(build: Build) -> None:
     drawn = draw_line(build.series(build.surface(lambda x, _: 1 + x, y=0)) * 4)
     assert [bool(ax.get_xlabel()) for ax in drawn.axes[:4]] == [False, False, True, True]
     assert [bool(ax.get_ylabel()) for ax in drawn.axes] == [True, False, True, False, False, True, False, True]
+
+
+def test_terms_of_the_loss_are_dotted_and_named(build: Build) -> None:
+    results = build.surface(lambda x, _: 1 + x**2, y=0)
+    given = results.assign(loss_pde=4 * results.loss, loss_pde_stderr=results.loss)
+    (ax, _) = draw_line(build.series(given)).axes
+    (curve,) = labelled(ax.lines, "term pde")
+    np.testing.assert_array_equal(curve.get_ydata(), given.loss_pde)
+    assert curve.get_linestyle() == ":"
+    assert "pde" in [text.get_text() for text in ax.texts]
+    assert ax.get_ylim()[1] > given.loss_pde.max()

@@ -94,3 +94,14 @@ def test_what_the_evaluations_of_noisy_batchnorm_do_not_mean_is_said_below(build
     assert note.startswith("noisy: evaluated without its noise, by running statistics")
     (make,) = FIGURES[0].drawings(plotted_runs(runs[1:]), DEFAULT).values()
     assert make().legends[1].get_title().get_text() == ""
+
+
+def test_terms_of_the_loss_are_dotted_and_named(build: Build) -> None:
+    results = build.train()
+    given = results.assign(val_loss_pde=5 * results.val_loss, train_loss_pde=results.val_loss)
+    loss = draw_training(build.series(given)).axes[2]
+    (curve,) = labelled(loss.lines, "pde")
+    np.testing.assert_array_equal(curve.get_ydata(), given.val_loss_pde)
+    assert curve.get_linestyle() == ":"
+    assert [text.get_text() for text in loss.texts].count("pde") == 1
+    assert loss.get_ylim()[1] > given.val_loss_pde.max()
