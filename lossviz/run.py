@@ -75,9 +75,16 @@ class Run:
     def block_files(self, name: str) -> list[Path]:
         return sorted(self.block_file(name, 0).parent.glob("*.nc"))
 
+    def samples_folder(self, name: str) -> Path:
+        """Losses of single examples at the coarse points of a scan with `surface.accuracy`."""
+        return self.folder / f"samples-{name}"
+
     def scan_files(self, name: str) -> list[Path]:
         """The files of a scan of this name."""
-        return [self.surface_file(name), self.directions_file(name), self.block_file(name, 0).parent]
+        return [
+            *(self.surface_file(name), self.directions_file(name)),
+            *(self.block_file(name, 0).parent, self.samples_folder(name)),
+        ]
 
     @property
     def is_there(self) -> bool:

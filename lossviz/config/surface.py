@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from lossviz.config.directions import Checkpoint, Directions, Hessian, Random, Toward
 from lossviz.config.section import AllOrCount, AutoOrBool, Count, Name, Section
@@ -23,6 +23,38 @@ def _grows(axis: tuple[Bound, Bound, int]) -> tuple[Bound, Bound, int]:
 
 
 Axis = Annotated[tuple[Bound, Bound, Annotated[int, Field(ge=2)]], AfterValidator(_grows)]
+
+
+def _share(value: object) -> float:
+    """From 2% or 0.02 to 0.02."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError
+        text = str(value).strip()
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise ValueError("must be a share, such as 2% or 0.02") from None
+    if not 0 < share <= 1:
+        raise ValueError("must be above 0 and at most 100%")
+    return share
+
+
+def _accuracy(value: object) -> object:
+    if value == "exact":
+        return value
+    if not isinstance(value, dict):
+        return _share(value)
+    if len(value) != 1 or not value.keys() <= {"absolute", "range"}:
+        raise ValueError("must be exact, a share such as 2%, {absolute: a loss} or {range: a share}")
+    if "range" in value:
+        return {"range": _share(value["range"])}
+    absolute = value["absolute"]
+    if isinstance(absolute, bool) or not isinstance(absolute, int | float) or not 0 < absolute < float("inf"):
+        raise ValueError("absolute must be a number above 0, in the unit of the loss")
+    return {"absolute": float(absolute)}
+
+
+Accuracy = Annotated[Literal["exact"] | float | dict[Literal["absolute", "range"], float], BeforeValidator(_accuracy)]
 
 
 class SurfaceData(Section):
@@ -79,6 +111,12 @@ class Surface(Section):
         "many passes.",
     )
     data: SurfaceData = Field(SurfaceData(), description="The examples of the scan.")
+    accuracy: Accuracy = Field(
+        "exact",
+        description="Standard error of the loss that is good enough at a point, which then takes as many examples as "
+        "that needs (docs/accuracy.md). exact: all of them. 2% or 0.02: of its loss. {range: 2%}: of the difference "
+        "between the highest and the lowest loss. {absolute: 0.01}: of the loss as it is.",
+    )
     batch_size: Literal["auto"] | Count = Field(
         "auto",
         description="Examples per forward pass; changes the cost, or last digits. auto: the fastest, measured.",
@@ -116,6 +154,8 @@ class Surface(Section):
                 advice="the kinds toward, pca and file have them",
                 also=("surface.directions.kind",),
             )
+        if self.accuracy != "exact":
+            yield from self._no_sample()
         if self.batch_norm == "batch" and self.batch_size != "auto":
             yield Refusal(
                 "surface.batch_size",
@@ -124,3 +164,17 @@ class Surface(Section):
                 "auto",
                 also=("surface.batch_norm",),
             )
+
+    def _no_sample(self) -> Iterator[Refusal]:
+        """What needs all examples, or batches of them."""
+        if self.batch_norm == "batch":
+            problem = (
+                "does not go with surface.batch_norm = batch: there the loss of an example depends on the examples "
+                "beside it, and a sample of them has another mean"
+            )
+            advice = "surface.batch_norm: recalibrate takes the statistics from training minibatches"
+            yield Refusal("surface.accuracy", problem, self.accuracy, "exact", advice, also=("surface.batch_norm",))
+        if self.metrics:
+            problem = "does not go with surface.metrics, which are over all examples"
+            advice = "scan the metrics under a name of their own, on fewer surface.data.examples"
+            yield Refusal("surface.accuracy", problem, self.accuracy, "exact", advice, also=("surface.metrics",))

@@ -325,10 +325,14 @@ def are_classes(outputs: Tensor, targets: Tensor) -> bool:
     return not targets.is_floating_point() and targets.dim() == 1 and outputs.dim() == 2 and outputs.shape[1] > 1
 
 
-def _correct(outputs: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
+def right_answers(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Which class predictions are right, (N,)."""
     # argmax of NaN is a class like any other; an answer that is not a number is not right.
-    right = (outputs.argmax(dim=1) == targets) & counted & ~outputs.isnan().any(dim=1)
-    return right.sum(dtype=torch.float64)
+    return (outputs.argmax(dim=1) == targets) & ~outputs.isnan().any(dim=1)
+
+
+def _correct(outputs: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
+    return (right_answers(outputs, targets) & counted).sum(dtype=torch.float64)
 
 
 def _no_answers(device: torch.device) -> Tensor:

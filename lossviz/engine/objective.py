@@ -74,6 +74,10 @@ class Objective:
         other.doubts = self.doubts
         return other
 
+    def in_bfloat16(self) -> "Objective":
+        """The same loss of the same network in automatic mixed precision."""
+        return Objective(self.model, self.loss, torch.bfloat16)
+
     def in_full_precision(self) -> "Objective":
         """The same loss of the same network without automatic mixed precision."""
         return Objective(self.model, self.loss)

@@ -2,7 +2,7 @@
 
 from lossviz.results.files import attributes, in_units, load_results, protocol, save_results, variable
 from lossviz.results.kinds import ProbeResults, Results, TrainResults
-from lossviz.results.surface import DONE, NOT_FINITE, STATUS, TO_DO, SurfaceResults
+from lossviz.results.surface import DONE, NOT_FINITE, STATUS, TO_DO, SurfaceResults, difference_stderr
 
 __all__ = [
     "DONE",
@@ -14,6 +14,7 @@ __all__ = [
     "SurfaceResults",
     "TrainResults",
     "attributes",
+    "difference_stderr",
     "in_units",
     "load_results",
     "protocol",

@@ -72,6 +72,20 @@ class SurfaceResults(Results):
         return self.data[name].transpose(..., "x").values
 
 
+def difference_stderr(one: xr.DataArray, two: xr.DataArray) -> xr.DataArray:
+    """Standard error of a difference of two losses that were estimated from the same examples, by their deviations.
+
+    |d_1 - d_2| over the groups of examples (docs/accuracy.md). It is smaller than each of both errors where examples
+    that are hard at one are hard at the other.
+
+    Args:
+        one: variable `loss_deviation` of a scan, at all points or some.
+        two: that of others, or of another scan with the same examples, seed and points.
+    """
+    squares: xr.DataArray = ((one - two) ** 2).sum("group", skipna=False)
+    return squares**0.5
+
+
 def load_directions(path: Path) -> dict[str, NDArray[np.generic]]:
     """The directions of a scan, x/<parameter> and y/<parameter>, from its directions-<name>.safetensors.
 

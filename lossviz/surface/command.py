@@ -1,9 +1,12 @@
 """`lossviz surface`: the loss on a line or plane through a trained network."""
 
+import numpy as np
+
 from lossviz.distributed.ranks import Ranks, ranks
 from lossviz.progress import Report
 from lossviz.signals import StopRequest
 from lossviz.surface.attributes import split_names
+from lossviz.surface.file import ScanFile
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.resume import unfollowed
 from lossviz.surface.scan import join_scan, open_scan
@@ -35,10 +38,17 @@ def surface(plan: ScanPlan, report: Report, stop: StopRequest, group: Ranks | No
         scan.publish(processes)
         scan.compute(workers_of(scan.file, processes), report, stop)
         outcome["points"] = total
-        report.say(f"{file}: {total:,} points, each the mean over {_examples(plan)} {plan.unit}")
+        report.say(f"{file}: {total:,} points, {_examples(plan, scan.file)}")
         scan.judge(report)
 
 
-def _examples(plan: ScanPlan) -> str:
+def _examples(plan: ScanPlan, file: ScanFile) -> str:
     names = split_names(plan.config.data.split)
-    return " and over ".join(f"{len(split):,} {name}" for name, split in zip(names, plan.splits.values(), strict=True))
+    means = " and over ".join(
+        f"{len(split):,} {name}" for name, split in zip(names, plan.ordered.values(), strict=True)
+    )
+    if not plan.sampled:
+        return f"each the mean over {means} {plan.unit}"
+    seen = sum(float(np.nansum(file.grid.values[f"{prefix}examples"])) for prefix in plan.splits)
+    whole = file.grid.status.size * sum(map(len, plan.ordered.values()))
+    return f"each an estimate of the mean over {means} examples, by {seen:,.0f} evaluations, {whole / seen:.3g} x fewer"

@@ -5,13 +5,18 @@ from dataclasses import replace
 
 from lossviz.config.directions import Selection
 from lossviz.config.surface import Statistics
+from lossviz.engine.point import Vector
 from lossviz.engine.timing import Estimate, seconds_of, timed
 from lossviz.progress import duration
 from lossviz.results import TO_DO, load_results
 from lossviz.setup import Setup
 from lossviz.surface.directions.random import random_direction
 from lossviz.surface.forward import ExecutionPlan, Forward
+from lossviz.surface.grid import Grid, resolve
 from lossviz.surface.plan import ScanPlan
+from lossviz.surface.prediction import predict
+from lossviz.surface.sampling import PILOT
+from lossviz.surface.subspace import Subspace
 
 # Examples on which statistics are re-estimated here: less than a minibatch of a scan.
 FEW = 8
@@ -21,10 +26,13 @@ def surface_lines(plan: ScanPlan) -> list[str]:
     """Cost and files of a scan."""
     name = plan.config.name
     views = sum(len(split) * split.views for split in plan.splits.values())
+    most, samples = ("at most ", f", and samples-{name}/ for resuming and refining it") if plan.sampled else ("", "")
     return [
         f"around {plan.checkpoint.path}",
-        f"{plan.points:,} points of {plan.examples:,} {plan.unit}: {plan.points * views:,} forward",
-        f"writes surface-{name}.nc" + (f" and directions-{name}.safetensors" if plan.keeps_directions else ""),
+        f"{plan.points:,} points of {most}{plan.examples:,} {plan.unit}: {most}{plan.points * views:,} forward",
+        f"writes surface-{name}.nc"
+        + (f" and directions-{name}.safetensors" if plan.keeps_directions else "")
+        + samples,
     ]
 
 
@@ -40,7 +48,7 @@ def surface_time(plan: ScanPlan, fresh: bool = False) -> list[str]:
     left = max(0, plan.points - known)
     if not left:
         return []
-    seconds, measured = time_of_scan(plan, left)
+    seconds, measured = time_of_sampled_scan(plan, left) if plan.sampled else time_of_scan(plan, left)
     there = f" for the {left:,} that are left" if known else ""
     return [f"about {duration(seconds)}{there} on this device, {measured}"]
 
@@ -72,16 +80,32 @@ def time_of_scan(plan: ScanPlan, points: int) -> Estimate:
     return Estimate(seconds, f"extrapolated from {examined:,} of the {plan.examples:,} {plan.unit} of a point{beside}")
 
 
+def time_of_sampled_scan(plan: ScanPlan, points: int) -> Estimate:
+    """Estimate the evaluations of a scan with `surface.accuracy`, and their time, from a pilot in random directions."""
+    x, y = plan.config.x, plan.config.y
+    grid = Grid.empty(resolve(x), None if y is None else resolve(y), plan.quantities)
+    forward, directions, subspace = _in_random_directions(plan)
+    found = predict(plan, grid, plan.plane(subspace, directions, forward, limit=PILOT), forward)
+    share = points / plan.points
+    said = f"for some {share * found.evaluations:,.0f} evaluations by a pilot at {found.points} points"
+    return Estimate(share * found.seconds, f"{said}; less where compiled or in bfloat16")
+
+
 def _point(plan: ScanPlan) -> Callable[[int], object]:
     """A function that computes a point over a number of examples of each split."""
+    forward, directions, subspace = _in_random_directions(plan)
+    place = [0.1] * len(plan.axes)
+    return lambda examples: plan.plane(subspace, directions, forward, limit=examples)(*place)
+
+
+def _in_random_directions(plan: ScanPlan) -> tuple[Forward, dict[str, Vector], Subspace]:
     config = plan.config
     size = config.batch_size if isinstance(config.batch_size, int) else plan.setup.backend.evaluation_batch
     by_batch = config.batch_norm == "batch"
     forward = Forward(plan.objective, ExecutionPlan(config.statistics.batch_size if by_batch else size))
     selection = config.directions if isinstance(config.directions, Selection) else Selection()
-    directions = {axis: random_direction(plan.subspace, "filter", 0, axis) for axis in plan.axes}
-    subspace, place = plan.subspace.select(selection), [0.1] * len(plan.axes)
-    return lambda examples: plan.plane(subspace, directions, forward, limit=examples)(*place)
+    directions: dict[str, Vector] = {axis: random_direction(plan.subspace, "filter", 0, axis) for axis in plan.axes}
+    return forward, directions, plan.subspace.select(selection)
 
 
 def _with_statistics(setup: Setup, statistics: Statistics) -> Setup:

@@ -10,10 +10,10 @@ import xarray as xr
 
 from lossviz.results import in_units, load_results, save_results, variable
 from lossviz.run import Run
-from lossviz.surface.grid import Grid, Index, quantity
+from lossviz.surface.grid import GROUPED, Grid, Index, Quantities, quantity
 
 Attributes = dict[str, str | int | float]
-Found = Mapping[Index, Mapping[str, float]]
+Found = Mapping[Index, Quantities]
 
 
 @dataclass
@@ -66,10 +66,13 @@ class ScanFile:
 
     def save_block(self, found: Found) -> None:
         """Write some points as a file of their own."""
-        table = {name: [values[name] for values in found.values()] for name in self.grid.values}
-        points = [self._flat(index) for index in found]
+        table = {name: np.array([values[name] for values in found.values()]) for name in self.grid.values}
+        points = [self.flat(index) for index in found]
         block = xr.Dataset(
-            {name: variable("point", values, *quantity(name)) for name, values in table.items()},
+            {
+                name: variable(("point", "group") if name in GROUPED else "point", values, *quantity(name))
+                for name, values in table.items()
+            },
             {"point": variable("point", points, "row-major place in the grid", "1")},
         )
         save_results(self.run.block_file(self.name, points[0]), block)
@@ -81,7 +84,7 @@ class ScanFile:
             block = load_results(path)
             for flat in block.point.values:
                 index = tuple(int(i) for i in np.unravel_index(flat, self.grid.status.shape))
-                self.grid.put(index, {name: float(block[name].sel(point=flat)) for name in self.grid.values})
+                self.grid.put(index, {name: block[name].sel(point=flat).values for name in self.grid.values})
         self.save()
         for path in blocks:
             path.unlink()
@@ -89,5 +92,6 @@ class ScanFile:
             with suppress(OSError):  # somebody's own file in it
                 blocks[0].parent.rmdir()
 
-    def _flat(self, index: Index) -> int:
+    def flat(self, index: Index) -> int:
+        """The row-major place of a point in the grid."""
         return int(np.ravel_multi_index(index, self.grid.status.shape))

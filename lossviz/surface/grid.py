@@ -7,23 +7,35 @@ from itertools import product
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from lossviz.config.surface import Axis
 from lossviz.errors import refuse
 from lossviz.results import DONE, NOT_FINITE, STATUS, TO_DO, variable
 from lossviz.results.surface import LONG_NAMES, matching_points
+from lossviz.surface.sampling import GROUPS
 
 Interval = tuple[float, float]
 Range = tuple[float, float, int]
 Index = tuple[int, ...]
+Quantities = Mapping[str, float | NDArray[np.float64]]
+"""What is known of a point, by names of `QUANTITIES`."""
 
 QUANTITIES = {
     "loss": ("mean data loss", "nat"),
     "loss_stderr": ("standard error of the mean loss", "nat"),
     "error": ("error", "%"),
+    "error_stderr": ("standard error of the error", "%"),
+    "examples": ("number of examples that were seen", "1"),
+    "precise_examples": ("number of them that were seen in full precision", "1"),
+    "loss_deviation": ("deviation of a group of examples", "nat"),
     "test_loss": ("mean data loss on the test set", "nat"),
     "test_loss_stderr": ("standard error of the mean loss on the test set", "nat"),
     "test_error": ("error on the test set", "%"),
+    "test_error_stderr": ("standard error of the error on the test set", "%"),
+    "test_examples": ("number of examples of the test set that were seen", "1"),
+    "test_precise_examples": ("number of them that were seen in full precision", "1"),
+    "test_loss_deviation": ("deviation of a group of examples of the test set", "nat"),
     "penalty": ("L2 penalty, weight_decay / 2 * |theta|^2", "nat"),
     "grad_norm": ("norm of the gradient of the loss", "nat"),
     "hessian_max": ("largest eigenvalue of the Hessian of the loss", "nat"),
@@ -34,7 +46,13 @@ _CURVATURE = (
     "residual at most 3e-3 of itself, or after 100 Hessian-vector products of the larger one; below 1e-5 of "
     "the other in size, it is zero as far as can be told"
 )
-COMMENTS = {"hessian_max": _CURVATURE, "hessian_min": _CURVATURE}
+_DEVIATION = (
+    "the standard error of a difference of two losses, in one scan or in two with the same examples and seed, is the "
+    "norm over the groups of the difference of their deviations; that of a loss is the norm of its own"
+)
+# Quantities with a number for each group of examples.
+GROUPED = ("loss_deviation", "test_loss_deviation")
+COMMENTS = dict.fromkeys(GROUPED, _DEVIATION) | {"hessian_max": _CURVATURE, "hessian_min": _CURVATURE}
 
 
 def is_quantity(name: str) -> bool:
@@ -113,7 +131,8 @@ class Grid:
 
     Attributes:
         axes: their numbers by axis, in the order of the arrays' dimensions: ("y", "x") or ("x",).
-        values: quantities of `QUANTITIES` by name, float64; NaN where nothing is known.
+        values: quantities of `QUANTITIES` by name, float64; NaN where nothing is known. Those of `GROUPED` have one
+            more dimension, the last.
         status: int8; TO_DO, DONE or NOT_FINITE.
     """
 
@@ -126,7 +145,9 @@ class Grid:
         """A grid on which everything is still to do, for some quantities and the seconds that points take."""
         axes = ({"y": axis_values(y)} if y else {}) | {"x": axis_values(x)}
         shape = tuple(len(axis) for axis in axes.values())
-        return cls(axes, {name: np.full(shape, np.nan) for name in (*names, "seconds")}, np.zeros(shape, np.int8))
+        shapes = {name: (*shape, GROUPS) if name in GROUPED else shape for name in (*names, "seconds")}
+        values = {name: np.full(each, np.nan) for name, each in shapes.items()}
+        return cls(axes, values, np.zeros(shape, np.int8))
 
     @classmethod
     def of(cls, saved: xr.Dataset) -> "Grid":
@@ -144,7 +165,7 @@ class Grid:
         """The points that are still to do, coarse to fine."""
         return [index for index in coarse_to_fine(self.status.shape) if self.status[index] == TO_DO]
 
-    def put(self, index: Index, values: Mapping[str, float]) -> None:
+    def put(self, index: Index, values: Quantities) -> None:
         """Record a point; a loss that is not finite is a result."""
         for name, value in values.items():
             self.values[name][index] = value
@@ -188,7 +209,10 @@ class Grid:
     def dataset(self, attributes: Mapping[str, str | int | float]) -> xr.Dataset:
         """The grid as docs/results.md describes it."""
         dims = tuple(self.axes)
-        variables = {name: variable(dims, array, *quantity(name)) for name, array in self.values.items()}
+        variables = {
+            name: variable((*dims, "group") if name in GROUPED else dims, array, *quantity(name))
+            for name, array in self.values.items()
+        }
         for name in variables.keys() & COMMENTS.keys():
             variables[name].attrs["comment"] = COMMENTS[name]
         return xr.Dataset(

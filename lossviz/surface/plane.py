@@ -103,6 +103,15 @@ class LossPlane:
         """The first split's loss at a point, and nothing else."""
         return self._with_smaller_batches(lambda: self._loss(x, y))
 
+    def with_network(self, x: float, y: float, compute: Callable[[nn.Module], T]) -> T:
+        """What a function finds with the network of a point, as it is evaluated; once more where memory runs out."""
+
+        def moved() -> T:
+            self._move(x, y)
+            return compute(self.treatment.network())
+
+        return self._with_smaller_batches(moved)
+
     def plain_loss(self) -> PlainLoss:
         """The first split's loss wherever the network is, by the plain path.
 
@@ -137,7 +146,7 @@ class LossPlane:
     def _measure(self, x: float, y: float) -> dict[str, float]:
         started = time.perf_counter()
         self._move(x, y)
-        values = self._losses(x, y) | {"penalty": self._penalty(x, y)}
+        values = self._losses(x, y) | {"penalty": self.penalty(x, y)}
         if self.metrics:
             at_point = self.objective.with_model(self.treatment.module)
             values |= point_metrics(at_point, self.splits[""](), self.subspace.moved_parameters, self.metrics)
@@ -158,7 +167,8 @@ class LossPlane:
         return found
 
     @cached_property
-    def _penalty(self) -> "_Penalty":
+    def penalty(self) -> "_Penalty":
+        """(x, y) -> the penalty there."""
         return _Penalty(self.subspace, self.theta, self.directions, self.weight_decay)
 
     def _plain_loss(self) -> PlainLoss:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from lossviz.results import DONE, NOT_FINITE, TO_DO, SurfaceResults
+from lossviz.results import DONE, NOT_FINITE, TO_DO, SurfaceResults, difference_stderr
 
 # The fast paths (folded, compiled, other batches) agree with the plain one in float64 to this of the loss, and to one
 # rounding of the outputs: of a tiny loss, such as log(1 + 1e-4), float32 keeps no more.
@@ -32,11 +32,12 @@ def facts(results: xr.Dataset) -> list[str]:
     at_centre = SurfaceResults(results).centre
     if at_centre is not None and "checkpoint_loss" in results:
         own = float(_own(results).checkpoint_loss)
+        some = ", on some examples," if "loss_deviation" in results else ""
         checkpoint = f"the checkpoint{_statistics(results)} in {_precision(results)}"
-        lines.append(f"loss at the centre {float(at_centre.loss):.6g}, of {checkpoint} {own:.6g}")
+        lines.append(f"loss at the centre {float(at_centre.loss):.6g}, of {checkpoint}{some} {own:.6g}")
     beside = _beside_centre(results)
     if at_centre is not None and beside is not None:
-        is_minimum = float(beside.min()) >= float(at_centre.loss)
+        is_minimum = _is_minimum(results, at_centre, beside)
         lines.append(f"the centre is {'a' if is_minimum else 'no'} local minimum of the grid")
     norms = [f"|d_{axis}| = {results.attrs[f'{axis}_norm']:.4g}" for axis in ("x", "y") if axis in results.dims]
     angle = f", cosine between them {results.attrs['cosine']:.3g}" if "cosine" in results.attrs else ""
@@ -102,6 +103,8 @@ def _centre(results: xr.Dataset) -> Iterator[str]:
     if centre is None or "checkpoint_loss" not in results:
         return
     own, loss = float(_own(results).checkpoint_loss), float(centre.loss)
+    if "loss_deviation" in results:
+        loss = float(_own(results).checkpoint_plane_loss)  # on the same examples
     with_statistics, precision = _statistics(results), str(results.attrs["precision"])
     relative = (SAME_WITH_STATISTICS if with_statistics else SAME).get(precision, SAME_IN_SHORT_NUMBERS)
     rounding = EPS[precision] * _outputs(results)
@@ -126,7 +129,7 @@ def _outputs(results: xr.Dataset) -> float:
 
 def _minimum(results: xr.Dataset) -> Iterator[str]:
     centre, beside = SurfaceResults(results).centre, _beside_centre(results)
-    if centre is None or beside is None or not np.isfinite(centre.loss) or float(beside.min()) >= float(centre.loss):
+    if centre is None or beside is None or not np.isfinite(centre.loss) or _is_minimum(results, centre, beside):
         return
     lowest = beside.isel(beside.argmin(beside.dims))
     where = ", ".join(f"{axis} = {float(lowest[axis]):g}" for axis in ("x", "y") if axis in results.dims)
@@ -135,6 +138,14 @@ def _minimum(results: xr.Dataset) -> Iterator[str]:
         f"it, at {where}. Usual before the training has converged, with noise layers, and on other data than those it "
         "was trained on; strange for a converged network on its training data"
     )
+
+
+def _is_minimum(results: xr.Dataset, centre: xr.Dataset, beside: xr.DataArray) -> bool:
+    """Whether no point beside the centre is lower; of a sampled scan, by two standard errors of the difference."""
+    rise = beside - float(centre.loss)
+    if "loss_deviation" in results:
+        rise = rise + 2 * difference_stderr(results.loss_deviation, centre.loss_deviation.drop_vars(centre.coords))
+    return not bool((rise < 0).any())
 
 
 def _beside_centre(results: xr.Dataset) -> xr.DataArray | None:

@@ -11,22 +11,28 @@ from lossviz.engine.checkpoint import load_tensors, save_tensors
 from lossviz.engine.curvature import attributes_of_products
 from lossviz.engine.point import Vector, undisturbed
 from lossviz.files import sha256
-from lossviz.progress import Report
+from lossviz.progress import Report, Track
 from lossviz.signals import StopRequest
 from lossviz.surface.attributes import direction_attributes, scan_attributes
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.file import ScanFile
 from lossviz.surface.forward import ExecutionPlan, Forward
-from lossviz.surface.grid import Grid, Interval, resolve
+from lossviz.surface.grid import Grid, Index, Interval, Quantities, resolve
+from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
 from lossviz.surface.resume import has_points, refuse_another, refuse_other_directions, resumed_attributes
+from lossviz.surface.sampled_scan import begin_sampled, forget_unsampled, sampled_plane
 from lossviz.surface.sanity import facts, findings
 from lossviz.surface.subspace import Subspace
 from lossviz.surface.waypoints import measure_waypoints
 from lossviz.surface.workers import Workers
 
 SECONDS_BETWEEN_LOOKS = 0.05
+# Of a sampled scan: its checkpoints and what the plane says there are compared on so many.
+CHECKPOINT_EXAMPLES = 2000
+
+PointFunction = Callable[[Index], Quantities]
 
 
 @dataclass
@@ -64,7 +70,8 @@ class Scan:
         moving, folder = _moving(self.plan, self.file), str(self.plan.setup.run.folder)
         keep = self.plan.keeps_directions
         with undisturbed(self.plan.objective.model, moving.moved_tensors, keep=keep, folder=folder) as origin:
-            plane = partial(self.plan.plane, moving, self.directions, origin=origin)
+            limit = CHECKPOINT_EXAMPLES if self.plan.sampled else None
+            plane = partial(self.plan.plane, moving, self.directions, origin=origin, limit=limit)
             self._compute(plane, workers, report, stop)
 
     def _compute(
@@ -73,28 +80,49 @@ class Scan:
         forward = Forward(self.plan.objective, self.execution, report.say_own)
         variant, grid = self.plan.setup.run.variant, self.file.grid
         plane = plane_of(forward)
+        point = self._point(plane, report)
         forward.mention(self.plan.objective.doubts)
         if self.checkpoints:
             with report.track(f"checkpoints of {variant}", len(self.checkpoints), "checkpoints") as track:
                 self.file.waypoints = measure_waypoints(plane, self.checkpoints, track, stop, own=self.plan.checkpoint)
             workers.save()
         with report.track(f"scanning {variant}", grid.status.size, "points", grid.done) as track:
-            for block in workers.claims():
-                found = {}
-                for index in block:
-                    found[index] = plane(**grid.where(index))
-                    if stop:
-                        break
-                track.reach(workers.keep(found))
-                if stop:
-                    workers.save()
-                stop.obey()
-            while not workers.finish():
-                stop.obey()
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+            for points in self._stages():
+                self._share(points, point, workers, track, stop)
         forward.mention(plane.prefix.doubts if plane.prefix else [])
         self.file.attributes |= plane.prefix.attributes() if plane.prefix else {}
         self.file.attributes |= forward.plan.attributes() | attributes_of_products(plane.treatment.module)
+
+    def _share(
+        self, points: Sequence[Index], point: PointFunction, workers: Workers, track: Track, stop: StopRequest
+    ) -> None:
+        """Compute some points, until those of all processes are known."""
+        for block in workers.claims(points):
+            found = {}
+            for index in block:
+                found[index] = point(index)
+                if stop:
+                    break
+            track.reach(workers.keep(found))
+            if stop:
+                workers.save()
+            stop.obey()
+        while not workers.finish():
+            stop.obey()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _stages(self) -> list[list[Index]]:
+        """What is to do; of a sampled scan the coarse points, which the others need, before these."""
+        todo = self.file.grid.todo()
+        if not self.plan.sampled:
+            return [todo]
+        lattice = Lattice(self.file.grid.status.shape)
+        return [[index for index in todo if (index in lattice) == coarse] for coarse in (True, False)]
+
+    def _point(self, plane: LossPlane, report: Report) -> PointFunction:
+        if not self.plan.sampled:
+            return lambda index: plane(**self.file.grid.where(index))
+        return sampled_plane(self.plan, self.file, plane, self.execution, report.say_own)
 
     def judge(self, report: Report) -> None:
         """The sanity report, on screen and in the file."""
@@ -146,6 +174,8 @@ def _begun(plan: ScanPlan) -> Scan:
     attributes |= execution.attributes()
     attributes["by_batch"] = int(plan.treatment.by_batch)
     file = ScanFile(setup.run, name, grid, attributes)
+    if plan.sampled:
+        begin_sampled(plan, file, found.subspace, found.vectors, execution)
     return Scan(plan, file, found.vectors, execution, _with_own(plan.checkpoint, found.waypoints))
 
 
@@ -161,6 +191,8 @@ def _resumed(plan: ScanPlan) -> Scan:
     ends = {axis: (float(values[0]), float(values[-1])) for axis, values in file.grid.axes.items()}
     grid = _grid(plan, ends)
     grid.take_over(file.grid, str(file.path))
+    if plan.sampled:
+        forget_unsampled(run, name, grid)
     execution = ExecutionPlan.saved(file.attributes)
     measured = "checkpoint" in file.waypoints.sizes
     checkpoints = [] if measured else _with_own(plan.checkpoint, plan.directions().waypoints)

@@ -1,7 +1,7 @@
 """How the points of a scan are handed to workers: one process, or several that torchrun started."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from lossviz.distributed.ranks import Ranks
@@ -19,8 +19,8 @@ SHARE_OF_THE_REST = 4
 class Workers(Protocol):
     """Who computes which points. The numbers do not depend on it."""
 
-    def claims(self) -> Iterator[list[Index]]:
-        """The points that are this process's to compute, some at a time."""
+    def claims(self, points: Sequence[Index]) -> Iterator[list[Index]]:
+        """Which of some points, the same in all processes, are this one's to compute; some at a time."""
 
     def keep(self, found: Found) -> int:
         """Put away what was computed of a claim; returns how many points are known by now, to all processes."""
@@ -29,7 +29,7 @@ class Workers(Protocol):
         """Write what was kept to disk, before this process ends."""
 
     def finish(self) -> bool:
-        """Collect everything in the result file; false while other processes are busy, then ask again."""
+        """Collect these points in the result file; false while other processes are busy, then ask again."""
 
 
 class Alone:
@@ -39,9 +39,9 @@ class Alone:
         self.file = file
         self._saved_at = time.monotonic()
 
-    def claims(self) -> Iterator[list[Index]]:
+    def claims(self, points: Sequence[Index]) -> Iterator[list[Index]]:
         """One point after another."""
-        yield from ([index] for index in self.file.grid.todo())
+        yield from ([index] for index in points)
 
     def keep(self, found: Found) -> int:
         """Put the points into the grid."""
@@ -69,42 +69,45 @@ class Together:
 
     def __init__(self, file: ScanFile, ranks: Ranks) -> None:
         self.file, self.ranks = file, ranks
-        self._todo = file.grid.todo()
+        self._todo: Sequence[Index] = ()
+        self._done, self._stage = file.grid.done, 0
         self._store = ranks.store(file.purpose)
         self._seconds_a_point = 0.0
         self._complete_at: float | None = None
 
-    def claims(self) -> Iterator[list[Index]]:
+    def claims(self, points: Sequence[Index]) -> Iterator[list[Index]]:
         """Blocks that take as long as saving may be apart, smaller ones near the end."""
-        taken = 0
+        self._done += len(self._todo)
+        self._todo, self._stage = points, self._stage + 1
+        self._complete_at, taken = None, 0
         while taken < len(self._todo):
             share = (len(self._todo) - taken) // (SHARE_OF_THE_REST * self.ranks.world)
             in_time = SECONDS_BETWEEN_SAVES / self._seconds_a_point if self._seconds_a_point else 1
             size = int(max(1, min(share, in_time)))
-            taken = self._store.add("claimed", size)
-            block = self._todo[taken - size : taken]
+            taken = self._store.add(f"claimed {self._stage}", size)
+            block = list(self._todo[taken - size : taken])
             if block:
                 yield block
 
     def keep(self, found: Found) -> int:
         """Leave the block as a file."""
         if found:
-            self._seconds_a_point = sum(values["seconds"] for values in found.values()) / len(found)
+            self._seconds_a_point = sum(float(values["seconds"]) for values in found.values()) / len(found)
             self.file.put(found)
             self.file.save_block(found)
-        return self.file.grid.status.size - len(self._todo) + int(self._store.add("done", len(found)))
+        return self._done + int(self._store.add(f"done {self._stage}", len(found)))
 
     def save(self) -> None:
         """Every block is on disk already."""
 
     def finish(self) -> bool:
         """The first process takes all blocks into the result file."""
-        if self._store.add("done", 0) < len(self._todo):
+        if self._store.add(f"done {self._stage}", 0) < len(self._todo):
             return False
         if not self.ranks.first:
             return True
         self.file.gather()
-        missing = self.file.grid.todo()
+        missing = set(self._todo) & set(self.file.grid.todo())
         if self._complete_at is None:
             self._complete_at = time.monotonic()
         # A shared folder may show a file later than its writer said so.

@@ -55,7 +55,7 @@ class Command:
     def work(self, rank: int, seconds: float = 0.0, dies_after: int = 10**9) -> None:
         """Compute as a scan does; die in the middle of a block after some points."""
         workers, grid = self.workers[rank], self.files[rank].grid
-        for block in workers.claims():
+        for block in workers.claims(grid.todo()):
             found = {}
             for index in block:
                 if len(self.seen[rank]) == dies_after:
@@ -131,7 +131,7 @@ def test_no_claim_is_more_than_a_share_of_the_rest(run: Run, monkeypatch: pytest
     command = Command(run, monkeypatch, 2, Grid.empty((0, 1, 40), (0, 1, 10), NAMES))
     workers, grid, left = command.workers[0], command.files[0].grid, 400
     sizes = []
-    for block in workers.claims():
+    for block in workers.claims(grid.todo()):
         assert 1 <= len(block) <= max(1, left / 8)
         left -= len(block)
         sizes.append(len(block))
@@ -149,7 +149,7 @@ def test_progress_counts_the_points_of_all(run: Run, monkeypatch: pytest.MonkeyP
     for index in grid.todo()[:5]:
         grid.put(index, quantities(grid.where(index)))
     command = Command(run, monkeypatch, 2, grid)
-    first, second = (next(iter(each.claims())) for each in command.workers)
+    first, second = (next(iter(each.claims(grid.todo()))) for each in command.workers)
     known = 5
     for workers, block in zip(command.workers, (first, second), strict=True):
         known += len(block)
@@ -196,7 +196,7 @@ def _until(condition: Callable[[], bool]) -> None:
 def test_finishing_waits_for_the_last(run: Run, alone: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first process has nothing left to claim long before the other is through its block."""
     command = Command(run, monkeypatch, 2)
-    claim = command.workers[1].claims()
+    claim = command.workers[1].claims(command.files[1].grid.todo())
     block = next(claim)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(command.work, 0)
@@ -227,10 +227,11 @@ def test_a_restarted_attempt_counts_from_nothing(run: Run, monkeypatch: pytest.M
     def workers() -> Workers:
         return workers_of(ScanFile(run, "main", Grid.empty(X, Y, NAMES)), Ranks(1, 2, 1))
 
-    first = [index for block in workers().claims() for index in block]
-    assert [index for block in workers().claims() for index in block] == []
+    todo = Grid.empty(X, Y, NAMES).todo()
+    first = [index for block in workers().claims(todo) for index in block]
+    assert [index for block in workers().claims(todo) for index in block] == []
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert [index for block in workers().claims() for index in block] == first
+    assert [index for block in workers().claims(todo) for index in block] == first
 
 
 def test_alone_the_file_grows_with_the_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +241,7 @@ def test_alone_the_file_grows_with_the_time(run: Run, monkeypatch: pytest.Monkey
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     workers.save()
-    for i, block in enumerate(workers.claims(), start=1):
+    for i, block in enumerate(workers.claims(file.grid.todo()), start=1):
         clock[0] += 0.9
         assert workers.keep({index: quantities(file.grid.where(index)) for index in block}) == i
         assert int((load_results(run.surface_file("main")).status != 0).sum()) == i // 3 * 3

@@ -1,0 +1,81 @@
+"""How many evaluations a sampled plane takes, from some of its points: python -m benchmarks.accuracy CONFIG ACCURACY.
+
+The points are drawn at random, and the coarse points around them are computed too: the whole plane takes as many of
+either kind as it has, at the mean cost of those that were drawn.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossviz.config import read
+from lossviz.engine.point import undisturbed
+from lossviz.run import Run
+from lossviz.setup import prepare
+from lossviz.surface.file import ScanFile
+from lossviz.surface.forward import Forward
+from lossviz.surface.grid import Grid, resolve
+from lossviz.surface.plan import ScanPlan
+from lossviz.surface.sampled_scan import sampled_plane
+
+
+def costs(plan: ScanPlan, count: int) -> dict[str, Any]:
+    """Examples and seconds of a number of random points, and of the plane that they are from."""
+    config, found = plan.config, plan.directions()
+    y = config.y or config.x
+    grid = Grid.empty(resolve(config.x), resolve(y), plan.quantities)
+    file, execution = ScanFile(plan.setup.run, "main", grid), plan.execution(grid.status.size)
+    with undisturbed(plan.objective.model, found.subspace.moved_tensors) as origin:
+        forward = Forward(plan.objective, execution)
+        plane = plan.plane(found.subspace, found.vectors, forward, origin=origin, limit=1)
+        point = sampled_plane(plan, file, plane, execution, lambda _: None)
+        fine = [index for index in np.ndindex(*grid.status.shape) if index not in point.lattice]
+        chosen = [fine[i] for i in np.random.default_rng(0).permutation(len(fine))[:count]]
+        rows: dict[tuple[int, ...], list[float]] = {}
+        for index in chosen:
+            for each in (*point.lattice.around(index), index):
+                if each not in rows:
+                    started = time.process_time()
+                    values = point(each)
+                    seen, precise, loss, stderr = (
+                        float(values[name]) for name in ("examples", "precise_examples", "loss", "loss_stderr")
+                    )
+                    rows[each] = [seen, precise, loss, stderr, time.process_time() - started]
+    kinds = {
+        "fine": (chosen, len(fine)),
+        "coarse": ([i for i in rows if i in point.lattice], len(point.lattice.points)),
+    }
+    result: dict[str, Any] = {"points": grid.status.size, "examples": len(plan.ordered[""]), "pace": execution.why}
+    for kind, (points, total) in kinds.items():
+        table = np.array([rows[index] for index in points])
+        means = dict(zip(("seen", "precise", "seconds"), table[:, [0, 1, 4]].mean(0).tolist(), strict=True))
+        result[kind] = {"of": total, "computed": len(points), **means}
+    whole = {
+        name: sum(result[kind]["of"] * result[kind][name] for kind in kinds) for name in ("seen", "precise", "seconds")
+    }
+    result |= {"evaluations": whole["seen"], "precise": whole["precise"], "cpu_hours": whole["seconds"] / 3600}
+    return result | {"times_fewer": grid.status.size * result["examples"] / whole["seen"]}
+
+
+def main() -> None:
+    """Measure every variant and print JSON."""
+    arguments = argparse.ArgumentParser(description="evaluations of a sampled plane")
+    arguments.add_argument("config")
+    arguments.add_argument("accuracy")
+    arguments.add_argument("--points", type=int, default=24)
+    arguments.add_argument("--variant", action="append", default=[])
+    chosen = arguments.parse_args()
+    for config in read(chosen.config, [f"surface.accuracy={chosen.accuracy}"], chosen.variant):
+        with tempfile.TemporaryDirectory() as folder:
+            plan = ScanPlan(prepare(config, Run(Path(folder)), "cpu"))
+            sys.stdout.write(json.dumps({config.variant: costs(plan, chosen.points)}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""How many evaluations a scan with `surface.accuracy` will take, from a pilot of a few examples at a few points."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+from torch import nn
+
+from lossviz.engine.point import undisturbed
+from lossviz.surface.forward import Forward
+from lossviz.surface.grid import Grid, Index
+from lossviz.surface.lattice import Lattice
+from lossviz.surface.plan import ScanPlan
+from lossviz.surface.plane import LossPlane
+from lossviz.surface.sampled_plane import Sampling, oracle_of
+from lossviz.surface.sampled_scan import sampling_of
+from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, Accuracy, Values, interpolate, needed
+
+# Parts of the plane between coarse points that are looked at: their corners and the point in their middle.
+CELLS = 6
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a scan takes.
+
+    Attributes:
+        evaluations: of examples, at all points together.
+        seconds: for these, as fast as the pilot, which is not compiled and in full precision.
+        points: where the pilot was.
+    """
+
+    evaluations: float
+    seconds: float
+    points: int
+
+
+def predict(plan: ScanPlan, grid: Grid, plane: LossPlane, forward: Forward) -> Prediction:
+    """Evaluate the first examples at the corners and in the middle of a few cells of coarse points.
+
+    Args:
+        plan: of the scan.
+        grid: its points.
+        plane: where they are evaluated; its network is left as it was.
+        forward: how.
+    """
+    lattice, found = Lattice(grid.status.shape), dict[Index, dict[str, Values]]()
+    middles = _middles(lattice)
+    started = time.perf_counter()
+    with undisturbed(plane.objective.model, plane.subspace.moved_tensors):
+        for index in dict.fromkeys(each for middle in middles for each in (*lattice.around(middle), middle)):
+            look = partial(_pilot, plane, forward, sampling_of(plan, 0.0))
+            found[index] = plane.with_network(**{"y": 0.0, **grid.where(index)}, compute=look)
+    seconds = time.perf_counter() - started
+    means = [float(each[""][:, 0].mean()) for each in found.values()]
+    sampling = sampling_of(plan, max(means) - min(means))
+    count = {True: len(lattice.points), False: grid.status.size - len(lattice.points)}
+    evaluations = 0.0
+    for prefix, split in sampling.splits.items():
+        costs: dict[bool, list[float]] = {True: [], False: []}
+        for index, values in found.items():
+            around = lattice.around(index)
+            parents = [found[each][prefix] for each in around] if index not in lattice else []
+            cost = _examples(values[prefix], len(split), sampling.accuracy, parents, list(around.values()))
+            costs[index in lattice].append(cost)
+        evaluations += sum(count[kind] * float(np.mean(each)) for kind, each in costs.items() if each)
+    pilot = PILOT * len(found) * len(sampling.splits)
+    return Prediction(evaluations, seconds / pilot * evaluations, len(found))
+
+
+def _pilot(plane: LossPlane, forward: Forward, sampling: Sampling, network: nn.Module) -> dict[str, Values]:
+    return {prefix: oracle_of(plane, forward, network, split)(0, PILOT) for prefix, split in sampling.splits.items()}
+
+
+def _examples(values: Values, total: int, accuracy: Accuracy, parents: list[Values], weights: list[float]) -> float:
+    """Examples that a point will take; the coarse points around it are known to their own accuracy by then."""
+    losses = values[:, 0]
+    if not np.isfinite(losses).all():
+        return PILOT
+    if not parents:
+        accuracy = accuracy.tighter(SHARE_OF_CONTROL)
+    wanted = accuracy.at(float(losses.mean()))
+    if not wanted:
+        return total
+    fewest = needed(losses, total, wanted)
+    if parents and all(np.isfinite(each[:, 0]).all() for each in parents):
+        own = wanted * (1 - SHARE_OF_CONTROL) ** 0.5
+        for control in interpolate(parents, weights):
+            fewest = min(fewest, needed(losses - control[:, 0], total, own))
+    return max(PILOT, fewest)
+
+
+def _middles(lattice: Lattice) -> list[Index]:
+    """Fine points in the middle of some cells, drawn at random but the same every time."""
+    cells = [[(low + high) // 2 for low, high in pairwise(axis)] for axis in lattice.axes]
+    generator = np.random.default_rng(0)
+    drawn = [tuple(int(generator.choice(axis)) for axis in cells) for _ in range(10 * CELLS)]
+    return [index for index in dict.fromkeys(drawn) if index not in lattice][:CELLS]

@@ -1,0 +1,125 @@
+"""The loss on a line or plane from as many examples at each point as an accuracy needs."""
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lossviz.data.batch import Batch
+from lossviz.data.load import AnySplit
+from lossviz.engine.evaluation import without_gradients
+from lossviz.engine.losses import are_classes, right_answers
+from lossviz.surface.forward import Forward
+from lossviz.surface.grid import Grid, Index, Quantities
+from lossviz.surface.lattice import Lattice
+from lossviz.surface.plane import LossPlane
+from lossviz.surface.samples import Samples
+from lossviz.surface.sampling import SHARE_OF_CONTROL, Accuracy, Oracle, Sample, Values, interpolate, sample
+
+
+def sampled_quantities(prefixes: Iterable[str]) -> list[str]:
+    """Names of what a point gives, in the order of result files."""
+    names = ("loss", "loss_stderr", "error", "error_stderr", "examples", "precise_examples", "loss_deviation")
+    return [*(f"{prefix}{name}" for prefix in prefixes for name in names), "penalty"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What is sampled, and how well.
+
+    Attributes:
+        splits: all examples in the order that the points share, by the prefix of their quantities' names.
+        accuracy: of the loss of each.
+        unseen_loss: of an example of which a network knows nothing: log K of K classes, or 0 where nobody can say.
+    """
+
+    splits: Mapping[str, AnySplit]
+    accuracy: Accuracy
+    unseen_loss: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class SampledPlane:
+    """Estimates at the points of a grid: coarse points by themselves, the others beside the coarse ones around them.
+
+    Attributes:
+        plane: gives the network of a point.
+        sampling: of what, to which accuracy.
+        samples: what was seen at coarse points; every point but these needs that of those around it.
+        grid: whose points they are.
+        low: forward passes in a low precision, where these are faster.
+    """
+
+    plane: LossPlane
+    sampling: Sampling
+    samples: Samples
+    grid: Grid
+    low: Forward | None = None
+
+    def __call__(self, index: Index) -> Quantities:
+        """The quantities of a point, and the seconds it took; what was seen at a coarse point is written first."""
+        started = time.perf_counter()
+        accuracy, coarse = self.sampling.accuracy, index in self.lattice
+        where = {"y": 0.0, **self.grid.where(index)}
+        wanted = accuracy.tighter(SHARE_OF_CONTROL) if coarse else accuracy
+        found = self.plane.with_network(**where, compute=partial(self._sample, index, wanted, coarse=coarse))
+        if coarse:
+            self.samples.save(where, {prefix: each.values for prefix, each in found.items()})
+        values: dict[str, float | Values] = {"penalty": self.plane.penalty(**where)}
+        for prefix, each in found.items():
+            values |= {f"{prefix}{name}": value for name, value in _quantities(each).items()}
+        return values | {"seconds": time.perf_counter() - started}
+
+    @property
+    def lattice(self) -> Lattice:
+        """The coarse points."""
+        return Lattice(self.grid.status.shape)
+
+    def _sample(self, index: Index, accuracy: Accuracy, network: nn.Module, *, coarse: bool) -> dict[str, Sample]:
+        found = {}
+        for prefix, split in self.sampling.splits.items():
+            low = None if self.low is None else oracle_of(self.plane, self.low, network, split)
+            oracle = oracle_of(self.plane, self.plane.forward, network, split)
+            controls = () if coarse else self._controls(index, prefix)
+            found[prefix] = sample(oracle, len(split), accuracy, controls, low, self.sampling.unseen_loss)
+        return found
+
+    def _controls(self, index: Index, prefix: str) -> Sequence[Values]:
+        around = self.lattice.around(index)
+        parents = [self.samples.load({"y": 0.0, **self.grid.where(each)})[prefix] for each in around]
+        if not all(np.isfinite(parent[:, 0]).all() for parent in parents):
+            return ()  # nothing is estimated from a loss that is not finite
+        return interpolate(parents, list(around.values()))
+
+
+def oracle_of(plane: LossPlane, forward: Forward, network: nn.Module, split: AnySplit) -> Oracle:
+    """Losses and wrong answers of a range of examples, by a network."""
+    losses, size = forward(network), plane.forward.plan.batch_size
+
+    def evaluated(batch: Batch) -> Tensor:
+        found = losses(batch)
+        own = found.term.sums.detach().double()
+        if found.outputs is None or not are_classes(found.outputs, batch[1]):
+            return torch.stack([own, torch.full_like(own, math.nan)], dim=1)
+        return torch.stack([own, 1 - right_answers(found.outputs.detach(), batch[1]).double()], dim=1)
+
+    def seen(start: int, stop: int) -> Values:
+        part = split.take(torch.arange(start, stop, device=split.device))
+        found = [without_gradients(partial(evaluated, batch)) for batch in part.batches(size)]
+        values: Values = torch.cat(found).cpu().numpy()
+        return values
+
+    return seen
+
+
+def _quantities(found: Sample) -> dict[str, float | Values]:
+    return {
+        **{"loss": found.loss.mean, "loss_stderr": found.loss.stderr, "loss_deviation": found.loss.deviations},
+        **{"error": 100 * found.wrong.mean, "error_stderr": 100 * found.wrong.stderr},
+        **{"examples": len(found.values), "precise_examples": found.precise},
+    }

@@ -1,0 +1,70 @@
+"""Scans with `surface.accuracy`: how accurate in numbers, and what is kept beside the result file."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from lossviz.engine.point import Vector, undisturbed
+from lossviz.results import DONE, TO_DO
+from lossviz.run import Run
+from lossviz.surface.file import ScanFile
+from lossviz.surface.forward import ExecutionPlan, Forward
+from lossviz.surface.grid import Grid
+from lossviz.surface.lattice import Lattice
+from lossviz.surface.plan import ScanPlan
+from lossviz.surface.plane import LossPlane
+from lossviz.surface.sampled_plane import SampledPlane, Sampling
+from lossviz.surface.samples import Samples
+from lossviz.surface.sampling import PILOT, Accuracy
+from lossviz.surface.subspace import Subspace
+
+
+def sampled_plane(
+    plan: ScanPlan, file: ScanFile, plane: LossPlane, execution: ExecutionPlan, say: Callable[[str], None]
+) -> SampledPlane:
+    """Estimates at the points of a scan."""
+    beside = Forward(plan.objective.in_bfloat16(), execution, say, beside=True) if execution.low_precision else None
+    sampling = sampling_of(plan, float(file.attributes.get("loss_range", math.nan)))
+    return SampledPlane(plane, sampling, Samples(plan.setup.run.samples_folder(file.name)), file.grid, beside)
+
+
+def sampling_of(plan: ScanPlan, loss_range: float) -> Sampling:
+    """What is sampled, and how well; the range is that of the losses, for an accuracy in it."""
+    accuracy, setup = plan.config.accuracy, plan.setup
+    if isinstance(accuracy, Mapping):
+        absolute = accuracy["absolute"] if "absolute" in accuracy else accuracy["range"] * loss_range
+        wanted = Accuracy(absolute=absolute)
+    else:
+        wanted = Accuracy(relative=float(accuracy))
+    classes = setup.loss_name == "cross-entropy" and setup.data.outputs > 1
+    return Sampling(plan.ordered, wanted, math.log(setup.data.outputs) if classes else 0.0)
+
+
+def begin_sampled(
+    plan: ScanPlan, file: ScanFile, subspace: Subspace, directions: Mapping[str, Vector], execution: ExecutionPlan
+) -> None:
+    """Forget what was kept of another scan, and find the range of the losses, where the accuracy is one in it.
+
+    The range is that of the coarse points, by the first examples.
+    """
+    Samples(plan.setup.run.samples_folder(file.name)).discard()
+    if not (isinstance(plan.config.accuracy, Mapping) and "range" in plan.config.accuracy):
+        return
+    with undisturbed(plan.objective.model, subspace.moved_tensors) as origin:
+        forward = Forward(plan.objective, ExecutionPlan(execution.batch_size))
+        plane = plan.plane(subspace, directions, forward, origin=origin, limit=PILOT)
+        points = Lattice(file.grid.status.shape).points
+        losses = np.array([plane.loss(**file.grid.where(index)) for index in points])
+    finite = losses[np.isfinite(losses)]
+    file.attributes["loss_range"] = float(finite.max() - finite.min()) if len(finite) else math.nan
+
+
+def forget_unsampled(run: Run, name: str, grid: Grid) -> None:
+    """Coarse points whose losses of single examples are not there are computed again, if other points need them."""
+    samples, lattice = Samples(run.samples_folder(name)), Lattice(grid.status.shape)
+    if not any(index not in lattice for index in grid.todo()):
+        return
+    for index in lattice.points:
+        if grid.status[index] == DONE and not samples.has({"y": 0.0, **grid.where(index)}):
+            grid.status[index] = TO_DO

@@ -1,0 +1,65 @@
+"""The losses of single examples at the coarse points of an estimated scan, in files beside its results."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossviz.errors import LossvizError
+from lossviz.files import atomic_write, read_sealed, seal
+from lossviz.surface.sampling import Values
+
+_LOST = "delete it: the same command computes the point again"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One file for each coarse point, written whole by the process that computed it.
+
+    Every process interpolates from what the files say, so the numbers do not depend on which one computed what.
+
+    Attributes:
+        folder: of the files.
+    """
+
+    folder: Path
+    _held: dict[Path, Mapping[str, Values]] = field(default_factory=dict, init=False)
+
+    def has(self, where: Mapping[str, float]) -> bool:
+        """Whether there is a sound file of a point, by its x and y."""
+        try:
+            return bool(self.load(where))
+        except LossvizError:
+            return False
+
+    def save(self, where: Mapping[str, float], values: Mapping[str, Values]) -> None:
+        """Write what was seen at a point: by the prefix of a split, losses and wrong answers (examples, 2)."""
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {f"{prefix}values": each.astype(np.float32) for prefix, each in values.items()}
+        np.savez(buffer, **arrays)
+        atomic_write(self._file(where), seal(buffer.getvalue()))
+
+    def load(self, where: Mapping[str, float]) -> Mapping[str, Values]:
+        """Read what was seen at a point; each file is read once.
+
+        Raises:
+            RequestError: there is no such file.
+            WorkError: it is cut short or altered.
+        """
+        path = self._file(where)
+        if path not in self._held:
+            with np.load(io.BytesIO(read_sealed(path, _LOST)), allow_pickle=False) as saved:
+                self._held[path] = {name.removesuffix("values"): saved[name].astype(float) for name in saved.files}
+        return self._held[path]
+
+    def discard(self) -> None:
+        """Delete what is there, as of a scan whose result file somebody deleted."""
+        for path in self.folder.glob("*.npz"):
+            path.unlink()
+
+    def _file(self, where: Mapping[str, float]) -> Path:
+        # By its place and not by its number, which is another one in a finer grid.
+        return self.folder / f"{'_'.join(f'{axis}{value:+.9g}' for axis, value in sorted(where.items()))}.npz"

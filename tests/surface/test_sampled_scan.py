@@ -1,0 +1,179 @@
+"""Scans with `surface.accuracy`: against the exact scan, over restarts, refinements and numbers of processes."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.distributed import HashStore
+
+from lossviz.config import read
+from lossviz.distributed import ranks as module
+from lossviz.distributed.ranks import Ranks
+from lossviz.engine.objective import Objective
+from lossviz.errors import RequestError
+from lossviz.progress import Report
+from lossviz.run import run_of
+from lossviz.setup import prepare
+from lossviz.signals import Stopped, StopRequest
+from lossviz.surface.command import surface
+from lossviz.surface.estimate import surface_lines, surface_time
+from lossviz.surface.exchangeable import shared_order
+from lossviz.surface.lattice import Lattice, coarse_places
+from lossviz.surface.plan import ScanPlan
+from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
+
+SAMPLED = (
+    "surface.accuracy=10%",
+    "surface.data.examples=1000",
+    "surface.data.choose=stratified",
+    "surface.x=[-1, 1, 7]",
+    "surface.y=[-0.5, 0.5, 5]",
+)
+
+
+def test_the_coarse_points_of_an_axis() -> None:
+    assert coarse_places(51) == [0, *range(1, 50, 4), 50]
+    assert [len(coarse_places(count)) for count in (2, 3, 25, 101, 201)] == [2, 3, 13, 15, 15]
+    assert set(np.linspace(-1, 1, 51)[coarse_places(51)].round(9)) <= set(
+        np.linspace(-1, 1, 101)[coarse_places(101)].round(9)
+    )
+
+
+def test_weights_of_the_coarse_points_around_a_point() -> None:
+    """They interpolate every bilinear function."""
+    lattice = Lattice((9, 7))
+    for index in np.ndindex(9, 7):
+        around = lattice.around(index)
+        assert all(corner in lattice for corner in around)
+        found = sum(weight * (1 + i + 2 * j - 3 * i * j) for (i, j), weight in around.items())
+        assert found == pytest.approx(1 + index[0] + 2 * index[1] - 3 * index[0] * index[1])
+
+
+def test_a_sampled_scan_agrees_with_the_exact_one(trained: Path) -> None:
+    """To its own standard errors, which are as small as was asked for; with fewer examples."""
+    scanned(trained, *SAMPLED, "surface.data.split=both", "surface.data.examples=360")
+    scanned(trained, *SAMPLED, "surface.data.split=both", "surface.data.examples=360", "surface.accuracy=exact",
+            "surface.name=exact")  # fmt: skip
+    found, exact = surface_of(trained), surface_of(trained, "exact")
+    for prefix in ("", "test_"):
+        loss, stderr, examples = (found[f"{prefix}{name}"] for name in ("loss", "loss_stderr", "examples"))
+        assert float((stderr / loss).max()) <= 0.1
+        assert float((abs(loss - exact[f"{prefix}loss"]) / stderr.where(stderr > 0)).max()) < 5
+        whole = examples == 360
+        np.testing.assert_allclose(loss.values[whole], exact[f"{prefix}loss"].values[whole], rtol=1e-6)
+        assert float(examples.mean()) < 300
+        error = found[f"{prefix}error_stderr"]
+        assert float((abs(found[f"{prefix}error"] - exact[f"{prefix}error"]) / error.where(error > 0)).max()) < 5
+        own = np.sqrt((found[f"{prefix}loss_deviation"] ** 2).sum("group"))
+        np.testing.assert_allclose(own, stderr, rtol=1e-9)
+    np.testing.assert_array_equal(found.penalty, exact.penalty)
+
+
+def test_it_resumes_bitwise(trained: Path) -> None:
+    """Stopped among the coarse points and among the others, and after the samples were lost."""
+    scanned(trained, *SAMPLED, "surface.name=whole")
+    whole = surface_of(trained, "whole")
+    for points in (3, 14, 5):
+        with pytest.raises(Stopped):
+            scanned(trained, *SAMPLED, stop=StopAfter(points))
+    for lost in sorted((run_of(configured(), trained).samples_folder("main")).iterdir())[:2]:
+        lost.write_bytes(b"cut short")
+    scanned(trained, *SAMPLED)
+    same(surface_of(trained), whole)
+
+
+def test_a_refined_scan_is_the_finer_one(trained: Path) -> None:
+    """Where the coarse points stay the same."""
+    fine = (*SAMPLED, "surface.x=[-1, 1, 5]", "surface.y=[-0.5, 0.5, 5]")
+    scanned(trained, *SAMPLED, "surface.x=[-1, 1, 3]", "surface.y=[-0.5, 0.5, 3]")
+    scanned(trained, *fine)
+    scanned(trained, *fine, "surface.name=whole")
+    same(surface_of(trained), surface_of(trained, "whole"))
+
+
+def test_the_numbers_do_not_depend_on_the_processes(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes of one command, in threads."""
+    scanned(trained, *SAMPLED, "surface.name=whole")
+    store = HashStore()
+    monkeypatch.setattr(module, "_store", lambda: store)
+    config = configured(*SAMPLED)
+
+    def work(rank: int) -> None:
+        setup = prepare(config, run_of(config, trained), "cpu")
+        surface(ScanPlan(setup), Report(quiet=True), StopRequest(), Ranks(rank, 2, rank))
+
+    run = run_of(config, trained)
+    with run.writing(config), ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, range(2)))
+    same(surface_of(trained), surface_of(trained, "whole"))
+
+
+@pytest.mark.parametrize("accuracy", ["{absolute: 0.5}", "{range: 5%}"])
+def test_other_accuracies(trained: Path, accuracy: str) -> None:
+    scanned(trained, *SAMPLED, f"surface.accuracy={accuracy}")
+    found = surface_of(trained)
+    most = 0.5 if "absolute" in accuracy else 0.05 * found.attrs["loss_range"]
+    assert float(found.loss_stderr.max()) <= most
+    if "range" in accuracy:
+        assert found.attrs["loss_range"] == pytest.approx(float(found.loss.max() - found.loss.min()), rel=0.3)
+
+
+def test_losses_that_are_not_finite_are_kept(trained: Path) -> None:
+    """The corners of a plane that is far too large; points beside them are estimated by themselves."""
+    scanned(trained, *SAMPLED, "surface.x=[-1e20, 1e20, 7]")
+    found = surface_of(trained)
+    bad = found.status == 2
+    assert bool(bad.any())
+    assert not np.isfinite(found.loss.values[bad]).any()
+    assert np.isfinite(found.loss.values[~bad]).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["surface.batch_norm=batch"], "the loss of an example depends on the examples beside it"),
+        (["surface.metrics=[gradient]"], "surface.metrics"),
+        (["surface.accuracy=0"], "above 0"),
+        (["surface.accuracy=-2%"], "above 0"),
+        (["surface.accuracy=101%"], "at most 100%"),
+        (["surface.accuracy={relative: 2%}"], "{range: a share}"),
+        (["surface.accuracy={absolute: 0}"], "a number above 0"),
+        (["surface.accuracy=fine"], "a share, such as 2%"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(settings: list[str], words: str) -> None:
+    with pytest.raises(RequestError, match="accuracy") as caught:
+        read("quickstart", ["surface.accuracy=2%", *settings], ("batchnorm",))
+    assert words in str(caught.value)
+
+
+def test_fewer_examples_than_a_pilot_are_refused(trained: Path) -> None:
+    with pytest.raises(RequestError, match="there are 100 examples, and every point begins with 128"):
+        scanned(trained, *SAMPLED, "surface.data.examples=100")
+    assert not run_of(configured(), trained).surface_file("main").exists()
+
+
+def test_a_loss_of_the_batch_is_refused(trained: Path) -> None:
+    plan = ScanPlan(prepare(configured(*SAMPLED), run_of(configured(), trained), "cpu"))
+
+    def contrastive(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs - outputs.mean(dim=0)).square().sum(dim=1) + 0 * targets
+
+    objective = Objective(plan.objective.model, contrastive)
+    with pytest.raises(RequestError, match="the loss of an example depends on the examples beside it"):
+        shared_order(plan.splits[""], objective, 0, by_batch=False)
+    with pytest.raises(RequestError, match="BatchNorm needs running statistics"):
+        shared_order(plan.splits[""], plan.objective, 0, by_batch=True)
+
+
+def test_a_dry_run_says_how_many_evaluations(trained: Path) -> None:
+    """As many as the scan then takes, within a factor."""
+    config = configured(*SAMPLED)
+    plan = ScanPlan(prepare(config, run_of(config, trained), "cpu"))
+    (line,) = surface_time(plan)
+    predicted = int(line.split("for some ")[1].split(" evaluations")[0].replace(",", ""))
+    assert "at most 1,000 examples" in "\n".join(surface_lines(plan))
+    scanned(trained, *SAMPLED)
+    assert 0.4 < predicted / float(surface_of(trained).examples.sum()) < 2.5

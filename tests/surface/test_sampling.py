@@ -1,0 +1,229 @@
+import math
+
+import numpy as np
+import pytest
+
+from lossviz.surface.sampling import (
+    FOR_STOPPING,
+    GROUPS,
+    LARGEST_SKEWNESS,
+    PILOT,
+    SHARE_OF_CONTROL,
+    Accuracy,
+    Sample,
+    Values,
+    estimate,
+    interpolate,
+    needed,
+    sample,
+)
+
+N = 5000
+
+
+def wrong(losses: Values) -> Values:
+    return np.stack([losses, losses > math.log(2)], axis=1)
+
+
+def sampled(
+    values: Values,
+    accuracy: Accuracy,
+    controls: tuple[Values, ...] = (),
+    low: Values | None = None,
+    unseen_loss: float = 0.0,
+) -> Sample:
+    def seen(start: int, stop: int) -> Values:
+        assert stop <= len(values)
+        return values[start:stop]
+
+    rough = None if low is None else lambda start, stop: low[start:stop]
+    return sample(seen, len(values), accuracy, controls, rough, unseen_loss)
+
+
+def surfaces(generator: np.random.Generator) -> Values:
+    """Losses of N examples at 5 points of a line, (5, N, 2): cross-entropies of margins that move almost linearly."""
+    margin, slope, bend = (generator.standard_normal((3, N)).T * (2, 3, 0.3) + (2, -3, 0)).T
+    margins = [margin + x * slope + x * (1 - x) * bend for x in np.linspace(0, 1, 5)]
+    return np.stack([wrong(np.logaddexp(0, -each)) for each in margins])
+
+
+def test_the_estimate_is_the_sum_of_means_with_the_variance_of_nested_prefixes() -> None:
+    """Against all ways to draw nested samples: the mean and the variance of the estimator, not of one estimate."""
+    generator = np.random.default_rng(0)
+    exact, control = generator.gamma(1, size=400), generator.gamma(1, size=400)
+    low, control = exact + 0.05 * generator.standard_normal(400), 0.8 * exact + 0.2 * control
+    found = []
+    for _ in range(4000):
+        order = generator.permutation(400)
+        parts = exact[order[:60]], low[order[:120]], control[order[:240]]
+        found.append(estimate(parts[0], 400, parts[1], parts[2]))
+    means = np.array([each.mean for each in found])
+    variances = np.array(
+        [(each.stderr / (1 + FOR_STOPPING * min(each.skewness, LARGEST_SKEWNESS))) ** 2 for each in found]
+    )
+    assert abs(means.mean() - exact.mean()) < 4 * means.std() / 4000**0.5
+    assert variances.mean() == pytest.approx(means.var(), rel=0.06)
+
+
+def test_all_examples_are_exact() -> None:
+    values = np.random.default_rng(0).gamma(0.1, size=300)
+    found = estimate(values, 300)
+    assert (found.mean, found.stderr) == (values.mean(), 0)
+    assert not found.deviations.any()
+
+
+def test_deviations_give_the_error_of_a_difference() -> None:
+    """Of two points that share their examples: the standard deviation of the difference over many orders."""
+    generator = np.random.default_rng(1)
+    one = generator.gamma(2, size=N)
+    two = one + 0.1 * generator.standard_normal(N)
+    differences, squares, naive = [], [], []
+    for _ in range(400):
+        order = generator.permutation(N)[:300]
+        a, b = estimate(one[order], N), estimate(two[order], N)
+        differences.append(a.mean - b.mean)
+        squares.append(np.sum((a.deviations - b.deviations) ** 2))
+        naive.append(math.hypot(a.stderr, b.stderr))
+        assert len(a.deviations) == GROUPS
+        assert np.linalg.norm(a.deviations) == pytest.approx(a.stderr)
+    assert np.mean(squares) ** 0.5 == pytest.approx(np.std(differences), rel=0.15)
+    assert np.mean(squares) ** 0.5 < 0.1 * np.mean(naive)
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.1, 0.02])
+def test_needed_examples_give_the_wanted_error(wanted: float) -> None:
+    values = np.random.default_rng(0).gamma(2, size=N)
+    count = round(needed(values, N, wanted))
+    expected = math.sqrt((1 / count - 1 / N) * values.var(ddof=1))
+    assert expected == pytest.approx(wanted, rel=0.2 if count < 20 else 0.05)
+
+
+def coverage(found: list[tuple[float, float, float]]) -> float:
+    truth, means, errors = np.array(found).T
+    return float((np.abs(means - truth) <= 1.96 * errors + 1e-12).mean())
+
+
+def test_intervals_of_surfaces_hold() -> None:
+    """95 % intervals at 10,000 points of surfaces whose truth is known, coarse ones and those beside them."""
+    generator, losses, errors, examples = np.random.default_rng(2), [], [], []
+    accuracy = Accuracy(relative=0.05)
+    values = surfaces(generator)
+    for turn in range(2000):
+        if turn % 100 == 0:
+            values = surfaces(generator)
+        mixed = values[:, generator.permutation(N)]
+        ends = [sampled(each, accuracy.tighter(SHARE_OF_CONTROL)) for each in (mixed[0], mixed[4])]
+        others = [
+            sampled(mixed[i], accuracy, tuple(interpolate([end.values for end in ends], [1 - i / 4, i / 4])))
+            for i in (1, 2, 3)
+        ]
+        for each, point in zip((0, 4, 1, 2, 3), (*ends, *others), strict=True):
+            truth = values[each].mean(axis=0)
+            losses.append((truth[0], point.loss.mean, point.loss.stderr))
+            errors.append((truth[1], point.wrong.mean, point.wrong.stderr))
+        examples.append([len(each.values) for each in (*ends, *others)])
+    assert len(losses) == 10_000
+    assert 0.93 <= coverage(losses) <= 0.97
+    assert 0.93 <= coverage(errors) <= 0.99
+    assert np.mean(examples) < N / 4
+    assert np.mean(examples, axis=0)[2:].max() < np.mean(examples, axis=0)[:2].mean()
+
+
+def heavy(name: str, generator: np.random.Generator) -> Values:
+    if name == "lognormal":
+        return generator.lognormal(0, 1.5, N)
+    if name == "gamma":
+        return generator.gamma(0.3, 1, N)
+    return np.where(generator.random(N) < 0.01, generator.exponential(3, N), 0.01 * generator.random(N))
+
+
+@pytest.mark.parametrize("name", ["lognormal", "gamma", "trained centre"])
+def test_intervals_of_heavy_tails_hold(name: str) -> None:
+    """Where few examples carry the mean: too few of them in a sample also make its variance too small."""
+    generator = np.random.default_rng(3)
+    found, seen = [], []
+    for _ in range(1000):
+        values = wrong(heavy(name, generator))
+        point = sampled(values, Accuracy(relative=0.1), unseen_loss=math.log(10))
+        found.append((values[:, 0].mean(), point.loss.mean, point.loss.stderr))
+        seen.append(len(point.values))
+    assert coverage(found) >= 0.93
+    assert np.mean(seen) < N or name == "trained centre"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.02, 0.3, 0.98, 0.998, 1.0])
+def test_intervals_of_error_rates_hold(share: float) -> None:
+    generator, found = np.random.default_rng(4), []
+    for _ in range(1000):
+        answers = (generator.permutation(N) < share * N).astype(float)
+        values = np.stack([1 + 0.5 * generator.standard_normal(N) + answers, answers], axis=1)
+        point = sampled(values, Accuracy(relative=0.04))
+        found.append((answers.mean(), point.wrong.mean, point.wrong.stderr))
+    assert coverage(found) >= 0.93
+
+
+def test_a_low_precision_is_corrected() -> None:
+    """One that is 3 % too high, as a bias that a mean over more examples would not remove."""
+    generator, found, precise = np.random.default_rng(5), [], []
+    for _ in range(500):
+        values = wrong(generator.gamma(2, size=N))
+        low = values * (1.03, 1) + (0.02, 0) * generator.standard_normal((N, 2))
+        point = sampled(values, Accuracy(relative=0.015), low=low)
+        found.append((values[:, 0].mean(), point.loss.mean, point.loss.stderr))
+        precise.append(point.precise / len(point.values))
+    truth, means, _ = np.array(found).T
+    assert abs((means / truth).mean() - 1) < 0.002
+    assert 0.93 <= coverage(found) <= 0.98
+    assert np.mean(precise) < 0.3
+
+
+def test_a_useless_low_precision_is_not_taken() -> None:
+    generator = np.random.default_rng(5)
+    values = wrong(generator.gamma(2, size=N))
+    point = sampled(values, Accuracy(relative=0.015), low=wrong(generator.gamma(2, size=N)))
+    assert point.precise == len(point.values)
+
+
+def test_accuracy_that_needs_all_takes_all() -> None:
+    values = wrong(np.random.default_rng(0).lognormal(0, 3, N))
+    point = sampled(values, Accuracy(relative=0.01))
+    assert (point.loss.mean, point.loss.stderr) == (values[:, 0].mean(), 0)
+    assert point.wrong.mean == values[:, 1].mean()
+    assert point.precise == len(point.values) == N
+
+
+def test_equal_losses_are_not_trusted() -> None:
+    """A sample without any variance says nothing of what it has not seen."""
+    values = wrong(np.concatenate([np.zeros(PILOT), np.ones(N - PILOT)]))
+    assert sampled(values, Accuracy(relative=0.05)).loss.mean == values[:, 0].mean()
+
+
+def test_nothing_is_estimated_from_what_is_not_finite() -> None:
+    values = wrong(np.random.default_rng(0).gamma(2, size=N))
+    values[7, 0] = math.inf
+    point = sampled(values, Accuracy(relative=0.05))
+    assert point.loss.mean == math.inf
+    assert math.isnan(point.loss.stderr)
+    assert len(point.values) == PILOT
+
+
+def test_a_wrong_control_variate_costs_nothing() -> None:
+    generator = np.random.default_rng(0)
+    values, other = wrong(generator.gamma(2, size=N)), wrong(generator.gamma(2, size=N))
+    accuracy = Accuracy(relative=0.05)
+    assert np.array_equal(sampled(values, accuracy, (other,)).values, sampled(values, accuracy).values)
+
+
+def test_log_odds_are_interpolated() -> None:
+    """Cross-entropies of margins that move linearly are interpolated exactly."""
+    margins = np.random.default_rng(0).standard_normal(200) * 5
+    ends = [wrong(np.logaddexp(0, -(margins + x))) for x in (0, 4)]
+    odds, linear = interpolate(ends, [0.25, 0.75])
+    expected = np.logaddexp(0, -(margins + 3))
+    np.testing.assert_allclose(odds[:, 0], expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(linear, 0.25 * ends[0] + 0.75 * ends[1])
+
+
+def test_losses_below_zero_are_interpolated_as_they_are() -> None:
+    ends = [wrong(np.random.default_rng(i).standard_normal(50)) for i in (0, 1)]
+    assert len(interpolate(ends, [0.5, 0.5])) == 1
