@@ -40,6 +40,7 @@ FIGURES = {
     "relief": Entry("space", "surfaces rendered with light and shade; needs lossviz[vtk]"),
     "difference": Entry("difference", "of two planes, the second minus the first"),
     "seeds": Entry("seeds"),
+    "accuracy": Entry("plane", "the standard error of each point"),
     "convexity": Entry("plane"),
     "trajectory": Entry("trajectory"),
 }

@@ -100,9 +100,12 @@ def test_the_numbers_do_not_depend_on_the_processes(trained: Path, monkeypatch: 
     monkeypatch.setattr(module, "_store", lambda: store)
     config = configured(*SAMPLED)
 
+    plans = [ScanPlan(prepare(config, run_of(config, trained), "cpu")) for _ in range(2)]
+    for plan in plans:
+        plan.treatment.network()  # torch.fx traces one network at a time
+
     def work(rank: int) -> None:
-        setup = prepare(config, run_of(config, trained), "cpu")
-        surface(ScanPlan(setup), Report(quiet=True), StopRequest(), Ranks(rank, 2, rank))
+        surface(plans[rank], Report(quiet=True), StopRequest(), Ranks(rank, 2, rank))
 
     run = run_of(config, trained)
     with run.writing(config), ThreadPoolExecutor(2) as pool:

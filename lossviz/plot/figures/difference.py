@@ -24,7 +24,7 @@ from lossviz.plot.kit.panels import colour_bar, square_panels, surface_key
 from lossviz.plot.kit.scale import Scale, extension
 from lossviz.plot.needs import Planes
 from lossviz.plot.series import DEFAULT, Options, PlottedRun, Series, scan_note
-from lossviz.results import DONE, NOT_FINITE, TO_DO, SurfaceResults
+from lossviz.results import DONE, NOT_FINITE, TO_DO, SurfaceResults, difference_stderr
 from lossviz.results.surface import load_directions, matching_points
 
 COLOURS = "RdBu_r"
@@ -33,6 +33,8 @@ _PLACES = ("checkpoints", "path")
 # What may differ between two scans of one plane, and what it is called before its value.
 _PROTOCOL = {"split": "", "checkpoint": "", "batch_norm": "BatchNorm"}
 _DECADES = 3
+# What two sampled scans have in common that see the same examples in the same order.
+_EXAMPLES = ("data_sha256", "seed", "examples", "choose", "split")
 # Relative to the length of a direction.
 _ROUNDING = 1e-5
 _ZERO: dict[str, Any] = {"colors": "black", "linewidths": 0.8}
@@ -51,7 +53,10 @@ def draw_difference(pair: Sequence[Series], options: Options = DEFAULT) -> Figur
     first, second = pair
     results = subtracted(first, second)
     what, before = _labels(second, first)
-    apart = Series(f"{what}\nminus {before}", second.look, results, scan_note(SurfaceResults(results)))
+    notes = [scan_note(SurfaceResults(results))]
+    if "difference_stderr" in results:
+        notes.append(f"standard error {float(results.difference_stderr.median()):.2g} (median)")
+    apart = Series(f"{what}\nminus {before}", second.look, results, ", ".join(filter(None, notes)))
     label = with_unit([each.results.loss for each in pair], "difference of the loss")
     scale, norm = _scale(finite([SurfaceResults(results).values("difference")]), options, label)
     drawn, (ax,) = square_panels([apart], "difference")
@@ -71,8 +76,9 @@ def subtracted(first: Series, second: Series) -> xr.Dataset:
     """
     _refuse_other_directions(first, second)
     places = {axis: _common(first, second, axis) for axis in ("x", "y")}
+    paired = ["loss_deviation"] if all("loss_deviation" in each.results for each in (first, second)) else []
     one, two = (
-        each.results[["loss", "status"]].isel({axis: both[which] for axis, both in places.items()})
+        each.results[["loss", "status", *paired]].isel({axis: both[which] for axis, both in places.items()})
         for which, each in enumerate((first, second))
     )
     two = two.assign_coords(x=one.x, y=one.y)
@@ -82,9 +88,20 @@ def subtracted(first: Series, second: Series) -> xr.Dataset:
     status = xr.full_like(one.status, DONE).where(~bad, NOT_FINITE).where(~missing, TO_DO)
     protocol = {key: first.results.attrs.get(key) for key in _PROTOCOL if not _differs(first, second, key)}
     return xr.Dataset(
-        {"difference": apart, "status": status},
+        {"difference": apart, "status": status, **_errors(first, second, one, two)},
         attrs={key: value for key, value in protocol.items() if value is not None},
     )
+
+
+def _errors(first: Series, second: Series, one: xr.Dataset, two: xr.Dataset) -> dict[str, xr.DataArray]:
+    """The standard error of the difference, of two sampled scans; those of the same examples are paired."""
+    if "loss_deviation" not in one:
+        return {}
+    there, here = ([each.results.attrs.get(key) for key in _EXAMPLES] for each in (first, second))
+    if there == here:
+        return {"difference_stderr": difference_stderr(two.loss_deviation, one.loss_deviation)}
+    squares = sum(((each.loss_deviation**2).sum("group", skipna=False) for each in (one, two)), xr.DataArray(0.0))
+    return {"difference_stderr": squares**0.5}
 
 
 def _labels(first: Series, second: Series) -> tuple[str, str]:
@@ -196,6 +213,9 @@ def _ticks(norm: Normalize, limit: float) -> Floats:
 
 def _draw_zero(ax: Axes, known: xr.Dataset) -> None:
     grid = np.ma.masked_invalid(SurfaceResults(known).values("difference"))
+    if "difference_stderr" in known:  # no line where noise alone may have drawn it
+        slope = np.hypot(*np.gradient(grid.filled(np.nan)))
+        grid = np.ma.masked_where(4 * SurfaceResults(known).values("difference_stderr") > slope, grid)
     if grid.count() and grid.min() < 0 < grid.max():
         ax.contour(known.x.values, known.y.values, grid, levels=[0.0], **_ZERO)
 

@@ -1,4 +1,4 @@
-"""The figures of a plane from above: `contour`, `heatmap`, `convexity`; and `surface`, which joins those of a scan."""
+"""The planes from above: `contour`, `heatmap`, `accuracy`, `convexity`; and `surface`, which joins those of a scan."""
 
 from collections.abc import Sequence
 
@@ -41,6 +41,21 @@ def draw_heatmap(series: Sequence[Series], options: Options = DEFAULT) -> Figure
     return _draw_cells(series, "loss", common_scale([each.results.loss for each in series], options.log, options.clip))
 
 
+def draw_accuracy(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
+    """Draw how exact every computed point is: its standard error in % of its loss."""
+    shown = [each.with_results(with_accuracy(each.results)) for each in series]
+    highest = float(finite([each.surface.values("accuracy") for each in shown]).max(initial=0.0))
+    return _draw_cells(shown, "accuracy", Scale(0.0, highest or 1.0, False, quantity="standard error (% of the loss)"))
+
+
+def with_accuracy(results: xr.Dataset) -> xr.Dataset:
+    """A scan with its relative standard errors, whose status is that of these."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = 100 * results.loss_stderr / abs(results.loss)
+    known = xr.full_like(results.status, DONE).where(np.isfinite(relative), NOT_FINITE)
+    return results.assign(accuracy=relative, status=known.where(results.status != TO_DO, TO_DO))
+
+
 def draw_convexity(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
     """Draw where a plane curves down: |hessian_min / hessian_max| of every computed point, in colours from 0 to 0.5.
 
@@ -80,6 +95,7 @@ _CONVEXITY_NEEDS = Planes(
 )
 CONTOUR = FigureKind("contour", Planes(), draw_contour, by_default=on_request)
 HEATMAP = FigureKind("heatmap", Planes(), draw_heatmap, by_default=on_request)
+ACCURACY = FigureKind("accuracy", Planes(), draw_accuracy, by_default=on_request)
 CONVEXITY = FigureKind("convexity", _CONVEXITY_NEEDS, draw_convexity)
 SURFACE = FigureGroup("surface", Scans(), (CONTOUR, HEATMAP, space.SURFACE_3D, line.LINE))
-FIGURES = (SURFACE, CONTOUR, HEATMAP, CONVEXITY)
+FIGURES = (SURFACE, CONTOUR, HEATMAP, ACCURACY, CONVEXITY)

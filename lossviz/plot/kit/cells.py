@@ -20,6 +20,8 @@ HATCH = "//////"
 HATCH_COLOUR = "#999999"
 # The fill is paler than the map, so that black labels can be read on its dark end.
 PALE = 0.75
+# Of contour lines that may lie elsewhere.
+UNCERTAIN = "0.75"
 
 
 def lattice(results: xr.Dataset) -> xr.Dataset:
@@ -114,7 +116,24 @@ def draw_levels(ax: Axes, results: xr.Dataset, scale: Scale) -> QuadContourSet |
         text = f"no level between\n{number(float(grid.min()), 3)} and {number(float(grid.max()), 3)}"
         ax.text(0.5, 0.7, text, transform=ax.transAxes, ha="center", fontsize=TINY)
         return None
-    return ax.contour(x, y, grid, levels=levels, colors="black", linewidths=0.4)
+    lines: dict[str, Any] = {"levels": levels, "linewidths": 0.4}
+    sure = np.ma.masked_where(uncertain(known), grid)
+    if sure.count() < grid.count():
+        pale = ax.contour(x, y, grid, colors=UNCERTAIN, **lines)
+        if not sure.count() or not ((levels > sure.min()) & (levels < sure.max())).any():
+            return pale
+    return ax.contour(x, y, sure, colors="black", **lines)
+
+
+def uncertain(results: xr.Dataset) -> NDArray[np.bool_]:
+    """Where the error of a sampled loss moves its contour line by more than half the way to the next point.
+
+    That is two standard errors, beside the slope of the loss from point to point.
+    """
+    loss, stderr = (SurfaceResults(results).values(name) for name in ("loss", "loss_stderr"))
+    if "loss_deviation" not in results or min(loss.shape) < 2:
+        return np.zeros(loss.shape, bool)
+    return np.asarray(4 * stderr > np.hypot(*np.gradient(loss)))
 
 
 def draw_to_do(ax: Axes, results: xr.Dataset) -> None:

@@ -199,3 +199,20 @@ def test_a_difference_needs_a_plane_of_the_same_name(build: Build) -> None:
     runs = [build.run("standard", a=plane), build.run("noisy", b=plane)]
     with pytest.raises(RequestError, match="no planes of one name in both runs"):
         draw(runs, figures=["difference"])
+
+
+def test_the_error_of_a_difference_of_the_same_examples_is_paired(build: Build) -> None:
+    """Errors that both planes share cancel; those of other examples add up."""
+    plane = build.surface(lambda x, y: 1 + x + y)
+    shared = np.random.default_rng(0).standard_normal((*plane.loss.shape, 32))
+    first, second = (
+        plane.assign(loss_deviation=(("y", "x", "group"), factor * shared)).assign_attrs(seed=0, data_sha256="a")
+        for factor in (1.0, 1.1)
+    )
+    own = np.linalg.norm(shared, axis=-1)
+    np.testing.assert_allclose(subtracted(*build.series(first, second)).difference_stderr, 0.1 * own)
+    other = second.assign_attrs(data_sha256="b")
+    np.testing.assert_allclose(subtracted(*build.series(first, other)).difference_stderr, np.hypot(1, 1.1) * own)
+    title = draw_difference(build.series(first, second)).axes[0].get_title()
+    assert f"standard error {np.median(0.1 * own):.2g} (median)" in title
+    assert "difference_stderr" not in subtracted(*build.series(first, plane))

@@ -6,9 +6,11 @@ from matplotlib.collections import Collection, QuadMesh
 from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.contour import QuadContourSet
 
-from lossviz.plot.figures.plane import draw_contour, draw_convexity, draw_heatmap
+from lossviz.plot.figures.plane import draw_accuracy, draw_contour, draw_convexity, draw_heatmap
+from lossviz.plot.kit.cells import uncertain
 from lossviz.plot.kit.style import NOT_FINITE
 from lossviz.plot.series import Options
+from lossviz.surface.sampling import GROUPS
 from tests.plot.artists import arrows, cells, labelled, legend, xs, ys
 from tests.plot.conftest import Build
 
@@ -232,3 +234,37 @@ def test_ratios_that_are_not_finite_are_marked(build: Build, largest: float, sma
 
 def test_a_convexity_that_is_nowhere_finite_is_drawable(build: Build) -> None:
     draw_convexity(build.series(curved(build, smallest=np.nan))).draw_without_rendering()
+
+
+def sampled(results: xr.Dataset, stderr: float) -> xr.Dataset:
+    """A scan whose losses are estimates, with errors that are independent from point to point."""
+    shape = (*results.loss.shape, GROUPS)
+    draws = np.random.default_rng(0).standard_normal(shape)
+    deviations = stderr * draws / np.linalg.norm(draws, axis=-1, keepdims=True)
+    found = results.assign(loss_deviation=(("y", "x", "group"), deviations))
+    return found.assign(loss_stderr=xr.full_like(results.loss, stderr))
+
+
+def test_accuracy_is_the_relative_standard_error(build: Build) -> None:
+    results = sampled(build.surface(lambda x, y: 2 + x + 0 * y), 0.1)
+    drawn = draw_accuracy(build.series(results))
+    (mesh,) = labelled(drawn.axes[0].collections, "accuracy")
+    np.testing.assert_allclose(cells(mesh), np.broadcast_to(10 / (2 + results.x.values), results.loss.shape))
+    assert drawn.axes[1].get_ylabel() == "standard error (% of the loss)"
+
+
+@pytest.mark.parametrize(("stderr", "colours"), [(0.0, 1), (0.02, 2)])
+def test_contour_lines_that_may_lie_elsewhere_are_pale(build: Build, stderr: float, colours: int) -> None:
+    """Where the loss is flat, and not where it is steep; without errors all are black."""
+    results = sampled(build.surface(lambda x, y: 1 + np.abs(x) ** 3 + 0 * y, x=21, y=5), stderr)
+    drawn = [
+        each
+        for each in draw_contour(build.series(results)).axes[0].collections
+        if isinstance(each, QuadContourSet) and not each.filled
+    ]
+    assert len({tuple(each.get_edgecolor()[0]) for each in drawn}) == colours
+    assert tuple(drawn[-1].get_edgecolor()[0]) == (0, 0, 0, 1)
+    doubtful = uncertain(results)
+    assert doubtful[:, 10].all() == (colours == 2)
+    assert not doubtful[:, [0, 20]].any()
+    assert not uncertain(results.drop_vars("loss_deviation")).any()
