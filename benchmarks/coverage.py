@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.markdown import markdown
+from lossviz.surface.lattice import interpolate
 from lossviz.surface.sampling import (
     PILOT,
     SHARE_OF_CONTROL,
@@ -21,7 +22,6 @@ from lossviz.surface.sampling import (
     Sample,
     Values,
     estimate,
-    interpolate,
     needed,
     sample,
 )

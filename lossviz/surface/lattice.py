@@ -1,4 +1,4 @@
-"""The coarse points of a grid, from which an estimated scan interpolates to the others."""
+"""The coarse points of a grid, and how the losses of single examples are interpolated from them to the others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,15 @@ from functools import cached_property
 from itertools import product
 from math import prod
 
+import numpy as np
+
 from lossviz.surface.grid import Index
+from lossviz.surface.sampling import Values
 
 # Of 51 points an axis has 15, every fourth and both ends: 225 of the 2,601 points of a plane.
 MOST_COARSE = 17
+# float32 has no cross-entropy between 0 and this.
+SMALLEST_LOSS = 6e-8
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,26 @@ def coarse_places(count: int) -> list[int]:
         stride *= 2
         places = sorted({0, count - 1, *range(middle % stride, count, stride)})
     return places
+
+
+def interpolate(parents: Sequence[Values], weights: Sequence[float]) -> list[Values]:
+    """Control variates from examples at points around: (m, 2), on the examples that all of them have seen.
+
+    Losses are interpolated as they are, and as the log-odds of the right answer, log(e^l - 1) of a cross-entropy l.
+    These move as the outputs do: near a minimum losses grow by orders of magnitude between two points of a grid.
+    """
+    m = min(map(len, parents))
+    mixed = sum(weight * parent[:m] for weight, parent in zip(weights, parents, strict=True))
+    assert isinstance(mixed, np.ndarray)
+    if any((parent[:, 0] < 0).any() for parent in parents):
+        return [mixed]
+    odds = sum(weight * _log_odds(parent[:m, 0]) for weight, parent in zip(weights, parents, strict=True))
+    return [np.stack([np.logaddexp(0, odds), mixed[:, 1]], axis=1), mixed]
+
+
+def _log_odds(losses: Values) -> Values:
+    """log(e^l - 1), which is l for large ones; of losses that are rounded to 0 as of the smallest others."""
+    return losses + np.log(-np.expm1(-np.maximum(losses, SMALLEST_LOSS)))
 
 
 def _around(i: int, places: Sequence[int]) -> list[tuple[int, float]]:

@@ -11,12 +11,12 @@ from torch import nn
 from lossviz.engine.point import undisturbed
 from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, Index
-from lossviz.surface.lattice import Lattice
+from lossviz.surface.lattice import Lattice, interpolate
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
 from lossviz.surface.sampled_plane import Sampling, oracle_of
 from lossviz.surface.sampled_scan import sampling_of
-from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, Accuracy, Values, interpolate, needed
+from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, Accuracy, Values, needed
 
 # Parts of the plane between coarse points that are looked at: their corners and the point in their middle.
 CELLS = 6

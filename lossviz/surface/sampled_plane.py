@@ -16,10 +16,10 @@ from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.losses import are_classes, right_answers
 from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, Index, Quantities
-from lossviz.surface.lattice import Lattice
+from lossviz.surface.lattice import Lattice, interpolate
 from lossviz.surface.plane import LossPlane
 from lossviz.surface.samples import Samples
-from lossviz.surface.sampling import SHARE_OF_CONTROL, Accuracy, Oracle, Sample, Values, interpolate, sample
+from lossviz.surface.sampling import SHARE_OF_CONTROL, Accuracy, Oracle, Sample, Values, sample
 
 
 def sampled_quantities(prefixes: Iterable[str]) -> list[str]:

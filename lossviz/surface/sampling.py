@@ -45,8 +45,6 @@ PAYS = 0.8
 # A point that needs so many takes all.
 NEARLY_ALL = 0.8
 BATCH = 64
-# float32 has no cross-entropy between 0 and this.
-SMALLEST_LOSS = 6e-8
 
 
 @dataclass(frozen=True)
@@ -283,26 +281,6 @@ def _not_finite(values: Values) -> Sample:
     nothing = np.full(GROUPS, math.nan)
     loss, wrong = (Estimate(float(column.mean()), math.nan, math.nan, nothing) for column in values.T)
     return Sample(loss, wrong, values, len(values))
-
-
-def interpolate(parents: Sequence[Values], weights: Sequence[float]) -> list[Values]:
-    """Control variates from examples at points around: (m, 2), on the examples that all of them have seen.
-
-    Losses are interpolated as they are, and as the log-odds of the right answer, log(e^l - 1) of a cross-entropy l.
-    These move as the outputs do: near a minimum losses grow by orders of magnitude between two points of a grid.
-    """
-    m = min(map(len, parents))
-    mixed = sum(weight * parent[:m] for weight, parent in zip(weights, parents, strict=True))
-    assert isinstance(mixed, np.ndarray)
-    if any((parent[:, 0] < 0).any() for parent in parents):
-        return [mixed]
-    odds = sum(weight * _log_odds(parent[:m, 0]) for weight, parent in zip(weights, parents, strict=True))
-    return [np.stack([np.logaddexp(0, odds), mixed[:, 1]], axis=1), mixed]
-
-
-def _log_odds(losses: Values) -> Values:
-    """log(e^l - 1), which is l for large ones; of losses that are rounded to 0 as of the smallest others."""
-    return losses + np.log(-np.expm1(-np.maximum(losses, SMALLEST_LOSS)))
 
 
 def _variance(values: Values, unseen: float = 0.0) -> float:

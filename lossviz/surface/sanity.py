@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from lossviz.results import DONE, NOT_FINITE, TO_DO, SurfaceResults, difference_stderr
+from lossviz.results import DONE, NOT_FINITE, TO_DO, SurfaceResults
+from lossviz.surface.centre import beside_centre, is_minimum
 
 # The fast paths (folded, compiled, other batches) agree with the plain one in float64 to this of the loss, and to one
 # rounding of the outputs: of a tiny loss, such as log(1 + 1e-4), float32 keeps no more.
@@ -35,10 +36,10 @@ def facts(results: xr.Dataset) -> list[str]:
         some = ", on some examples," if "loss_deviation" in results else ""
         checkpoint = f"the checkpoint{_statistics(results)} in {_precision(results)}"
         lines.append(f"loss at the centre {float(at_centre.loss):.6g}, of {checkpoint}{some} {own:.6g}")
-    beside = _beside_centre(results)
+    beside = beside_centre(results)
     if at_centre is not None and beside is not None:
-        is_minimum = _is_minimum(results, at_centre, beside)
-        lines.append(f"the centre is {'a' if is_minimum else 'no'} local minimum of the grid")
+        lowest = is_minimum(results, at_centre, beside)
+        lines.append(f"the centre is {'a' if lowest else 'no'} local minimum of the grid")
     norms = [f"|d_{axis}| = {results.attrs[f'{axis}_norm']:.4g}" for axis in ("x", "y") if axis in results.dims]
     angle = f", cosine between them {results.attrs['cosine']:.3g}" if "cosine" in results.attrs else ""
     lines.append(", ".join(norms) + angle)
@@ -128,8 +129,8 @@ def _outputs(results: xr.Dataset) -> float:
 
 
 def _minimum(results: xr.Dataset) -> Iterator[str]:
-    centre, beside = SurfaceResults(results).centre, _beside_centre(results)
-    if centre is None or beside is None or not np.isfinite(centre.loss) or _is_minimum(results, centre, beside):
+    centre, beside = SurfaceResults(results).centre, beside_centre(results)
+    if centre is None or beside is None or not np.isfinite(centre.loss) or is_minimum(results, centre, beside):
         return
     lowest = beside.isel(beside.argmin(beside.dims))
     where = ", ".join(f"{axis} = {float(lowest[axis]):g}" for axis in ("x", "y") if axis in results.dims)
@@ -138,30 +139,6 @@ def _minimum(results: xr.Dataset) -> Iterator[str]:
         f"it, at {where}. Usual before the training has converged, with noise layers, and on other data than those it "
         "was trained on; strange for a converged network on its training data"
     )
-
-
-def _is_minimum(results: xr.Dataset, centre: xr.Dataset, beside: xr.DataArray) -> bool:
-    """Whether no point beside the centre is lower; of a sampled scan, by two standard errors of the difference."""
-    rise = beside - float(centre.loss)
-    if "loss_deviation" in results:
-        rise = rise + 2 * difference_stderr(
-            results.loss_deviation, centre.loss_deviation.drop_vars(("x", "y"), errors="ignore")
-        )
-    return not bool((rise < 0).any())
-
-
-def _beside_centre(results: xr.Dataset) -> xr.DataArray | None:
-    """The losses of the centre and of the points around it on the grid; NaN where none is known."""
-    if not SurfaceResults(results).holds_centre:
-        return None
-    around = {}
-    for axis in ("x", "y"):
-        if axis in results.dims:
-            middle = int(np.flatnonzero(results[axis].values == 0)[0])
-            around[axis] = slice(max(0, middle - 1), middle + 2)
-    near = results.isel(around)
-    losses = near.loss.where(near.status == DONE)
-    return losses if bool(losses.notnull().any()) else None
 
 
 def _directions(results: xr.Dataset) -> Iterator[str]:

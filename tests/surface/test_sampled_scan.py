@@ -20,7 +20,6 @@ from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.command import surface
 from lossviz.surface.estimate import surface_lines, surface_time
 from lossviz.surface.exchangeable import shared_order
-from lossviz.surface.lattice import Lattice, coarse_places
 from lossviz.surface.plan import ScanPlan
 from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
 
@@ -31,24 +30,6 @@ SAMPLED = (
     "surface.x=[-1, 1, 7]",
     "surface.y=[-0.5, 0.5, 5]",
 )
-
-
-def test_the_coarse_points_of_an_axis() -> None:
-    assert coarse_places(51) == [0, *range(1, 50, 4), 50]
-    assert [len(coarse_places(count)) for count in (2, 3, 25, 101, 201)] == [2, 3, 13, 15, 15]
-    assert set(np.linspace(-1, 1, 51)[coarse_places(51)].round(9)) <= set(
-        np.linspace(-1, 1, 101)[coarse_places(101)].round(9)
-    )
-
-
-def test_weights_of_the_coarse_points_around_a_point() -> None:
-    """They interpolate every bilinear function."""
-    lattice = Lattice((9, 7))
-    for index in np.ndindex(9, 7):
-        around = lattice.around(index)
-        assert all(corner in lattice for corner in around)
-        found = sum(weight * (1 + i + 2 * j - 3 * i * j) for (i, j), weight in around.items())
-        assert found == pytest.approx(1 + index[0] + 2 * index[1] - 3 * index[0] * index[1])
 
 
 def test_a_sampled_scan_agrees_with_the_exact_one(trained: Path) -> None:

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from lossviz.surface.lattice import interpolate
 from lossviz.surface.sampling import (
     FOR_STOPPING,
     GROUPS,
@@ -13,7 +14,6 @@ from lossviz.surface.sampling import (
     Sample,
     Values,
     estimate,
-    interpolate,
     needed,
     sample,
 )
@@ -211,18 +211,3 @@ def test_a_wrong_control_variate_costs_nothing() -> None:
     values, other = wrong(generator.gamma(2, size=N)), wrong(generator.gamma(2, size=N))
     accuracy = Accuracy(relative=0.05)
     assert np.array_equal(sampled(values, accuracy, (other,)).values, sampled(values, accuracy).values)
-
-
-def test_log_odds_are_interpolated() -> None:
-    """Cross-entropies of margins that move linearly are interpolated exactly."""
-    margins = np.random.default_rng(0).standard_normal(200) * 5
-    ends = [wrong(np.logaddexp(0, -(margins + x))) for x in (0, 4)]
-    odds, linear = interpolate(ends, [0.25, 0.75])
-    expected = np.logaddexp(0, -(margins + 3))
-    np.testing.assert_allclose(odds[:, 0], expected, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(linear, 0.25 * ends[0] + 0.75 * ends[1])
-
-
-def test_losses_below_zero_are_interpolated_as_they_are() -> None:
-    ends = [wrong(np.random.default_rng(i).standard_normal(50)) for i in (0, 1)]
-    assert len(interpolate(ends, [0.5, 0.5])) == 1
