@@ -30,7 +30,7 @@ def costs(plan: ScanPlan, count: int) -> dict[str, Any]:
     config, found = plan.config, plan.directions()
     y = config.y or config.x
     grid = Grid.empty(resolve(config.x), resolve(y), plan.quantities)
-    file, execution = ScanFile(plan.setup.run, "main", grid), plan.execution(grid.status.size)
+    file, execution = ScanFile(plan.setup.run, "main", grid), plan.execution(grid.status.size, found.subspace)
     with undisturbed(plan.objective.model, found.subspace.moved_tensors) as origin:
         forward = Forward(plan.objective, execution)
         plane = plan.plane(found.subspace, found.vectors, forward, origin=origin, limit=1)

@@ -262,8 +262,9 @@ def test_contour_lines_that_may_lie_elsewhere_are_pale(build: Build, stderr: flo
         for each in draw_contour(build.series(results)).axes[0].collections
         if isinstance(each, QuadContourSet) and not each.filled
     ]
-    assert len({tuple(each.get_edgecolor()[0]) for each in drawn}) == colours
-    assert tuple(drawn[-1].get_edgecolor()[0]) == (0, 0, 0, 1)
+    found = [np.asarray(each.get_edgecolor())[0].tolist() for each in drawn]
+    assert len(found) == colours
+    assert found[-1] == [0, 0, 0, 1]
     doubtful = uncertain(results)
     assert doubtful[:, 10].all() == (colours == 2)
     assert not doubtful[:, [0, 20]].any()
