@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lossviz.data.batch import Batch
+from lossviz.data.iterated import IteratedSplit
 from lossviz.data.load import AnySplit
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.evaluation import without_gradients
@@ -33,6 +34,9 @@ def shared_order(split: AnySplit, objective: Objective, seed: int, *, by_batch: 
     if by_batch:
         problem = "the outputs for an example depend on the examples beside it, so a sample has another mean than all"
         refuse(KEY, problem, accepted="exact", advice="BatchNorm needs running statistics for it")
+    if isinstance(split, IteratedSplit):
+        problem = "examples must be chosen, and these come in batches that are gone through in their own order"
+        refuse(KEY, problem, accepted="exact", advice="a data.target that returns Datasets")
     if isinstance(split, StreamedSplit) and split.config.corrupt == "skip":
         problem = "the number of examples must be known, and data.corrupt = skip leaves out those that are damaged"
         refuse(KEY, problem, accepted="exact", advice="data.corrupt: stop")
