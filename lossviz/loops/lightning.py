@@ -9,14 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from lossviz.loops.probe import Probe
-from lossviz.training.curves import EVAL
 
 
 def probe_callback(folder: Path | str, loss: Callable[..., Any] | None = None, **settings: Any) -> Any:
     """A callback that measures before the first batch of each step, and records loss, learning rate and evaluations.
 
-    Of what `self.log` of the module gets, the names of train.nc are recorded: train_loss, train_error, val_loss and
-    val_error.
+    Of what `self.log` of the module gets, val_loss and val_error are recorded.
 
     Args:
         folder: as of `lossviz.Probe`.
@@ -36,14 +34,15 @@ def probe_callback(folder: Path | str, loss: Callable[..., Any] | None = None, *
         if probe.optimizer is not None:
             probe.record(lr=probe.optimizer.param_groups[0]["lr"])
 
-    def record(trainer: Any, _: nn.Module, outputs: Mapping[str, Tensor], *__: object) -> None:
-        # Lightning divides the loss of a batch that is one of several of a step.
-        fits[-1].record(loss=outputs["loss"] * trainer.accumulate_grad_batches)
+    def record(trainer: Any, _: nn.Module, outputs: Mapping[str, Tensor] | None, *__: object) -> None:
+        if outputs:  # a module that calls its optimizers itself may return none
+            # Lightning divides the loss of a batch that is one of several of a step.
+            fits[-1].record(loss=outputs["loss"] * trainer.accumulate_grad_batches)
 
     def evaluate(trainer: Any, _: nn.Module) -> None:
         if fits:  # not where Lightning tries the evaluation before the training
             found = trainer.callback_metrics
-            fits[-1].record(**{name: found[name] for name in EVAL if name in found})
+            fits[-1].record(**{name: found[name] for name in ("val_loss", "val_error") if name in found})
 
     def end(_: Any, __: nn.Module, error: BaseException | None = None) -> None:
         if fits:

@@ -49,10 +49,12 @@ class Steps:
 Classifier: Any = type("Classifier", (Steps, lightning.LightningModule), {})
 
 
-def fitted(folder: Path, *callbacks: object, **settings: Any) -> tuple[list[object], list[float]]:
+def fitted(
+    folder: Path, *callbacks: object, make: Any = Classifier, **settings: Any
+) -> tuple[list[object], list[float]]:
     """The weights after a training on a loader that shuffles, and the losses of its batches."""
     lightning.seed_everything(0)
-    module = Classifier()
+    module = make()
     trainer = lightning.Trainer(
         max_epochs=2,
         callbacks=list(callbacks),
@@ -88,3 +90,26 @@ def test_it_measures_and_records_and_changes_nothing(tmp_path: Path, settings: d
     np.testing.assert_allclose(curves.lr, [0.01] * steps)
     assert curves.eval_step.values.tolist() == [steps // 2, steps]
     assert np.isfinite(curves.val_loss).all()
+
+
+class ByHand(Steps):
+    """Calls its optimizer itself, and returns nothing."""
+
+    automatic_optimization: bool
+    optimizers: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: list[Tensor], _: int) -> Any:
+        self.optimizers().zero_grad()
+        functional.cross_entropy(self.forward(batch[0]), batch[1]).backward()
+        self.optimizers().step()
+
+
+def test_a_module_that_calls_its_optimizer_itself(tmp_path: Path) -> None:
+    manual: Any = type("Manual", (ByHand, lightning.LightningModule), {})
+    fitted(tmp_path, probe_callback(tmp_path / "run", every=2), make=manual)
+    assert load_results(tmp_path / "run" / "probe.nc").step.values.tolist() == [0, 2, 4]
+    assert np.isnan(load_results(tmp_path / "run" / "train.nc").loss).all()

@@ -1,5 +1,6 @@
 """A probe in somebody else's loop, against `lossviz probe` of the same training, and what it leaves of the loop."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +317,7 @@ class Holding(nn.Linear):
 
     def __init__(self) -> None:
         super().__init__(6, 3)
-        self.function = lambda inputs: functional.linear(inputs, self.weight)
+        self.function: Callable[[torch.Tensor], torch.Tensor] = lambda inputs: functional.linear(inputs, self.weight)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.function(inputs) + self.bias
