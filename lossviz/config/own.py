@@ -4,11 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from lossviz.config.merging import LIBRARIES
 from lossviz.config.section import Arguments, Section
 from lossviz.user_code.permissions import FORMS, parse_target
 
 
 def _is_target(text: str) -> str:
+    if text.partition("/")[0] in LIBRARIES:
+        raise ValueError(f"is a network of a library, which needs no target: {{name: {text}}}")
     parse_target(text)
     return text
 

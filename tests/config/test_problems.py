@@ -164,6 +164,12 @@ def test_one_wrong_value_is_one_message(tmp_path: Path, key: str, value: str, me
             "3: model.name = transformers/AutoModelForCausalLM: does not fit data.name = digits; linear goes with "
             "gaussian, gpt and transformers/AutoModelForCausalLM with text, the others with images",
         ),
+        (
+            "model",
+            "{target: transformers/AutoModelForCausalLM, args: {path: a}}",
+            "3: model.target = transformers/AutoModelForCausalLM: is a network of a library, which needs no target: "
+            "{name: transformers/AutoModelForCausalLM}",
+        ),
         ("model", "{name: gpt, width: 10, heads: 3}", "3: model.heads = 3: does not divide model.width = 10"),
         (
             "data",
