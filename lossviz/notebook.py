@@ -65,8 +65,9 @@ def loss_surface(
             moved to the network's device. A batch is (inputs, targets), or for a loss of the model any nesting of
             tensors: mappings, lists, tuples, objects with a `.to(device)`.
         loss: from outputs (N, ...) and targets (N, ...) to one loss an example, (N,). Default: cross-entropy of
-            classes, squared error of float targets that have the shape of the outputs. Examples whose class it
-            ignores (its `ignore_index`, or -100) are left out of mean, standard error and error.
+            classes, or of sequences of them, (N, T), in which all tokens weigh the same; squared error of float targets
+            that have the shape of the outputs. Examples whose class it ignores (its `ignore_index`, or -100) are left
+            out of mean, standard error and error.
             Or, where its first parameter is named `model`, `loss(model, batch)`, which calls the network itself. It
             returns (N,); or (sums, counts), each (N,), whose mean is sum(sums) / sum(counts), as for sequences of
             different lengths; or a mapping from names to these, of which the first is the loss.

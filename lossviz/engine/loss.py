@@ -10,6 +10,7 @@ from lossviz.config.loss import CrossEntropy, Loss, OwnLoss
 from lossviz.data.batch import Batch, is_pair
 from lossviz.engine import losses
 from lossviz.engine.losses import Closure, OfOutputs, PerExample, cross_entropy, loss_of, squared_error
+from lossviz.engine.tokens import ByTargets
 from lossviz.errors import refuse
 from lossviz.user_code.permissions import Allowed
 from lossviz.user_code.targets import load_target
@@ -58,7 +59,7 @@ def given_loss(loss: PerExample | Closure | None) -> losses.Loss:
             refuse("loss", f"gave {tuple(found.shape)} for {len(targets)} examples", accepted=accepted)
         return found
 
-    return OfOutputs(checked)
+    return ByTargets(checked) if loss is None else OfOutputs(checked)
 
 
 def given_loss_name(loss: PerExample | Closure | None, batch: Batch) -> str:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossviz.data.batch import Batch
-from lossviz.engine.losses import IGNORED, Losses, OfModel, Precision, Term, scores
+from lossviz.engine.losses import IGNORED, Losses, OfModel, OfOutputs, Precision, Term, scores
 from lossviz.errors import refuse
 
 
@@ -35,6 +35,29 @@ class OfTokens(OfModel):
         """The first sequences of a batch."""
         inputs, targets = batch
         return inputs[:count], targets[:count]
+
+
+class ByTargets(OfOutputs):
+    """The loss of outputs that the targets suggest, which for sequences of tokens is the one above."""
+
+    def judged(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Batch], Losses]:
+        """From a batch to the losses of a forward pass."""
+        others = super().judged(forward)
+
+        def of_batch(batch: Batch) -> Losses:
+            inputs, targets = batch
+            return _judged(forward(inputs), targets) if are_sequences(targets) else others(batch)
+
+        return of_batch
+
+    def sizes(self, batch: Batch) -> tuple[float, float] | None:
+        """As `Losses.sizes`: of sequences these are numbers of tokens."""
+        return None if are_sequences(batch[1]) else super().sizes(batch)
+
+
+def are_sequences(targets: Tensor) -> bool:
+    """Whether targets are sequences of classes, (N, T)."""
+    return targets.dim() == 2 and not targets.is_floating_point()
 
 
 def token_losses(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from lossviz.engine.losses import IGNORED, OfModel, Precision
 from lossviz.engine.objective import Objective
 from lossviz.engine.tokens import OfTokens, token_losses
 from lossviz.errors import RequestError
+from lossviz.notebook import loss_surface
 from lossviz.results import load_results
 from tests.faults import tiny
 
@@ -117,6 +118,25 @@ def test_what_networks_of_hugging_face_return() -> None:
     labels = torch.randint(0, TOKENS, (7,))
     plain, logits = (Objective(each).evaluate([(inputs[:, 0], labels)]) for each in (model, wrapped))
     assert plain == logits
+
+
+def test_in_python_the_targets_suggest_it() -> None:
+    """Batches with different numbers of tokens, as padding leaves them; a line along which the table grows."""
+    model, inputs, targets = example(padding=True)
+    batches = [(inputs[:3], targets[:3]), (inputs[3:], targets[3:])]
+    along = {"x": {"table.weight": model.table.weight.detach().clone()}}
+    surface = loss_surface(model, batches, x=(-1, 1, 3), y=None, directions=along, metrics=["hessian"])
+    for at, found in zip(surface.x.values, surface.loss.values, strict=True):
+        outputs = (1 + at) * model.table.weight[inputs]
+        expected = nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        assert found == pytest.approx(expected.item(), rel=1e-12)
+    weight = model.table.weight.detach()
+    hessian = torch.autograd.functional.hessian(
+        lambda table: nn.functional.cross_entropy(table[inputs].flatten(0, 1), targets.flatten(), ignore_index=IGNORED),
+        weight,
+    )
+    largest = torch.linalg.eigvalsh(hessian.view(TOKENS**2, TOKENS**2))[-1].item()
+    assert float(surface.hessian_max.sel(x=0)) == pytest.approx(largest, rel=1e-3)
 
 
 def test_scores_of_another_shape_are_refused() -> None:
