@@ -56,7 +56,7 @@ def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> tuple
 
 def _rehearse_outputs(objective: Objective, loss: OfOutputs, data: Dataset, batch: Batch, differentiable: bool) -> None:
     if not is_pair(batch):
-        accepted = "pairs (inputs, target) of tensors; or a loss(model, batch), to which a batch may be anything"
+        accepted = "pairs (inputs, target) of tensors; or any batch for a loss whose first parameter is named model"
         refuse(
             f"a batch of the data is {type(batch).__name__}, and the loss takes outputs and targets", accepted=accepted
         )
@@ -172,12 +172,14 @@ def _graph(losses: Tensor) -> set[object]:
 @contextmanager
 def _unchanged(batch: Batch) -> Iterator[None]:
     before = _versions(batch)
-    yield
-    after = _versions(batch)
-    changed = [name for name in (*before, *after) if before.get(name) != after.get(name)]
-    if changed:
-        advice = "work on a copy: clone() a tensor, dict(batch) for a mapping from which entries are taken"
-        refuse("the loss", f"changes its batch, which other points see too: {changed[0]}", advice=advice)
+    try:
+        yield
+    finally:  # also where it fails: what it took away may be why
+        after = _versions(batch)
+        changed = [name for name in (*before, *after) if before.get(name) != after.get(name)]
+        if changed:
+            advice = "work on a copy: clone() a tensor, dict(batch) for a mapping from which entries are taken"
+            refuse("the loss", f"changes its batch, which other points see too: {changed[0]}", advice=advice)
 
 
 def _versions(batch: Batch) -> dict[str, tuple[int, int]]:

@@ -10,6 +10,7 @@ from lossviz.config.measures import MEASURES
 from lossviz.config.probe import Probe
 from lossviz.data.batch import Batch
 from lossviz.data.load import AnySplit
+from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.objective import Objective
 from lossviz.engine.state import steady
 from lossviz.errors import refuse
@@ -54,8 +55,9 @@ def find_layers(config: Probe, objective: Objective, batch: Batch) -> list[Weigh
     if not _of_layers(config):
         return []
     objective, doing = objective.in_full_precision(), explained("while the network is run to find its layers")
-    with steady(objective.model), seeded(objective.device, 0), torch.no_grad(), doing:
-        found = weight_layers(objective.model, batch, objective.outputs(objective.model))
+    find = partial(weight_layers, objective.model, batch, objective.outputs(objective.model))
+    with steady(objective.model), seeded(objective.device, 0), doing:
+        found = without_gradients(find)
     layers = pick(found, config.layers)
     frozen = [layer for layer in layers if not layer.parameters]
     if frozen and "shift" in config.measures:

@@ -173,6 +173,10 @@ def popping(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return model(batch.pop("x")).square().sum(1)
 
 
+def popping_and_failing(model: nn.Module, batch: dict[str, Tensor]) -> Any:
+    return model(batch.pop("x") + batch["y"]).square().sum(1)
+
+
 def drawing(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return squares(model, batch) + 0 * torch.rand(3)
 
@@ -202,6 +206,7 @@ def constant(model: nn.Module, batch: dict[str, Tensor]) -> Any:
         ),
         (in_place, nn.Linear(1, 1), "the loss: changes its batch, which other points see too: batch['x']\n  work on"),
         (popping, nn.Linear(1, 1), "the loss: changes its batch, which other points see too: batch['x']\n"),
+        (popping_and_failing, nn.Linear(1, 1), "the loss: changes its batch, which other points see too: batch['x']\n"),
         (drawing, nn.Linear(1, 1), "the loss: draws random numbers of torch in eval mode, so it is another function"),
         (drawing_numpy, nn.Linear(1, 1), "the loss: draws random numbers of numpy in eval mode"),
         (counting, nn.Linear(1, 1), "the loss: gives another number at every call, in eval mode too: "),
