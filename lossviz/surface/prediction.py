@@ -19,7 +19,7 @@ from lossviz.surface.sampled_scan import sampling_of
 from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, Accuracy, Values, needed
 
 # Parts of the plane between coarse points that are looked at: their corners and the point in their middle.
-CELLS = 6
+CELLS = 4
 
 
 @dataclass(frozen=True)

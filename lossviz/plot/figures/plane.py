@@ -95,7 +95,12 @@ _CONVEXITY_NEEDS = Planes(
 )
 CONTOUR = FigureKind("contour", Planes(), draw_contour, by_default=on_request)
 HEATMAP = FigureKind("heatmap", Planes(), draw_heatmap, by_default=on_request)
-ACCURACY = FigureKind("accuracy", Planes(), draw_accuracy, by_default=on_request)
+ACCURACY = FigureKind(
+    "accuracy",
+    Planes("plane with loss_stderr", fits=lambda each: "loss_stderr" in each.results),
+    draw_accuracy,
+    by_default=on_request,
+)
 CONVEXITY = FigureKind("convexity", _CONVEXITY_NEEDS, draw_convexity)
 SURFACE = FigureGroup("surface", Scans(), (CONTOUR, HEATMAP, space.SURFACE_3D, line.LINE))
 FIGURES = (SURFACE, CONTOUR, HEATMAP, ACCURACY, CONVEXITY)

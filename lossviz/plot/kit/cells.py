@@ -130,9 +130,10 @@ def uncertain(results: xr.Dataset) -> NDArray[np.bool_]:
 
     That is two standard errors, beside the slope of the loss from point to point.
     """
-    loss, stderr = (SurfaceResults(results).values(name) for name in ("loss", "loss_stderr"))
+    loss = SurfaceResults(results).values("loss")
     if "loss_deviation" not in results or min(loss.shape) < 2:
         return np.zeros(loss.shape, bool)
+    stderr = SurfaceResults(results).values("loss_stderr")
     return np.asarray(4 * stderr > np.hypot(*np.gradient(loss)))
 
 
