@@ -132,7 +132,7 @@ def draw(
     ax.axhline(95, color="0.5", linewidth=0.8)
     ax.plot(names, [100 * each for each in (surfaces[0], *(row[0] for row in found.values()))], "o", label="lossviz")
     ax.plot(names[1:], [100 * row[1] for row in found.values()], "x", label="stop at the first small error")
-    ax.set(ylabel="intervals that hold (%)", ylim=(40, 102))
+    ax.set(ylabel="intervals that hold (%)", ylim=(0, 104))
     ax.tick_params(axis="x", rotation=30)
     ax.legend(loc="lower left", frameon=False)
     figure.savefig(path, dpi=150)
