@@ -17,6 +17,7 @@ from lossviz.errors import RequestError
 from lossviz.results import load_results
 from lossviz.surface import kept
 from lossviz.surface.plane import LossPlane
+from tests.faults.tiny import lossviz
 from tests.test_notebook import X, Y, data, in_batches, network
 from tests.test_notebook_directions import other_network
 
@@ -210,3 +211,11 @@ def test_what_cannot_be_is_refused(batches: Any, loss: Any, message: str) -> Non
     with pytest.raises(RequestError) as caught:
         loss_surface(network(), batches, loss, x=X)
     assert str(caught.value).startswith(message)
+
+
+def test_the_file_is_drawn_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    loss_surface(network(), as_mappings(), closure, x=X, y=Y, save="mine.nc")
+    answer = lossviz("plot", "mine.nc")
+    assert answer.status == 0, answer.err
+    assert (tmp_path / "figures" / "surface-mine-contour.png").is_file()

@@ -7,6 +7,7 @@ from lossviz.errors import refuse
 from lossviz.files import shown
 from lossviz.official import SUFFIX
 from lossviz.plot.series import PlottedRun
+from lossviz.results import load_results
 from lossviz.run import Run, find_runs, runs_below
 
 # Files that a message names.
@@ -20,7 +21,7 @@ def find_sources(sources: Sequence[str], only: Sequence[str] = ()) -> tuple[list
 
     Args:
         sources: folders runs/<experiment> or runs/<experiment>/<variant>; or files surface-<name>.nc in the latter,
-            or surface files of the official tool (.h5).
+            those that `loss_surface` saved, or surface files of the official tool (.h5).
         only: variants of the folders; all when empty.
 
     Raises:
@@ -62,6 +63,9 @@ def _refuse_stranger(path: Path) -> None:
     run = Run(path.parent)
     there = run.surface_files
     if path in there and run.config_file.is_file():
+        return
+    # What `loss_surface` saved stands alone.
+    if path.is_file() and not run.config_file.is_file() and "status" in load_results(path):
         return
     accepted = ", ".join(each.name for each in there[:_NAMED]) or "runs/EXPERIMENT/VARIANT/surface-NAME.nc"
     further = f" and {len(there) - _NAMED} more beside it" if len(there) > _NAMED else ""
