@@ -3,6 +3,9 @@
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
+from io import BufferedRandom
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from lossviz.errors import Refusal, RequestError, WorkError
@@ -12,10 +15,14 @@ MARK = b"lossviz-sha256:"
 BLANK_SEAL = MARK + b"0" * 64
 
 
-def atomic_write(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes | Callable[[BufferedRandom], None]) -> None:
     """Write a file so that at any moment, power cuts included, it is whole or it is not there.
 
     A unique temporary in the same folder, fsync, os.replace, fsync of the folder.
+
+    Args:
+        path: of the file.
+        content: what it holds, or a function that writes it piece by piece.
 
     Raises:
         WorkError: the folder cannot be written or the disk is full; what was there is untouched.
@@ -24,8 +31,11 @@ def atomic_write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
+            with temporary.open("x+b") as file:
+                if isinstance(content, bytes):
+                    file.write(content)
+                else:
+                    content(file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -70,12 +80,42 @@ def read_sealed(path: Path, advice: str) -> bytes:
         WorkError: the file is cut short or altered; `advice` says what to do.
     """
     content = read(path)
+    _check(path, content, advice)
+    return content
+
+
+def check_sealed(path: Path, advice: str) -> None:
+    """As `read_sealed`, without holding the content in memory."""
+    try:
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            _check(path, content, advice)
+    except (OSError, ValueError):  # missing, or empty
+        read_sealed(path, advice)
+
+
+def _check(path: Path, content: bytes | mmap, advice: str) -> None:
     at = content.rfind(MARK)
-    while at >= 0 and seal(content[:at] + BLANK_SEAL + content[at + len(BLANK_SEAL) :]) != content:
+    while at >= 0 and content[at : at + len(BLANK_SEAL)] != _seal_at(content, at):
         at = content.rfind(MARK, 0, at)
     if at < 0:
         raise WorkError(Refusal(shown(path), "does not match its checksum: it was cut short or altered", advice=advice))
-    return content
+
+
+def _seal_at(content: bytes | mmap, at: int) -> bytes:
+    """The seal that belongs there."""
+    with memoryview(content) as view, view[:at] as before, view[at + len(BLANK_SEAL) :] as after:
+        digest = hashlib.sha256(before)
+        digest.update(BLANK_SEAL)
+        digest.update(after)
+    return MARK + digest.hexdigest().encode()
+
+
+def seal_file(file: BufferedRandom, at: int) -> None:
+    """As `seal`, for a file that holds `BLANK_SEAL` at a place."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256")
+    file.seek(at)
+    file.write(MARK + digest.hexdigest().encode())
 
 
 def read(path: Path) -> bytes:
@@ -99,7 +139,11 @@ def sha256(path: Path) -> str:
     if path.is_dir():
         files = sorted(each for each in path.iterdir() if each.is_file())
         return hashlib.sha256("\n".join(f"{sha256(each)} {each.name}" for each in files).encode()).hexdigest()
-    return hashlib.sha256(read(path)).hexdigest()
+    try:
+        with path.open("rb") as file:  # a piece at a time
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RequestError(Refusal(shown(path), f"cannot be read: {error.strerror}")) from error
 
 
 def shown(path: Path) -> str:

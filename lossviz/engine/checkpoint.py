@@ -2,10 +2,9 @@
 
 import io
 import json
-from collections import Counter
 from collections.abc import Mapping
+from io import BufferedRandom
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -14,9 +13,23 @@ from torch import Tensor, nn
 from lossviz.engine.adapters import check_scale, is_adapter, left_out
 from lossviz.engine.names import AmbiguousError, renamed
 from lossviz.errors import Refusal, RequestError
-from lossviz.files import BLANK_SEAL, atomic_write, read_sealed, seal
+from lossviz.files import BLANK_SEAL, atomic_write, check_sealed, read_sealed, seal, seal_file
 
 SAFETENSORS = ".safetensors"
+# Names of safetensors.
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+    torch.complex64: "C64",
+}
 _ADVICE = "restore it from a copy, or train again: lossviz train ... --fresh"
 
 
@@ -27,12 +40,25 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     each other name to that one, as those of `safetensors.torch.save_model` do.
     """
     tied = tied_names(tensors)
-    # Cloned, because safetensors refuses tensors that share memory, such as a weight and its transpose.
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items() if name not in tied}
-    storages = Counter(tensor.untyped_storage().data_ptr() for tensor in plain.values())
-    plain = {n: t.clone() if storages[t.untyped_storage().data_ptr()] > 1 else t for n, t in plain.items()}
-    content = safetensors.torch.save(plain, {"seal": BLANK_SEAL.decode(), **tied})
-    atomic_write(path, seal(_in_order(content) if tied else content))
+    metadata = dict(sorted({"seal": BLANK_SEAL.decode(), **tied}.items()))
+    own = {name: tensor.detach() for name, tensor in tensors.items() if name not in tied}
+    # As the library orders them: the longest numbers first, so that each begins at a multiple of its size.
+    names = sorted(own, key=lambda name: (-own[name].element_size(), name))
+    header: dict[str, object] = {"__metadata__": metadata}
+    at = 0
+    for name in names:
+        start, at = at, at + own[name].nbytes
+        header[name] = {"dtype": DTYPES[own[name].dtype], "shape": [*own[name].shape], "data_offsets": [start, at]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+
+    def write(file: BufferedRandom) -> None:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:  # one at a time: directions hold zeros that take no memory before
+            file.write(own[name].cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        seal_file(file, 8 + text.index(BLANK_SEAL))
+
+    atomic_write(path, write)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -42,7 +68,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         RequestError: there is no such file.
         WorkError: it was cut short or altered.
     """
-    return parse_safetensors(read_sealed(path, _ADVICE))
+    check_sealed(path, _ADVICE)
+    with safetensors.safe_open(path, framework="pt") as file:  # mapped into memory, not copied
+        names = file.keys()
+        return _with_names({name: file.get_tensor(name) for name in names}, file.metadata())
 
 
 def tied_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -150,24 +179,13 @@ def _with_tied(tensors: dict[str, Tensor], tied: Mapping[str, str], path: Path) 
 
 def parse_safetensors(content: bytes) -> dict[str, Tensor]:
     """Named tensors of a safetensors file; those that it holds once for several names, under all of them."""
-    tensors = safetensors.torch.load(content)
-    metadata = _header(content).get("__metadata__", {})
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return _with_names(safetensors.torch.load(content), header.get("__metadata__", {}))
+
+
+def _with_names(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Tensor]:
     tied = {other: name for other, name in metadata.items() if name in tensors and other not in tensors}
     return tensors | {other: tensors[name] for other, name in tied.items()}
-
-
-def _header(content: bytes) -> dict[str, Any]:
-    header: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return header
-
-
-def _in_order(content: bytes) -> bytes:
-    """A safetensors file with its metadata in order: the library writes them in another one every time."""
-    size, header = int.from_bytes(content[:8], "little"), _header(content)
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def _misfit(path: Path, difference: str) -> RequestError:
