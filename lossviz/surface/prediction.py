@@ -40,6 +40,8 @@ class Prediction:
 def predict(plan: ScanPlan, grid: Grid, plane: LossPlane, forward: Forward) -> Prediction:
     """Evaluate the first examples at the corners and in the middle of a few cells of coarse points.
 
+    Where all points are coarse, as of three an axis, it is at these.
+
     Args:
         plan: of the scan.
         grid: its points.
@@ -47,10 +49,10 @@ def predict(plan: ScanPlan, grid: Grid, plane: LossPlane, forward: Forward) -> P
         forward: how.
     """
     lattice, found = Lattice(grid.status.shape), dict[Index, dict[str, Values]]()
-    middles = _middles(lattice)
+    seen = [each for middle in _middles(lattice) for each in (*lattice.around(middle), middle)]
     started = time.perf_counter()
     with undisturbed(plane.objective.model, plane.subspace.moved_tensors):
-        for index in dict.fromkeys(each for middle in middles for each in (*lattice.around(middle), middle)):
+        for index in dict.fromkeys(seen or lattice.points):
             look = partial(_pilot, plane, forward, sampling_of(plan, 0.0))
             found[index] = plane.with_network(**{"y": 0.0, **grid.where(index)}, compute=look)
     seconds = time.perf_counter() - started

@@ -171,7 +171,7 @@ def sample(
     last = False
     while True:
         own = values if rough is None else rough
-        if not np.isfinite(own).all():
+        if not np.isfinite(own[:, 0]).all():  # of losses: of an own loss, or of vectors, no answer is right or wrong
             if rough is None:
                 return _not_finite(values)
             values, rough, low = _seen(values, oracle, len(rough)), None, None
@@ -248,7 +248,9 @@ def _gap(values: Values, low: Values, unseen: float = 0.0) -> float:
 
 
 def _is_close(rough: Values, values: Values) -> bool:
-    return bool(np.isfinite(rough).all()) and _variance((values - rough)[:, 0]) <= SMALL_GAP * _variance(values[:, 0])
+    return bool(np.isfinite(rough[:, 0]).all()) and _variance((values - rough)[:, 0]) <= SMALL_GAP * _variance(
+        values[:, 0]
+    )
 
 
 def _best(controls: Sequence[Values], own: Values, total: int, accuracy: Accuracy) -> Values | None:

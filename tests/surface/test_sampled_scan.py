@@ -152,12 +152,14 @@ def test_a_loss_of_the_batch_is_refused(trained: Path) -> None:
         shared_order(plan.splits[""], plan.objective, 0, by_batch=True)
 
 
-def test_a_dry_run_says_how_many_evaluations(trained: Path) -> None:
-    """As many as the scan then takes, within a factor."""
-    config = configured(*SAMPLED)
+@pytest.mark.parametrize("points", [[], ["surface.x=[-1, 1, 3]", "surface.y=null"]])
+def test_a_dry_run_says_how_many_evaluations(trained: Path, points: list[str]) -> None:
+    """As many as the scan then takes, within a factor; also where all points are coarse."""
+    settings = (*SAMPLED, *points)
+    config = configured(*settings)
     plan = ScanPlan(prepare(config, run_of(config, trained), "cpu"))
     (line,) = surface_time(plan)
     predicted = int(line.split("for some ")[1].split(" evaluations")[0].replace(",", ""))
     assert "at most 1,000 examples" in "\n".join(surface_lines(plan))
-    scanned(trained, *SAMPLED)
+    scanned(trained, *settings)
     assert 0.4 < predicted / float(surface_of(trained).examples.sum()) < 2.5

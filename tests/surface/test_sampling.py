@@ -206,6 +206,21 @@ def test_nothing_is_estimated_from_what_is_not_finite() -> None:
     assert len(point.values) == PILOT
 
 
+@pytest.mark.parametrize("rough", [False, True])
+def test_losses_without_right_answers_are_sampled_alike(rough: bool) -> None:
+    """Of vectors, or of a loss of the model, no answer is right or wrong: that says nothing of the losses."""
+    values = wrong(np.random.default_rng(0).gamma(2, size=N))
+    low = values * (1 + 1e-3 * np.random.default_rng(1).standard_normal((N, 1))) if rough else None
+    alone = np.stack([values[:, 0], np.full(N, math.nan)], axis=1)
+    control = np.stack([values[:, 0] ** 1.1, np.full(N, math.nan)], axis=1)
+    accuracy = Accuracy(relative=0.02)
+    there = sampled(values, accuracy, (control,), low)
+    here = sampled(alone, accuracy, (control,), None if low is None else np.stack([low[:, 0], alone[:, 1]], axis=1))
+    assert (here.loss.mean, here.loss.stderr, here.precise) == (there.loss.mean, there.loss.stderr, there.precise)
+    assert 0 < here.loss.stderr <= accuracy.at(here.loss.mean)
+    assert math.isnan(here.wrong.mean)
+
+
 def test_a_wrong_control_variate_costs_nothing() -> None:
     generator = np.random.default_rng(0)
     values, other = wrong(generator.gamma(2, size=N)), wrong(generator.gamma(2, size=N))
