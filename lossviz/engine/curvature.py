@@ -72,7 +72,8 @@ def mean_gradient(objective: Objective, batches: Iterable[Minibatch], parameters
     for batch in batches:
         found = objective.differentiate(batch, parameters)
         weight, counted = found.losses.sizes()
-        torch._foreach_add_(total, [part.double() for part in found.gradient], alpha=weight)
+        if weight:  # a batch of padding alone has no mean, and adds nothing
+            torch._foreach_add_(total, [part.double() for part in found.gradient], alpha=weight)
         examples += counted
     return [part / examples for part in total]
 
@@ -192,6 +193,8 @@ class Hessian:
         along = self.split(vector)
         total = torch.zeros_like(vector)
         for batch, weight in zip(self.batches, self.weights, strict=True):
+            if self.examples and not weight:
+                continue  # it has no mean
             gradient = self._kept or self._gradient(batch)
             product = torch.cat([part.double().flatten() for part in self._differentiate_again(gradient, along)])
             total.add_(product, alpha=weight / self.examples if self.examples else math.nan)

@@ -63,6 +63,10 @@ class Term(NamedTuple):
         """The mean over all values."""
         return self.sums.mean() if self.counts is None else self.sums.sum() / self.counts.sum()
 
+    def part(self, whole: float) -> Tensor:
+        """What it adds to the mean over `whole` values: 0 where none of its own counts, and it has no mean itself."""
+        return self.sums.mean() * (len(self.sums) / whole) if self.counts is None else self.sums.sum() / whole
+
     @property
     def weight(self) -> int | Tensor:
         """What the mean divides by: its weight in a mean over several batches."""

@@ -111,12 +111,10 @@ class Objective:
                 part's own weight over that number.
         """
         losses = self.apply(batch)
-        loss = losses.mean
+        loss = losses.mean if examples is None else losses.term.part(examples)
         wanted = self.parameters if parameters is None else parameters
-        share = 1.0 if examples is None else losses.term.weight / examples
-        scale = share.to(loss) if isinstance(share, Tensor) else torch.full_like(loss, share)
-        gradient = torch.autograd.grad(loss, wanted, scale, allow_unused=True, materialize_grads=True)
-        return Differential(loss.detach() * share, list(gradient), losses)
+        gradient = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+        return Differential(loss.detach(), list(gradient), losses)
 
     def apply(self, batch: Minibatch) -> Losses:
         """The losses of a minibatch, ready to be differentiated."""

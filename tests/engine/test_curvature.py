@@ -231,3 +231,27 @@ def test_examples_that_the_loss_ignores_do_not_count(loss: PerExample, label: in
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-14)
     values = np.linalg.eigvalsh(dense(model, others))
     assert extremes(objective, cut(batch, *sizes)) == pytest.approx((values[0], values[-1]), rel=1e-4)
+
+
+def test_a_batch_of_padding_alone_adds_nothing() -> None:
+    """Its own mean is 0 / 0; that of all batches is a ratio of sums, of which it has no part."""
+
+    def squares(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs, mask = batch
+        return (model(inputs).squeeze(-1).square() * mask).sum(dim=1), mask.sum(dim=1)
+
+    torch.manual_seed(0)
+    inputs, mask = torch.randn(6, 5, 3).double(), torch.ones(6, 5).double()
+    mask[1, 2:], mask[2:4] = 0, 0
+    objective = Objective(nn.Linear(3, 1).double(), squares)
+    pieces = (slice(6), slice(2), slice(2, 4), slice(4, 6))
+    whole, *parts = (Minibatch((inputs[rows], mask[rows]), None) for rows in pieces)
+    expected = objective.differentiate(whole)
+    torch.testing.assert_close(mean_gradient(objective, parts, objective.parameters), expected.gradient)
+    vector = torch.randn(4).double()
+    torch.testing.assert_close(Hessian(objective, parts)(vector), Hessian(objective, [whole])(vector))
+    found = [objective.differentiate(part, examples=17) for part in parts]  # as the pieces of a training step
+    torch.testing.assert_close(torch.stack([each.loss for each in found]).sum(), expected.loss)
+    for i, gradient in enumerate(expected.gradient):
+        torch.testing.assert_close(torch.stack([each.gradient[i] for each in found]).sum(dim=0), gradient)
+    assert Hessian(objective, parts[1:2])(vector).isnan().all()
