@@ -219,3 +219,30 @@ def test_the_file_is_drawn_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     answer = lossviz("plot", "mine.nc")
     assert answer.status == 0, answer.err
     assert (tmp_path / "figures" / "surface-mine-contour.png").is_file()
+
+
+class Named(nn.Module):
+    """Outputs by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        return {"scores": self.layer(inputs)}
+
+
+def test_a_network_of_several_outputs_is_told_of_closures() -> None:
+    batches = [(torch.randn(4, 3), torch.arange(4) % 2)]
+    with pytest.raises(RequestError) as caught:
+        loss_surface(Named(), batches, x=X)
+    assert str(caught.value).startswith("the network returns dict\n") and "loss(model, batch)" in str(caught.value)
+
+
+def test_a_closure_that_does_not_name_its_model_is_told_to() -> None:
+    def misnamed(net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return functional.cross_entropy(net(batch[0]), batch[1], reduction="none")
+
+    with pytest.raises(TypeError) as caught:
+        loss_surface(nn.Linear(3, 2), [(torch.randn(4, 3), torch.arange(4) % 2)], misnamed, x=X)
+    assert "first parameter is not named model" in "".join(caught.value.__notes__)

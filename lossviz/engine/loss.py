@@ -53,7 +53,11 @@ def given_loss(loss: PerExample | Closure | None) -> losses.Loss:
 
     @wraps(function)
     def checked(outputs: Tensor, targets: Tensor) -> Tensor:
-        found = function(outputs, targets)
+        try:
+            found = function(outputs, targets)
+        except Exception as error:
+            error.add_note("called with outputs and targets, because its first parameter is not named model")
+            raise
         if found.shape != (len(targets),):
             accepted = 'one loss an example, such as torch.nn.functional.cross_entropy(..., reduction="none")'
             refuse("loss", f"gave {tuple(found.shape)} for {len(targets)} examples", accepted=accepted)

@@ -40,9 +40,17 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).square().sum(dim=1)
 
 
-def scores(outputs: Tensor) -> Tensor:
-    """The outputs of a network, or those that Hugging Face's networks call the logits."""
-    found: Tensor = getattr(outputs, "logits", outputs)
+def scores(outputs: object) -> Tensor:
+    """The outputs of a network, or those that Hugging Face's networks call the logits.
+
+    Raises:
+        RequestError: they are not one tensor.
+    """
+    found = getattr(outputs, "logits", outputs)
+    if not isinstance(found, Tensor):
+        advice = "a loss(model, batch), known by the name `model` of its first parameter, may take any other outputs"
+        accepted = "one torch.Tensor, one row an example"
+        refuse(f"the network returns {type(found).__name__}", accepted=accepted, advice=advice)
     return found
 
 

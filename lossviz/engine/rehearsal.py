@@ -63,9 +63,7 @@ def _rehearse_outputs(objective: Objective, loss: OfOutputs, data: Dataset, batc
     _refuse_ignored(loss, data)
     inputs, targets = batch
     with explained(f"while the network computes its outputs for inputs {tuple(inputs.shape)}"):
-        outputs: object = loss.forward(objective.model.eval(), objective.precision)(inputs)
-    if not isinstance(outputs, Tensor):
-        refuse(f"the network returns {type(outputs).__name__}", accepted="one torch.Tensor, one row an example")
+        outputs = loss.forward(objective.model.eval(), objective.precision)(inputs)
     if loss.function is cross_entropy and outputs.dim() > 1 and outputs.shape[1] < data.outputs:
         refuse(
             f"the network has outputs {tuple(outputs.shape)} for {data.outputs} classes",
@@ -200,7 +198,8 @@ def _undrawn() -> Iterator[None]:
             "the loss",
             f"draws random numbers of {' and '.join(drawn)} in eval mode, so it is another function at every point",
             advice="draw only while model.training; or from a generator that each call seeds alike, such as "
-            "torch.Generator().manual_seed(0)",
+            "torch.Generator().manual_seed(0); for what a library draws, with torch.random.fork_rng(): "
+            "torch.manual_seed(0)",
         )
 
 

@@ -60,8 +60,10 @@ def _restore(value: object) -> Callable[[], object] | None:
 def _restore_dict(found: dict[object, object], contents: dict[object, object]) -> None:
     for name in [name for name in found if name not in contents]:
         del found[name]
-    # Not all at once: these may be the attributes of a module.
-    found.update({name: value for name, value in contents.items() if name not in found or found[name] is not value})
+    # Not all at once: these may be the attributes of a module, or of a class that refuses changes, as diffusers' does.
+    for name, value in contents.items():
+        if name not in found or found[name] is not value:
+            found[name] = value
 
 
 def _restore_list(found: list[object] | deque[object], contents: list[object]) -> None:

@@ -79,6 +79,24 @@ def test_every_kind_of_attribute_comes_back() -> None:
     assert model.wide.shape == (5,)
 
 
+class Frozen(dict[str, int]):
+    """As diffusers keeps the configuration of a network."""
+
+    def update(self, *_: object, **__: object) -> None:
+        raise AssertionError("You cannot use update")
+
+    def __setitem__(self, *_: object) -> None:
+        raise AssertionError("You cannot set an item")
+
+
+def test_a_mapping_that_refuses_changes_is_left_alone() -> None:
+    network = nn.Linear(2, 2)
+    settings = vars(network)["settings"] = Frozen(width=2)
+    with steady(network):
+        vars(network)["settings"] = Frozen(width=3)
+    assert vars(network)["settings"] is settings
+
+
 def test_a_result_with_its_graph_is_not_written_to() -> None:
     """Or the gradient that somebody still wants of it would fail."""
     model = Everything()
