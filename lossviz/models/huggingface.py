@@ -19,6 +19,20 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 # How something is computed, which the library chooses itself: a value may name code on the Hub.
 _CHOSEN = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 
+# What a configuration must not say at any depth: problem, and what is accepted.
+_REFUSED = {
+    "auto_map": (
+        "has a config.json whose auto_map names code, which never runs",
+        "networks of transformers itself; or model.target",
+    ),
+    "quantization_config": ("holds quantised weights, which cannot move", "weights in floating point"),
+    # timm_wrapper hands it to timm, which unpickles it: up to 1.0.20 at least with whatever code it names.
+    "checkpoint_path": (
+        "has a config.json whose checkpoint_path names a file of weights, which may be a pickle",
+        "weights in the folder, as safetensors; or model.name = timm/NAME",
+    ),
+}
+
 
 def huggingface_network(config: Transformers, classes: int) -> nn.Module:
     """The network of a folder with its weights; what the folder lacks is drawn from torch's global generator.
@@ -71,12 +85,9 @@ def _values(config: Transformers, folder: Path) -> dict[str, Any]:
         values = None
     if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
         _refuse(config, "has a config.json without a model_type", "what model.save_pretrained(FOLDER) writes")
-    for key in _keys(values):
-        if key == "auto_map":
-            accepted = "networks of transformers itself; or model.target"
-            _refuse(config, "has a config.json whose auto_map names code, which never runs", accepted)
-        if key == "quantization_config":
-            _refuse(config, "holds quantised weights, which cannot move", "weights in floating point")
+    for key in (*_keys(values), *_keys(list(config.args.values()))):
+        if key in _REFUSED:
+            _refuse(config, *_REFUSED[key])
     return values
 
 

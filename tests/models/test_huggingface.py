@@ -176,6 +176,24 @@ def test_code_of_a_folder_never_runs(tmp_path: Path, where: str) -> None:
     assert not proof.exists()
 
 
+def test_a_pickle_that_a_configuration_names_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm_wrapper hands arguments to timm.create_model, which loads a checkpoint_path: an old one as any pickle."""
+    pytest.importorskip("timm", reason="needs lossviz[timm]")
+    pickled, read = tmp_path / "weights.pth", list[object]()
+    torch.save({}, pickled)
+    monkeypatch.setattr(torch, "load", lambda *given, **_: read.append(given))
+    values = {"model_type": "timm_wrapper", "architecture": "resnet18", "num_classes": TOKENS}
+    for folder, of_folder, args in (
+        (tmp_path / "folder", {"checkpoint_path": str(pickled)}, {}),
+        (tmp_path / "args", {}, {"model_args": {"checkpoint_path": str(pickled)}}),
+    ):
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({**values, "model_args": of_folder}))
+        message = refusal(folder, network="AutoModelForImageClassification", args=args)
+        assert "checkpoint_path names a file of weights" in message
+    assert not read
+
+
 def test_the_way_of_computing_is_not_the_folder_s(tmp_path: Path) -> None:
     """A value with a / names code on the Hub that the library would fetch."""
     saved(tmp_path)
