@@ -26,12 +26,17 @@ def left_out(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if name not in trained}
 
 
-def check_scale(model: nn.Module, folder: Path) -> None:
+def check_scale(model: nn.Module, path: Path) -> None:
     """Refuse updates that the network would not apply as they were trained: the file of tensors does not tell.
+
+    Args:
+        model: the network.
+        path: the folder that peft saved, or the file of tensors in it.
 
     Raises:
         RequestError: alpha / r is another one, or there are updates of another kind.
     """
+    folder = path if path.is_dir() else path.parent
     if not (folder / CONFIG).is_file():
         return
     try:

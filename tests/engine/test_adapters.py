@@ -58,16 +58,17 @@ def test_without_low_rank_updates_in_the_network(tmp_path: Path) -> None:
         fit(model, load_foreign(tmp_path / "updates"), tmp_path / "updates")
 
 
-def refusal(folder: Path, lora: Lora = LORA) -> str:
+def refusal(folder: Path, lora: Lora = LORA, updates: str = "updates") -> str:
     with pytest.raises(RequestError) as caught:
-        fit(make(folder / "base", lora=lora), load_foreign(folder / "updates"), folder / "updates")
+        fit(make(folder / "base", lora=lora), load_foreign(folder / updates), folder / updates)
     return str(caught.value)
 
 
-def test_another_scale_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("updates", ["updates", "updates/adapter_model.safetensors"])
+def test_another_scale_is_refused(tmp_path: Path, updates: str) -> None:
     """The tensors fit; the network would be another one."""
     adapted(tmp_path, lora_alpha=16)
-    message = refusal(tmp_path)
+    message = refusal(tmp_path, updates=updates)
     assert "adapter_config.json: has alpha / r = 8, and the network of this configuration 2\n" in message
     assert message.endswith("accepted: model.lora with r: 2 and alpha: 16")
 
