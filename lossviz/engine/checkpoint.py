@@ -55,7 +55,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     def write(file: BufferedRandom) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:  # one at a time: directions hold zeros that take no memory before
-            file.write(own[name].cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+            tensor = own[name].cpu().contiguous()
+            flat = tensor.as_strided((tensor.numel(),), (1,))  # one number may have a stride of 0
+            file.write(flat.view(torch.uint8).numpy().data)
         seal_file(file, 8 + text.index(BLANK_SEAL))
 
     atomic_write(path, write)

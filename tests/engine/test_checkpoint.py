@@ -52,6 +52,13 @@ def test_round_trip_is_bitwise(tmp_path: Path) -> None:
     assert same(load_foreign(path), load_tensors(path))
 
 
+def test_zeros_that_take_no_memory_are_written(tmp_path: Path) -> None:
+    """Of one number too, as the bias of a network with one output."""
+    tensors = {str(shape): torch.zeros(()).expand(shape) for shape in [(), (1,), (1, 1), (3, 2), (0,)]}
+    save_tensors(tmp_path / "zeros.safetensors", tensors)
+    assert same(load_tensors(tmp_path / "zeros.safetensors"), {name: each.clone() for name, each in tensors.items()})
+
+
 def test_files_are_plain_safetensors_and_repeat_bitwise(tmp_path: Path) -> None:
     state = make_model().state_dict()
     for name in "ab":
