@@ -72,18 +72,28 @@ class SurfaceResults(Results):
         return self.data[name].transpose(..., "x").values
 
 
-def difference_stderr(one: xr.DataArray, two: xr.DataArray) -> xr.DataArray:
+def difference_stderr(one: xr.Dataset, two: xr.Dataset) -> xr.DataArray:
     """Standard error of a difference of two losses that were estimated from the same examples, by their deviations.
 
-    |d_1 - d_2| over the groups of examples (docs/accuracy.md). It is smaller than each of both errors where examples
-    that are hard at one are hard at the other.
+    With the deviations d_1 and d_2 over the groups of examples, n and k >= n examples of N,
+
+        |d_1|^2 + |d_2|^2 - 2 sqrt((N - k) / (N - n)) <d_1, d_2>
+
+    is its square (docs/accuracy.md). It is smaller than each of both errors where examples that are hard at one are
+    hard at the other.
 
     Args:
-        one: variable `loss_deviation` of a scan, at all points or some.
-        two: that of others, or of another scan with the same examples, seed and points.
+        one: variables `loss_deviation` and `examples` of a scan, at all points or some, and its attributes.
+        two: those of others, or of another scan with the same examples, seed and points.
     """
-    squares: xr.DataArray = ((one - two) ** 2).sum("group", skipna=False)
-    return squares**0.5
+    total = int(one.attrs["examples"])
+    more, fewer = (pick(one.examples, two.examples) for pick in (np.maximum, np.minimum))
+    # Samples share the error of what neither has seen too, and deviations are of what was seen.
+    shared = ((total - more) / (total - fewer).clip(1)) ** 0.5
+    squares = (one.loss_deviation - two.loss_deviation) ** 2
+    products = one.loss_deviation * two.loss_deviation
+    found: xr.DataArray = squares.sum("group", skipna=False) + 2 * (1 - shared) * products.sum("group", skipna=False)
+    return found**0.5
 
 
 def load_directions(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -2,7 +2,9 @@ import math
 
 import numpy as np
 import pytest
+import xarray as xr
 
+from lossviz.results import difference_stderr
 from lossviz.surface.lattice import interpolate
 from lossviz.surface.sampling import (
     FOR_STOPPING,
@@ -72,22 +74,28 @@ def test_all_examples_are_exact() -> None:
     assert not found.deviations.any()
 
 
-def test_deviations_give_the_error_of_a_difference() -> None:
+@pytest.mark.parametrize(("fewer", "more"), [(300, 300), (300, 600), (2500, 4000), (3500, 4000), (2500, N)])
+def test_deviations_give_the_error_of_a_difference(fewer: int, more: int) -> None:
     """Of two points that share their examples: the standard deviation of the difference over many orders."""
     generator = np.random.default_rng(1)
     one = generator.gamma(2, size=N)
     two = one + 0.1 * generator.standard_normal(N)
     differences, squares, naive = [], [], []
     for _ in range(400):
-        order = generator.permutation(N)[:300]
-        a, b = estimate(one[order], N), estimate(two[order], N)
+        order = generator.permutation(N)
+        a, b = estimate(one[order[:fewer]], N), estimate(two[order[:more]], N)
         differences.append(a.mean - b.mean)
-        squares.append(np.sum((a.deviations - b.deviations) ** 2))
+        points = (
+            xr.Dataset({"loss_deviation": ("group", each.deviations), "examples": n}, attrs={"examples": N})
+            for each, n in ((a, fewer), (b, more))
+        )
+        squares.append(float(difference_stderr(*points)) ** 2)
         naive.append(math.hypot(a.stderr, b.stderr))
         assert len(a.deviations) == GROUPS
         assert np.linalg.norm(a.deviations) == pytest.approx(a.stderr)
     assert np.mean(squares) ** 0.5 == pytest.approx(np.std(differences), rel=0.15)
-    assert np.mean(squares) ** 0.5 < 0.1 * np.mean(naive)
+    if fewer == more:
+        assert np.mean(squares) ** 0.5 < 0.1 * np.mean(naive)
 
 
 @pytest.mark.parametrize("wanted", [0.5, 0.1, 0.02])

@@ -76,7 +76,7 @@ def subtracted(first: Series, second: Series) -> xr.Dataset:
     """
     _refuse_other_directions(first, second)
     places = {axis: _common(first, second, axis) for axis in ("x", "y")}
-    paired = ["loss_deviation"] if all("loss_deviation" in each.results for each in (first, second)) else []
+    paired = ["loss_deviation", "examples"] if all("loss_deviation" in each.results for each in (first, second)) else []
     one, two = (
         each.results[["loss", "status", *paired]].isel({axis: both[which] for axis, both in places.items()})
         for which, each in enumerate((first, second))
@@ -99,7 +99,7 @@ def _errors(first: Series, second: Series, one: xr.Dataset, two: xr.Dataset) -> 
         return {}
     there, here = ([each.results.attrs.get(key) for key in _EXAMPLES] for each in (first, second))
     if there == here:
-        return {"difference_stderr": difference_stderr(two.loss_deviation, one.loss_deviation)}
+        return {"difference_stderr": difference_stderr(two, one)}
     squares = sum(((each.loss_deviation**2).sum("group", skipna=False) for each in (one, two)), xr.DataArray(0.0))
     return {"difference_stderr": squares**0.5}
 

@@ -205,8 +205,10 @@ def test_the_error_of_a_difference_of_the_same_examples_is_paired(build: Build) 
     """Errors that both planes share cancel; those of other examples add up."""
     plane = build.surface(lambda x, y: 1 + x + y)
     shared = np.random.default_rng(0).standard_normal((*plane.loss.shape, 32))
+    plane = plane.assign(examples=plane.loss.astype(int) * 0 + 256)
+    sampled = {"seed": 0, "data_sha256": "a", "examples": 1000}
     first, second = (
-        plane.assign(loss_deviation=(("y", "x", "group"), factor * shared)).assign_attrs(seed=0, data_sha256="a")
+        plane.assign(loss_deviation=(("y", "x", "group"), factor * shared)).assign_attrs(sampled)
         for factor in (1.0, 1.1)
     )
     own = np.linalg.norm(shared, axis=-1)
