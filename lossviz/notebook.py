@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lossviz.config.directions import Directions, Gradient, Hessian, Random
 from lossviz.config.surface import Axis, BatchNormMode, Metric, Surface
-from lossviz.data.batch import Batch
+from lossviz.data.batch import Batch, same_again
 from lossviz.engine.backend import full_precision
 from lossviz.engine.loss import given_loss, given_loss_name
 from lossviz.engine.losses import Closure, OfModel, PerExample
@@ -39,6 +39,10 @@ from lossviz.surface.waypoints import measure_waypoints
 # Filter-normalised; biases and normalisation layers stay.
 RANDOM = Random()
 NONE: Mapping[str, Any] = MappingProxyType({})
+ANOTHER_BATCH = (
+    "the first batch is another one every time (shuffled, or changed at random): unless only the order changes, every "
+    "point is of other examples"
+)
 BY_BATCH = "the outputs for an example depend on its batch in eval mode too: another batch size gives another loss"
 
 
@@ -116,6 +120,8 @@ def loss_surface(
     with undisturbed(model, ()), torch.random.fork_rng(devices=[]), full_precision(), ExitStack() as stack:
         model.eval()
         first = examples.first
+        if not same_again(batches, first):
+            _warn(ANOTHER_BATCH)
         terms: tuple[str, ...] = ()
         if isinstance(objective.loss, OfModel):
             terms = rehearse_closure(objective, first, bool(metrics) or isinstance(directions, Gradient | Hessian))

@@ -5,10 +5,10 @@ from typing import NoReturn, TypeGuard
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler
+from torch.utils.data import IterableDataset
 
 from lossviz.config.data import OwnData
-from lossviz.data.batch import Batch
+from lossviz.data.batch import Batch, same_again
 from lossviz.data.collated import Examples
 from lossviz.errors import refuse
 from lossviz.seeding import seeded
@@ -58,16 +58,20 @@ def _part(config: OwnData, name: str, part: object) -> Part:
         _refuse(config, f"{name} is {_kind(part)}, which gives single examples", advice)
     if isinstance(part, Iterator):
         _refuse(config, f"{name} is {_kind(part)}, which can be gone through only once", FORMS)
-    if isinstance(part, DataLoader) and isinstance(part.sampler, RandomSampler):
-        _refuse(config, f"{name} is a DataLoader that shuffles", "one that does not, or its Dataset")
     if isinstance(part, Examples) and not isinstance(part, Sequence):
         if not len(part):
             _refuse(config, f"{name} is {_kind(part)} without examples", "at least one example")
         return part
     if not isinstance(part, Iterable):
         _refuse(config, f"{name} is {_kind(part)}", FORMS)
-    if next(iter(part), None) is None:
+    first = next(iter(part), None)
+    if first is None:
         _refuse(config, f"{name} is {_kind(part)} without batches", "at least one batch")
+    if not same_again(part, first):
+        problem = f"{name} is {_kind(part)} whose first batch is another one every time"
+        _refuse(
+            config, problem, "the same batches for every point: neither shuffled nor changed at random; or a Dataset"
+        )
     return part
 
 

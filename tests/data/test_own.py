@@ -183,7 +183,8 @@ def test_errors_of_the_code_are_told_by_line(make: Load) -> None:
 
 
 GOOD, LABELS = torch.rand(4, 3), torch.arange(4)
-SHUFFLED = DataLoader(TensorDataset(GOOD, LABELS), shuffle=True)
+SHUFFLED = DataLoader(TensorDataset(GOOD, LABELS), batch_size=4, shuffle=True)
+CHANGED = DataLoader(TensorDataset(GOOD, LABELS), batch_size=4, collate_fn=lambda pairs: torch.rand(len(pairs), 3))
 WRONG: dict[str, tuple[object, str, str]] = {
     "nothing": (None, "returned NoneType", "(train, test)"),
     "one": (GOOD, "returned float32 (4, 3)", "(train, test)"),
@@ -198,7 +199,12 @@ WRONG: dict[str, tuple[object, str, str]] = {
     ),
     "array of targets": (((GOOD, LABELS.numpy()), 0), "train is (float32 (4, 3), ndarray)", "two torch.Tensors"),
     "generator": ((iter([GOOD]), 0), "train is list_iterator, which can be gone through only once", "again and again"),
-    "shuffled": ((SHUFFLED, 0), "train is a DataLoader that shuffles", "one that does not, or its Dataset"),
+    "shuffled": ((SHUFFLED, 0), "train is DataLoader whose first batch is another one every time", "a Dataset"),
+    "changed": (
+        (CHANGED, 0),
+        "train is DataLoader whose first batch is another one every time",
+        "nor changed at random",
+    ),
     "no batches": (([], 0), "train is () without batches", "at least one batch"),
     "number": ((3, 0), "train is int", "(inputs, targets), a Dataset, or batches"),
     "lengths": (((GOOD, LABELS[:3]), 0), "train is float32 (4, 3) and int64 (3,)", "as many targets as inputs"),
