@@ -305,7 +305,7 @@ def test_batches_that_are_others_every_time_are_warned_of() -> None:
     """A random transform shows as noise of the surface; in a list or in an order of its own, all are the same."""
     model, data = nn.Linear(3, 2), TensorDataset(torch.randn(16, 3), torch.arange(16) % 2)
     with pytest.warns(UserWarning, match="the first batch is another one every time"):
-        loss_surface(model, DataLoader(data, 8, sampler=WeightedRandomSampler(torch.ones(16), 8)), x=(-1, 1, 2))
+        loss_surface(model, DataLoader(data, 8, sampler=WeightedRandomSampler([1.0] * 16, 8)), x=(-1, 1, 2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         loss_surface(model, DataLoader(data, 8, sampler=range(15, -1, -1)), x=(-1, 1, 2))

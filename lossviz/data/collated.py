@@ -14,11 +14,12 @@ from lossviz.data.batch import Batch, digest, moved
 from lossviz.data.minibatches import WHOLE, Minibatch, Order, Part, crop_flip, draw_crops
 from lossviz.data.split import arranged, chosen, normalised
 from lossviz.errors import refuse
-from lossviz.seeding import derive, generator
+from lossviz.seeding import generator, seeded
 from lossviz.user_code.loader import explained
 
 # Of which a fingerprint is taken: enough to tell data sets apart, and a moment's work.
 FINGERPRINTED = 16
+_CPU = torch.device("cpu")
 
 
 @runtime_checkable
@@ -36,7 +37,8 @@ class CollatedSplit:
 
     Examples are collated by the Dataset's own `collate_fn`, or by torch's default. What an example draws from torch's
     global generator is a pure function of the seed and of its place: in a minibatch the step and the row, in an
-    evaluation its index, whatever the size of the batches.
+    evaluation its index, whatever the size of the batches. What `collate_fn` draws, such as the masks of a language
+    model, is one of the first of these.
 
     Attributes:
         source: the Dataset.
@@ -108,21 +110,16 @@ class CollatedSplit:
         """The whole split in order; the last batch may be smaller."""
         for start in range(0, len(self), size):
             places = self.places[start : start + size]
-            yield self.prepared(self.collated([self._example(place, "evaluation", place) for place in places]))
+            examples = [self._example(place, "evaluation", place) for place in places]
+            yield self.prepared(self._collated(examples, "evaluation", places[0]))
 
     def minibatch(self, order: Order, step: int, part: Part) -> Batch:
         """The examples of a step, or a rank's part of them, collated; see `prepared`."""
         rows = order.rows(part)
         indices = order.indices(step)[rows].tolist()
         places = [self.places[index] for index in indices]
-        return self.collated([self._example(place, "step", step, rows.start + row) for row, place in enumerate(places)])
-
-    def collated(self, examples: list[object]) -> Batch:
-        """A batch of examples."""
-        collate: Callable[[list[object]], Batch] = getattr(self.source, "collate_fn", default_collate)
-        advice = "while examples are collated (a Dataset may bring a collate_fn of its own)"
-        with explained(advice):
-            return collate(examples)
+        examples = [self._example(place, "step", step, rows.start + row) for row, place in enumerate(places)]
+        return self._collated(examples, "step", step, rows.start)
 
     def prepared(self, batch: Batch) -> Batch:
         """A batch on the device, real numbers in the network's dtype, and images normalised."""
@@ -169,9 +166,15 @@ class CollatedSplit:
         return _pair(self._example(self.places[0], "evaluation", self.places[0]))
 
     def _example(self, place: int, *purpose: str | int) -> object:
-        with torch.random.fork_rng(devices=[]), explained(f"while example {place} of the data is read"):
-            torch.default_generator.manual_seed(derive(self.seed, "example", *purpose))
+        with seeded(_CPU, self.seed, "example", *purpose), explained(f"while example {place} of the data is read"):
             return self.source[place]
+
+    def _collated(self, examples: list[object], *purpose: str | int) -> Batch:
+        """A batch of examples."""
+        collate: Callable[[list[object]], Batch] = getattr(self.source, "collate_fn", default_collate)
+        advice = "while examples are collated (a Dataset may bring a collate_fn of its own)"
+        with seeded(_CPU, self.seed, "collate", *purpose), explained(advice):
+            return collate(examples)
 
 
 class CollatedMinibatches:

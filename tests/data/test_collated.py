@@ -72,6 +72,28 @@ def test_a_minibatch_is_a_pure_function_of_seed_and_step() -> None:
     assert len({float(x) for step in range(3) for x in again(step).batch["x"].flatten()}) == 12
 
 
+class Masked(Drawn):
+    """Masks that are drawn for a batch, as transformers' collator for language models draws them."""
+
+    @staticmethod
+    def collate_fn(examples: list[Any]) -> Tensor:
+        return torch.rand(len(examples))
+
+
+def test_what_is_drawn_for_a_batch_is_drawn_under_the_seed() -> None:
+    """The same at every point of a scan, and another one at every step of a training."""
+    state = torch.get_rng_state()
+    one, other = (torch.cat(list(split(Masked()).batches(4))) for _ in range(2))
+    assert torch.equal(one, other)
+    assert len(one.unique()) == 10
+    steps = [CollatedMinibatches(split(Masked()), 4, 3)(step).batch for step in (0, 1, 0)]
+    assert torch.equal(steps[0], steps[2])
+    assert not torch.equal(steps[0], steps[1])
+    parts = [CollatedMinibatches(split(Masked()), 4, 3)(0, (rank, 2)).batch for rank in range(2)]
+    assert not torch.equal(*parts)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_a_collate_fn_of_its_own() -> None:
     (batch,) = split(Ragged(4)).batches(4)
     assert [len(each) for each in batch] == [1, 2, 3, 1]
