@@ -162,7 +162,8 @@ class TrainingLoop:
         values: dict[str, float] = {}
         for name, split in self.evaluated.items():
             found = self.objective.evaluate(split.batches(self.batch)) if len(split) else _NONE
-            loss, error = self.group.mean([found.loss, found.error], found.weight)
+            (loss,) = self.group.mean([found.loss], found.weight)
+            (error,) = self.group.mean([found.error], found.examples)  # of sequences, whatever their lengths
             values |= {f"{name}_loss": loss, f"{name}_error": error}
             for term in self.curves.terms:
                 mean = found.terms.get(term, _NO_TERM)

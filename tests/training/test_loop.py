@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from lossviz.data.minibatches import Minibatch
+from lossviz.data.split import Split
+from lossviz.distributed.group import Group
 from lossviz.engine.checkpoint import load_tensors
 from lossviz.engine.objective import Objective
+from lossviz.engine.tokens import OfTokens
 from lossviz.errors import RequestError
 from lossviz.probe.command import probe_checkpoints, probe_training, probed_training
 from lossviz.probe.prober import Prober
@@ -268,3 +271,40 @@ def test_a_stop_after_the_loss_stopped_being_finite_is_a_divergence(tmp_path: Pa
     assert started(setup).step <= 1
     assert train(setup, QUIET, StopRequest()) == 1
     assert load_results(setup.run.train_file).sizes["step"] == 2
+
+
+class Recorded(Group):
+    """Keeps what a process gives to a mean over all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[tuple[float, float]] = []
+
+    def mean(self, values: Sequence[float], weight: float) -> list[float]:
+        self.given += [(value, weight) for value in values]
+        return list(values)
+
+
+def test_ragged_sequences_have_one_loss_and_error_on_any_number_of_processes(tmp_path: Path) -> None:
+    """The loss is a mean over tokens, and the error one over sequences."""
+    torch.manual_seed(0)
+    inputs, targets = torch.randint(0, 5, (2, 6, 7))
+    targets[:2, 1:], targets[4, 2:] = -100, -100
+    training = started(tiny.setup(tmp_path, train={"eval_examples": "none"}))
+    training.objective = Objective(torch.nn.Embedding(5, 5), OfTokens())
+
+    def evaluated(*rows: slice) -> list[list[tuple[float, float]]]:
+        found = []
+        for each in rows:
+            training.group = group = Recorded()
+            one = torch.ones(1, 1, 1)
+            training.evaluated = {"val": Split(inputs[each], targets[each], 0 * one, one)}
+            training._evaluate()
+            found.append(group.given)
+        return found
+
+    ((loss, error),) = evaluated(slice(6))
+    halves = evaluated(slice(3), slice(3, 6))
+    for (whole, _), *parts in zip((loss, error), *halves, strict=True):
+        total = sum(weight for _, weight in parts)
+        assert sum(value * weight / total for value, weight in parts) == pytest.approx(whole)
