@@ -143,7 +143,7 @@ def test_missing_checkpoint(trained: Path, wanted: str) -> None:
 
 
 def test_without_training(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="lossviz train CONFIG"):
+    with pytest.raises(RequestError, match=r"make one: lossviz train .*config.yaml --out"):
         scanned(tmp_path)
 
 
