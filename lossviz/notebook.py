@@ -87,7 +87,7 @@ def loss_surface(
         compile: whether torch.compile compiles the forward pass; worth it for many points.
         progress: whether to show how far it is.
         save: a file (.nc) that is written every few seconds. If it is there, what it holds is not computed again, and
-            it is refused where it is of another network, first batch, directions, or loss at one known point.
+            it is refused where it is of another network, other batches, directions, or loss at one known point.
 
     Returns:
         loss, loss_stderr (nat where the loss is the default for classes, else 1), error (%; NaN where outputs are not
@@ -135,7 +135,7 @@ def loss_surface(
             **found.facts,
         }
         facts |= direction_attributes(subspace, found.vectors)
-        facts |= identity(model, first, found) if save is not None else {}
+        facts |= identity(model, batches, found) if save is not None else {}
         origin = stack.enter_context(undisturbed(model, found.subspace.moved_tensors, keep=not found.digest))
         plane = _plane(examples, found, batch_norm, metrics, compile, origin)
         surface = KeptSurface(_grid(x, y, found, metrics, terms), facts, file=None if save is None else Path(save))

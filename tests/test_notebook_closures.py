@@ -161,13 +161,18 @@ def other(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
     return 2 * closure(model, batch)
 
 
+NEARLY = {**as_mappings()[-1], "nested": (as_mappings()[-1]["nested"][0] + 1e-5,)}
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "network": ({"model": other_network(1)}, "the surface of another network"),
-    "first batch": ({"batches": as_mappings(5)}, "the surface of another first batch"),
+    "first batch": ({"batches": as_mappings(5)}, "the surface of other batches"),
     "directions": ({"directions": Random(seed=2)}, "the surface of other directions"),
     "batch_norm": ({"batch_norm": "batch"}, "the surface of another batch_norm"),
-    "last batch": ({"batches": as_mappings()[:-1]}, "another loss, or that of other batches: "),
-    "loss": ({"loss": other}, "another loss, or that of other batches: "),
+    "last batch": ({"batches": as_mappings()[:-1]}, "the surface of other batches"),
+    "a batch that hardly changes the loss": (
+        {"batches": [*as_mappings()[:-1], NEARLY]},
+        "the surface of other batches",
+    ),
+    "loss": ({"loss": other}, "another loss: "),
     "metrics": ({"metrics": ["gradient"]}, "other axes, metrics or terms of the loss"),
     "axes": ({"y": Y}, "the surface of other directions"),
     "points": ({"x": (-1.0, 1.0, 4)}, "points that x and y do not have"),

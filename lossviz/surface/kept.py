@@ -1,6 +1,8 @@
 """A surface in memory and, if a person wants it, in a file that is saved while it grows and resumed."""
 
+import hashlib
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from lossviz.data.batch import Batch, digest
 from lossviz.engine.curvature import attributes_of_products
 from lossviz.errors import RequestError, refuse
 from lossviz.progress import Track
-from lossviz.results import TO_DO, in_units, load_results, save_results
+from lossviz.results import DONE, TO_DO, in_units, load_results, save_results
 from lossviz.surface.directions.sources import DirectionSet
 from lossviz.surface.file import Attributes
 from lossviz.surface.grid import Grid
@@ -22,7 +24,7 @@ SECONDS_BETWEEN_SAVES = 2.0
 # What tells the surface of one network, loss and set of examples from another, as far as it can be read off them.
 IDENTITY = {
     "network_sha256": "another network",
-    "batch_sha256": "another first batch",
+    "batches_sha256": "other batches",
     "directions_sha256": "other directions",
     "loss_function": "another kind of loss",
     "batch_norm": "another batch_norm",
@@ -59,7 +61,7 @@ class KeptSurface:
     def resume(self, plane: LossPlane) -> None:
         """Take over what the file holds of this surface, on this grid or on one that this one holds.
 
-        What cannot be read off loss and batches shows in their numbers: one known point is computed again.
+        What cannot be read off a loss shows in its numbers: one known point is computed again, a finite one if any is.
 
         Raises:
             RequestError: the file holds another surface; says in what.
@@ -80,12 +82,13 @@ class KeptSurface:
         except RequestError:
             accepted = "its x and y, or finer or longer ones that hold all of its points"
             refuse(str(self.file), "holds points that x and y do not have", accepted=accepted)
-        for index in zip(*np.nonzero(known.status != TO_DO), strict=True):
+        finite = known.status == DONE
+        for index in zip(*np.nonzero(finite if finite.any() else known.status != TO_DO), strict=True):
             place = tuple(int(i) for i in index)
             before, now = float(known.values["loss"][place]), plane.loss(**known.where(place))
             if not np.isclose(now, before, rtol=ANOTHER_LOSS, atol=0, equal_nan=True):
                 where = ", ".join(f"{axis} = {value:g}" for axis, value in known.where(place).items())
-                problem = f"holds another loss, or that of other batches: {before:.6g} at {where}, and now {now:.6g}"
+                problem = f"holds another loss: {before:.6g} at {where}, and now {now:.6g}"
                 refuse(str(self.file), problem, advice=advice)
             break
         names = [str(name) for name in saved.variables if str(name).startswith("checkpoint")]
@@ -108,10 +111,10 @@ class KeptSurface:
             self.save()
 
 
-def identity(model: nn.Module, first: Batch, directions: DirectionSet) -> Attributes:
-    """SHA-256 of what a surface is of: the network, the first batch, the directions."""
+def identity(model: nn.Module, batches: Iterable[Batch], directions: DirectionSet) -> Attributes:
+    """SHA-256 of what a surface is of: the network, all batches, which are gone through for it, and the directions."""
     return {
         "network_sha256": digest(model.state_dict()).hex(),
-        "batch_sha256": digest(first).hex(),
+        "batches_sha256": hashlib.sha256(b"".join(map(digest, batches))).hexdigest(),
         "directions_sha256": directions.digest or digest(dict(directions.vectors)).hex(),
     }
