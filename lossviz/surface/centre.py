@@ -10,9 +10,7 @@ def is_minimum(results: xr.Dataset, centre: xr.Dataset, beside: xr.DataArray) ->
     """Whether no point beside the centre is lower; of a sampled scan, by two standard errors of the difference."""
     rise = beside - float(centre.loss)
     if "loss_deviation" in results:
-        rise = rise + 2 * difference_stderr(
-            results.loss_deviation, centre.loss_deviation.drop_vars(("x", "y"), errors="ignore")
-        )
+        rise = rise + 2 * difference_stderr(results, centre.drop_vars(("x", "y"), errors="ignore"))
     return not bool((rise < 0).any())
 
 

@@ -47,8 +47,8 @@ _CURVATURE = (
     "the other in size, it is zero as far as can be told"
 )
 _DEVIATION = (
-    "the standard error of a difference of two losses, in one scan or in two with the same examples and seed, is the "
-    "norm over the groups of the difference of their deviations; that of a loss is the norm of its own"
+    "the standard error of a loss is their norm over the groups; that of a difference of two losses from as many "
+    "examples, in one scan or in two with the same examples and seed, is the norm of the difference of their deviations"
 )
 # Quantities with a number for each group of examples.
 GROUPED = ("loss_deviation", "test_loss_deviation")

@@ -73,7 +73,7 @@ class Estimate:
         stderr: its standard error, of sampling without replacement; 0 where all examples were seen.
         skewness: of the estimate, in size.
         deviations: (GROUPS,); the sum of their squares is that of the standard error, and the standard error of a
-            difference of two estimates is the norm of the difference of their deviations.
+            difference of two estimates from as many examples is the norm of the difference of their deviations.
     """
 
     mean: float
