@@ -14,7 +14,9 @@ from lossviz.seeding import seeded
 ROUNDINGS = 100
 
 
-def depends_on_batch(model: nn.Module, forward: Callable[[Batch], Tensor], batch: Batch) -> bool:
+def depends_on_batch(
+    model: nn.Module, forward: Callable[[Batch], Tensor], batch: Batch, others: Batch | None = None
+) -> bool:
     """Whether outputs for the first half of a batch change where other examples stand in the second half.
 
     Both times with the same random numbers and from the same state, so neither dropout is a dependence, nor a spectral
@@ -25,19 +27,30 @@ def depends_on_batch(model: nn.Module, forward: Callable[[Batch], Tensor], batch
         model: the network.
         forward: from a batch to what is seen of each example: outputs, or losses.
         batch: of examples that are not all the same.
+        others: the first half of its examples twice, where the batch itself may not tell how it is taken apart.
     """
     device = next(model.parameters()).device
     with steady(model), seeded(device, 0):
         outputs = forward(batch).detach()
     half = (len(outputs) + 1) // 2
-    index = torch.cat([torch.arange(half), torch.arange(len(outputs) - half)])
-    others = rows(batch, index, len(outputs))
+    others = rows(batch, first_half_twice(len(outputs)), len(outputs)) if others is None else others
     if others is None:
         return False
     with steady(model), seeded(device, 0):
         found = forward(others)[:half].detach()
     expected = outputs[:half]
     return relative_difference(found, expected) > ROUNDINGS * torch.finfo(expected.dtype).eps
+
+
+def first_half_twice(count: int) -> Tensor:
+    """Indices of the first half of some examples, and of these again in the place of the second half.
+
+    Example:
+        >>> first_half_twice(5).tolist()
+        [0, 1, 2, 0, 1]
+    """
+    half = (count + 1) // 2
+    return torch.cat([torch.arange(half), torch.arange(count - half)])
 
 
 def unknown_norms(

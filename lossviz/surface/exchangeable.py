@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from lossviz.data.batch import Batch
+from lossviz.data.collated import CollatedSplit
 from lossviz.data.iterated import IteratedSplit
 from lossviz.data.load import AnySplit
+from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.losses import OfOutputs
@@ -13,7 +15,7 @@ from lossviz.engine.objective import Objective
 from lossviz.engine.trust import EXAMPLES
 from lossviz.errors import refuse
 from lossviz.seeding import generator
-from lossviz.surface.batch_dependence import depends_on_batch
+from lossviz.surface.batch_dependence import depends_on_batch, first_half_twice
 from lossviz.surface.sampling import PILOT
 
 KEY = "surface.accuracy"
@@ -40,18 +42,20 @@ def shared_order(split: AnySplit, objective: Objective, seed: int, *, by_batch: 
     if isinstance(split, StreamedSplit) and split.config.corrupt == "skip":
         problem = "the number of examples must be known, and data.corrupt = skip leaves out those that are damaged"
         refuse(KEY, problem, accepted="exact", advice="data.corrupt: stop")
-    _refuse_loss(next(iter(split.batches(EXAMPLES))), objective)
+    _refuse_loss(split, objective)
     order = torch.randperm(len(split), generator=generator(seed, "surface order")).to(split.device)
-    targets = getattr(split, "targets", None)
-    if isinstance(objective.loss, OfOutputs) and isinstance(targets, Tensor) and targets.dtype == torch.int64:
-        order = order[targets[order] != objective.loss.ignored] if targets.dim() == 1 else order
+    # Of a loss of the model nobody knows which examples it ignores, and its data may have no targets.
+    if isinstance(objective.loss, OfOutputs) and split.targets.dtype == torch.int64 and split.targets.dim() == 1:
+        order = order[split.targets[order] != objective.loss.ignored]
     if len(order) < PILOT:
         problem = f"there are {len(order):,} examples, and every point begins with {PILOT}"
         refuse(KEY, problem, accepted="exact", advice="more surface.data.examples; so few are evaluated in no time")
     return order
 
 
-def _refuse_loss(batch: Batch, objective: Objective) -> None:
+def _refuse_loss(split: Split | StreamedSplit | CollatedSplit, objective: Objective) -> None:
+    index = first_half_twice(min(EXAMPLES, len(split))).to(split.device)
+    batch, others = (next(iter(each.batches(EXAMPLES))) for each in (split, split.take(index)))
     losses = objective.losses(objective.model)
     if without_gradients(lambda: losses(batch)).term.counts is not None:
         problem = "the loss has counts beside its sums, so its mean is a ratio, and no mean over examples"
@@ -60,6 +64,6 @@ def _refuse_loss(batch: Batch, objective: Objective) -> None:
     def seen(some: Batch) -> Tensor:
         return losses(some).term.sums
 
-    if without_gradients(lambda: depends_on_batch(objective.model, seen, batch)):
+    if without_gradients(lambda: depends_on_batch(objective.model, seen, batch, others)):
         problem = "the loss of an example depends on the examples beside it, so a sample has another mean than all"
         refuse(KEY, problem, accepted="exact", advice="an own loss must give each example a loss of its own")

@@ -9,6 +9,7 @@ import torch
 from torch._C._distributed_c10d import HashStore
 
 from lossviz.config import read
+from lossviz.data.collated import CollatedSplit
 from lossviz.distributed import ranks as module
 from lossviz.distributed.ranks import Ranks
 from lossviz.engine.objective import Objective
@@ -163,3 +164,36 @@ def test_a_dry_run_says_how_many_evaluations(trained: Path, points: list[str]) -
     assert "at most 1,000 examples" in "\n".join(surface_lines(plan))
     scanned(trained, *settings)
     assert 0.4 < predicted / float(surface_of(trained).examples.sum()) < 2.5
+
+
+class Graphs(torch.utils.data.Dataset[torch.Tensor]):
+    """Examples of different sizes, in batches that nobody else can take apart."""
+
+    def __len__(self) -> int:
+        return 200
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.linspace(0, index / 100, 2 + index % 3)[:, None]
+
+    @staticmethod
+    def collate_fn(examples: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        graphs = torch.cat([torch.full((len(each),), float(i)) for i, each in enumerate(examples)])
+        return {"nodes": torch.cat(examples), "graph": graphs}
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+def test_a_loss_of_a_batch_of_graphs_is_refused(dependent: bool) -> None:
+    one = torch.ones(1, 1, 1)
+    split = CollatedSplit(Graphs(), range(200), 0 * one, one, 0)
+
+    def loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        graph = batch["graph"].long()
+        found = torch.zeros(int(graph.max()) + 1).index_add(0, graph, model(batch["nodes"])[:, 0])
+        return (found - found.mean()).square() if dependent else found.square()
+
+    objective = Objective(torch.nn.Linear(1, 1), loss)
+    if not dependent:
+        assert len(shared_order(split, objective, 0, by_batch=False)) == 200
+        return
+    with pytest.raises(RequestError, match="the loss of an example depends on the examples beside it"):
+        shared_order(split, objective, 0, by_batch=False)
