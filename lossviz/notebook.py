@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from lossviz.engine.point import undisturbed
 from lossviz.engine.rehearsal import rehearse_closure
 from lossviz.engine.trust import EXAMPLES
 from lossviz.errors import RequestError, either, refuse
+from lossviz.models.misfits import misfit
 from lossviz.progress import Report
 from lossviz.signals import StopRequest
 from lossviz.surface.attributes import direction_attributes
@@ -38,6 +40,7 @@ from lossviz.surface.waypoints import measure_waypoints
 
 # Filter-normalised; biases and normalisation layers stay.
 RANDOM = Random()
+FLAT = "the loss is the same at all points; a loss(model, batch) calls its argument `model` and no other network"
 NONE: Mapping[str, Any] = MappingProxyType({})
 ANOTHER_BATCH = (
     "the first batch is another one every time (shuffled, or changed at random): unless only the order changes, every "
@@ -147,7 +150,10 @@ def loss_surface(
             surface.compute(plane, track)
         for doubt in plane.prefix.doubts if plane.prefix else ():
             _warn(doubt)
-    return surface.dataset()
+    found_surface = surface.dataset()
+    if len(np.unique(found_surface.loss)) == 1 and np.isfinite(found_surface.loss).all():
+        _warn(FLAT)
+    return found_surface
 
 
 def _plane(
@@ -181,8 +187,9 @@ def _grid(x: Axis, y: Axis | None, found: DirectionSet, metrics: Sequence[Metric
 
 
 def _refuse(model: nn.Module, batches: object, x: Axis, y: Axis | None) -> None:
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        refuse("model", "no parameter is trainable, so none would move", advice="model.requires_grad_(True)")
+    unfit = misfit(model)
+    if unfit is not None:
+        refuse("model", unfit[0], accepted=unfit[1])
     if isinstance(batches, Iterator):
         refuse("batches", "can be gone through only once", accepted="a list, or a DataLoader")
     for name, axis in (("x", x), ("y", y)):
@@ -190,11 +197,13 @@ def _refuse(model: nn.Module, batches: object, x: Axis, y: Axis | None) -> None:
             refuse(f"{name} = {axis}", accepted="min, max and number of points, with min < max and two or more")
 
 
-def _grows(axis: Axis) -> bool:
-    if len(axis) != 3 or axis[2] < 2:
+def _grows(axis: object) -> bool:
+    if not isinstance(axis, Sequence) or len(axis) != 3:
         return False
-    low, high, _ = axis
-    return low == "auto" or high == "auto" or low < high
+    low, high, count = axis
+    if not isinstance(count, int) or not all(each == "auto" or isinstance(each, float | int) for each in (low, high)):
+        return False
+    return count >= 2 and (low == "auto" or high == "auto" or low < high)
 
 
 def _refuse_words(directions: object, batch_norm: str, metrics: Sequence[str]) -> None:

@@ -266,6 +266,8 @@ def test_a_point_that_is_not_finite_is_a_result() -> None:
         ({"directions": Pca()}, "needs 2 checkpoints or more"),
         ({"batches": [(data()[0], torch.zeros(22))]}, r"outputs are \(22, 4\) and targets \(22,\)"),
         ({"y": (0.0, 0.0, 3)}, r"y = \(0\.0, 0\.0, 3\)"),
+        ({"y": 5}, "y = 5\n  accepted: min, max"),
+        ({"batches": TensorDataset(*data())}, "batches: one example and its target.*\n  accepted: .*DataLoader"),
         ({"batches": iter(in_batches(*data()))}, "only once"),
         ({"directions": Random(parameters=Parameters(include=("conv",)))}, "no parameter"),
     ],

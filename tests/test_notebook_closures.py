@@ -202,7 +202,7 @@ def test_the_file_of_something_else_is_refused(tmp_path: Path, name: str) -> Non
     ("batches", "loss", "message"),
     [
         ([], closure, "batches: are none\n"),
-        ([{"x": torch.ones(2, 3)}], None, "batches: are of dict\n  accepted: (inputs, targets), two tensors; or"),
+        ([{"x": torch.ones(2, 3)}], None, "batches: dict\n  accepted: (inputs, targets), two tensors; or"),
         (as_mappings(), lambda model, batch: closure(model, batch).mean(), "the loss: returned one number"),
         (as_mappings(), lambda model, batch: closure(model, batch) * torch.rand(()), "the loss: draws random numbers"),
         (
@@ -251,3 +251,24 @@ def test_a_closure_that_does_not_name_its_model_is_told_to() -> None:
     with pytest.raises(TypeError) as caught:
         loss_surface(nn.Linear(3, 2), [(torch.randn(4, 3), torch.arange(4) % 2)], misnamed, x=X)
     assert "first parameter is not named model" in "".join(caught.value.__notes__)
+
+
+def test_a_loss_of_another_network_is_doubted() -> None:
+    other, batches = nn.Linear(3, 2), [torch.randn(4, 3)]
+    with pytest.warns(UserWarning, match="the loss is the same at all points"):
+        loss_surface(nn.Linear(3, 2), batches, lambda model, batch: other(batch).square().sum(1), x=X)
+
+
+def test_outputs_may_be_complex() -> None:
+    """They are no scores of classes; the loss is what the function makes of them."""
+    model, inputs, labels = nn.Linear(3, 3), torch.randn(4, 3), torch.arange(4) % 2
+    spectrum = nn.Sequential(model, _Spectrum())
+    found = loss_surface(spectrum, [(inputs, labels)], lambda outputs, _: outputs.abs().square().sum(1), x=(0, 1, 2))
+    assert found.loss[0].item() == pytest.approx(torch.fft.rfft(model(inputs)).abs().square().sum(1).mean().item())
+    assert found.error.isnull().all()
+
+
+class _Spectrum(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        spectrum: Tensor = torch.fft.rfft(inputs)
+        return spectrum

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -29,6 +29,11 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> object: ...
+
+
+def is_dataset(part: object) -> TypeGuard[Examples]:
+    """Whether this is a Dataset, and not a list of batches, which has the same methods."""
+    return isinstance(part, Examples) and not isinstance(part, Sequence)
 
 
 @dataclass(frozen=True, eq=False)

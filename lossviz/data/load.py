@@ -1,5 +1,6 @@
 """From the `data` section to two splits and a loss."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from lossviz.config.data import Cifar10, Data, Gaussian, ImageFolder, Images, OwnData, Text
 from lossviz.data import cifar10, digits
 from lossviz.data.batch import is_pair
-from lossviz.data.collated import CollatedMinibatches, CollatedSplit, Examples
+from lossviz.data.collated import CollatedMinibatches, CollatedSplit, is_dataset
 from lossviz.data.gaussian import gaussian
 from lossviz.data.imagefolder import MEAN, STD, imagefolder
 from lossviz.data.iterated import IteratedSplit
@@ -149,7 +150,8 @@ def _own_split(config: OwnData, seed: int, part: Part) -> AnySplit:
     if isinstance(part, tuple):
         channels = part[0].shape[1]
         return Split(arranged(part[0]), part[1], *_statistics(config, channels, (0.0,) * channels, (1.0,) * channels))
-    if not isinstance(part, Examples):
+    if not is_dataset(part):
+        assert isinstance(part, Iterable)  # as own_data has seen
         return IteratedSplit(part, torch.device("cpu"), torch.float32)
     split = CollatedSplit(part, range(len(part)), _column((0.0,)), _column((1.0,)), seed)
     if not split.holds_images:

@@ -1,6 +1,6 @@
 """A person's own data set, checked so that what does not fit is said by name."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NoReturn, TypeGuard
 
 import torch
@@ -9,7 +9,7 @@ from torch.utils.data import IterableDataset
 
 from lossviz.config.data import OwnData
 from lossviz.data.batch import Batch, same_again
-from lossviz.data.collated import Examples
+from lossviz.data.collated import Examples, is_dataset
 from lossviz.errors import refuse
 from lossviz.seeding import seeded
 from lossviz.user_code.loader import explained
@@ -58,12 +58,13 @@ def _part(config: OwnData, name: str, part: object) -> Part:
         _refuse(config, f"{name} is {_kind(part)}, which gives single examples", advice)
     if isinstance(part, Iterator):
         _refuse(config, f"{name} is {_kind(part)}, which can be gone through only once", FORMS)
-    if isinstance(part, Examples) and not isinstance(part, Sequence):
+    if is_dataset(part):
         if not len(part):
             _refuse(config, f"{name} is {_kind(part)} without examples", "at least one example")
         return part
     if not isinstance(part, Iterable):
-        _refuse(config, f"{name} is {_kind(part)}", FORMS)
+        unsized = hasattr(part, "__getitem__") and not hasattr(part, "__len__")
+        _refuse(config, f"{name} is {_kind(part)}{', which has no len()' if unsized else ''}", FORMS)
     first = next(iter(part), None)
     if first is None:
         _refuse(config, f"{name} is {_kind(part)} without batches", "at least one batch")
@@ -100,7 +101,7 @@ def _refuse_keys_of_images(config: OwnData, train: Part) -> None:
     if isinstance(train, tuple):
         inputs, images = _kind(train[0]), train[0].dim() == 4
     else:
-        example = train[0] if isinstance(train, Examples) and not isinstance(train, Sequence) else None
+        example = train[0] if is_dataset(train) else None
         first = example[0] if _is_two(example) else None
         inputs, images = _kind(first), isinstance(first, Tensor) and first.dim() == 3
     for key in ("mean", "std"):

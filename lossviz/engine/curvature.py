@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine import lanczos
 from lossviz.engine.differences import Differences
-from lossviz.engine.objective import Objective
+from lossviz.engine.objective import Objective, dense
 from lossviz.engine.point import Vector, move, squared_norm
 from lossviz.errors import Refusal, WorkError
 
@@ -170,7 +170,7 @@ class Hessian:
         self.weights, counted = zip(*(objective.sizes(batch) for batch in batches), strict=True)
         self.examples = sum(counted)
         self.products = products_of(objective.model)
-        self._kept: tuple[Tensor, ...] | None = None
+        self._kept: list[Tensor] | None = None
 
     def __call__(self, vector: Tensor) -> Tensor:
         """H v, both float64 (n,) on the device; products are taken in the network's dtype.
@@ -227,12 +227,13 @@ class Hessian:
         pieces = zip(torch.split(vector, self.sizes), self.parameters, strict=True)
         return [piece.view(parameter.shape).to(parameter.dtype) for piece, parameter in pieces]
 
-    def _gradient(self, batch: Minibatch) -> tuple[Tensor, ...]:
+    def _gradient(self, batch: Minibatch) -> list[Tensor]:
         """The gradient of the loss of a batch, ready to be differentiated again."""
         # The plain kernel of attention, where the fused ones have no second derivatives.
         with sdpa_kernel(SDPBackend.MATH) if self.products.way == MATHS else nullcontext():
             loss = self.objective.apply(batch).mean
-        return torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+        found = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+        return dense(found)
 
     def _differentiate_again(self, gradient: Vector, along: Vector) -> list[Tensor]:
         """The gradient of <gradient, along>, one tensor a parameter.
@@ -248,7 +249,7 @@ class Hessian:
             if curved:  # else the loss is linear in the parameters
                 parts, vectors = zip(*curved, strict=True)
                 torch.autograd.backward(parts, vectors, retain_graph=self._kept is not None)
-            return [torch.zeros_like(each) if each.grad is None else each.grad for each in self.parameters]
+            return dense(torch.zeros_like(each) if each.grad is None else each.grad for each in self.parameters)
         finally:
             for parameter, grad in zip(self.objective.parameters, kept, strict=True):
                 parameter.grad = grad

@@ -9,7 +9,16 @@ from torch import Tensor
 from lossviz.config.loss import CrossEntropy, Loss, OwnLoss
 from lossviz.data.batch import Batch, is_pair
 from lossviz.engine import losses
-from lossviz.engine.losses import Closure, OfOutputs, PerExample, cross_entropy, loss_of, squared_error
+from lossviz.engine.losses import (
+    Closure,
+    OfOutputs,
+    PerExample,
+    cross_entropy,
+    first_parameter,
+    kind,
+    loss_of,
+    squared_error,
+)
 from lossviz.engine.tokens import ByTargets
 from lossviz.errors import refuse
 from lossviz.user_code.permissions import Allowed
@@ -46,10 +55,10 @@ def loss_name(config: Loss | None, regression: bool) -> str:
 
 def given_loss(loss: PerExample | Closure | None) -> losses.Loss:
     """The loss that is an argument in Python: of either kind; None: by the targets."""
-    kind = loss_of(loss or _by_targets)
-    if not isinstance(kind, OfOutputs):
-        return kind
-    function = kind.function
+    found = loss_of(loss or _by_targets)
+    if not isinstance(found, OfOutputs):
+        return found
+    function = found.function
 
     @wraps(function)
     def checked(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -75,7 +84,12 @@ def check_pair(loss: losses.Loss, batch: Batch, subject: str) -> None:
     """Refuse a batch that is not (inputs, targets) where the loss is one of outputs."""
     if isinstance(loss, OfOutputs) and not is_pair(batch):
         accepted = "(inputs, targets), two tensors; or, for batches of any form, loss=f with f(model, batch)"
-        refuse(subject, f"are of {type(batch).__name__}", accepted=accepted)
+        given = None if isinstance(loss, ByTargets) else first_parameter(loss.function)
+        advice = f"the first parameter of the loss is named {given}; name it model" if given else ""
+        refuse(f"{subject}: {kind(batch)}", accepted=accepted, advice=advice)
+    if isinstance(loss, OfOutputs) and not batch[1].dim():
+        accepted = "batches of examples: torch.utils.data.DataLoader(dataset, batch_size=...)"
+        refuse(f"{subject}: one example and its target, as a Dataset gives them", accepted=accepted)
 
 
 def _by_targets(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -301,17 +301,22 @@ def loss_of(function: Callable[..., Any] | Loss, *, views: bool = False, term: s
     if _takes_model(function):
         return OfModel(function, term)
     if term is not None:
-        problem = "the loss takes outputs and targets, and has no terms"
+        problem = "the loss takes outputs and targets, as its first parameter is not named model, and has no terms"
         refuse("loss.term", problem, given=term, accepted="a loss(model, batch) that returns a mapping")
     return OfOutputs(function, views)
 
 
 def _takes_model(function: Callable[..., Any]) -> bool:
     """Whether the first parameter of a loss is named `model`."""
+    return first_parameter(function) == "model"
+
+
+def first_parameter(function: Callable[..., Any]) -> str:
+    """The name of the first parameter of a loss; empty where it tells none."""
     try:
-        return next(iter(inspect.signature(function).parameters), "") == "model"
+        return next(iter(inspect.signature(function).parameters), "")
     except ValueError:  # a builtin function
-        return False
+        return ""
 
 
 def ignored_label(loss: Callable[..., Any]) -> int:
@@ -333,8 +338,9 @@ def ignored_label(loss: Callable[..., Any]) -> int:
 
 
 def are_classes(outputs: Tensor, targets: Tensor) -> bool:
-    """Whether outputs (N, K) are scores of K > 1 classes, and targets (N,) are labels."""
-    return not targets.is_floating_point() and targets.dim() == 1 and outputs.dim() == 2 and outputs.shape[1] > 1
+    """Whether outputs (N, K) are scores of K > 1 classes (real ones), and targets (N,) are labels."""
+    labels = not targets.is_floating_point() and targets.dim() == 1
+    return labels and outputs.dim() == 2 and outputs.shape[1] > 1 and not outputs.is_complex()
 
 
 def right_answers(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -365,7 +371,7 @@ def _term(name: str, value: object, precision: Precision) -> Term:
     sums, counts = value if isinstance(value, tuple | list) and len(value) == 2 else (value, None)
     subject = f"the loss, term {name}" if name else "the loss"
     if not isinstance(sums, Tensor) or not isinstance(counts, Tensor | None):
-        refuse(subject, f"returned {_kind(value)}", accepted=RETURNS)
+        refuse(subject, f"returned {kind(value)}", accepted=RETURNS)
     if sums.dim() != 1:
         problem = "returned one number for the whole batch" if sums.dim() == 0 else f"returned {tuple(sums.shape)}"
         advice = 'with torch\'s own losses, reduction="none", and the mean over all dimensions but the first'
@@ -378,7 +384,8 @@ def _term(name: str, value: object, precision: Precision) -> Term:
     return Term(precision.widened(sums), counts)
 
 
-def _kind(value: object) -> str:
-    if isinstance(value, tuple | list):
-        return f"({', '.join(map(_kind, value))})"
+def kind(value: object) -> str:
+    """The type of a value, of a short tuple those of its entries: `(Tensor, int)`."""
+    if isinstance(value, tuple | list) and len(value) <= 4:
+        return f"({', '.join(map(kind, value))})"
     return type(value).__name__

@@ -40,6 +40,11 @@ class Differential:
         return self.losses.correct
 
 
+def dense(gradient: Iterable[Tensor]) -> list[Tensor]:
+    """A gradient as tensors of the shapes of the parameters: that of nn.Embedding(sparse=True) is sparse."""
+    return [part if part.layout == torch.strided else part.to_dense() for part in gradient]
+
+
 class Objective:
     """L(theta) = mean over examples of their losses, the data loss, without any penalty.
 
@@ -114,7 +119,7 @@ class Objective:
         loss = losses.mean if examples is None else losses.term.part(examples)
         wanted = self.parameters if parameters is None else parameters
         gradient = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
-        return Differential(loss.detach(), list(gradient), losses)
+        return Differential(loss.detach(), dense(gradient), losses)
 
     def apply(self, batch: Minibatch) -> Losses:
         """The losses of a minibatch, ready to be differentiated."""

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossviz.data.batch import Batch, is_pair, leaves
 from lossviz.data.iterated import IteratedSplit
@@ -124,8 +124,9 @@ def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -
     run = partial(objective.losses(objective.model), batch)
     with undisturbed(objective.model, ()):
         objective.model.eval()
-        with _unchanged(batch), _undrawn():
+        with _unchanged(batch), _undrawn(objective.model):
             first = without_gradients(run)
+        _refuse_counts(first)
         _refuse_graph(run, differentiable)
         second = without_gradients(run)
     for one, other in zip((first.term, *first.others.values()), (second.term, *second.others.values()), strict=True):
@@ -139,15 +140,27 @@ def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -
     return tuple(first.others)
 
 
+def _refuse_counts(losses: Losses) -> None:
+    """Refuse counts that are none, as where sums and counts change places."""
+    for term in (losses.term, *losses.others.values()):
+        if term.counts is not None and bool((term.counts < 0).any()):
+            refuse("the loss", "returned counts below 0", accepted="(sums, counts), in this order, each (N,)")
+
+
 def _refuse_graph(run: Callable[[], Losses], differentiable: bool) -> None:
     """Refuse a loss without a gradient, and one whose second call builds on the graph of the first."""
     with torch.enable_grad():
         try:
-            first, second = run().term.sums, run().term.sums
+            term, second = run().term, run().term.sums
         except (MemoryError, RuntimeError) as error:
             if differentiable or not is_out_of_memory(error):
                 raise
             return  # a scan needs no graph
+    first = term.sums
+    if term.counts is not None and term.counts.requires_grad:
+        problem = "returned counts that have a gradient"
+        accepted = "(sums, counts), in this order, of which the counts do not depend on the parameters"
+        refuse("the loss", problem, accepted=accepted, advice="counts.detach(), where the order is right")
     if differentiable and not first.requires_grad:
         accepted = "a loss made of differentiable operations, without .item(), .detach() or torch.no_grad()"
         refuse("the loss has no gradient", accepted=accepted)
@@ -189,10 +202,13 @@ def _versions(batch: Batch) -> dict[str, tuple[int, int]]:
 
 
 @contextmanager
-def _undrawn() -> Iterator[None]:
+def _undrawn(model: nn.Module) -> Iterator[None]:
     before = _generators()
     yield
     drawn = [name for name, state in _generators().items() if state != before[name]]
+    if drawn and model.training:
+        problem = f"sets the network to training mode, in which it draws random numbers of {' and '.join(drawn)}"
+        refuse("the loss", problem, advice="leave out model.train(), or seed the draws alike in each call")
     if drawn:
         refuse(
             "the loss",

@@ -55,6 +55,7 @@ def relative_difference(found: Tensor, expected: Tensor) -> float:
     finite = expected.isfinite()
     if not bool(finite.any()):
         return 0.0
-    one, other = found[finite].double(), expected[finite].double()
+    dtype = torch.complex128 if expected.is_complex() else torch.float64
+    one, other = found[finite].to(dtype), expected[finite].to(dtype)
     apart, largest = float((one - other).abs().max()), float(other.abs().max())
     return apart / largest if apart else 0.0

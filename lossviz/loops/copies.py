@@ -6,10 +6,10 @@ valid), their `.grad` and their hooks, and whatever wraps the network (DDP, torc
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from lossviz.errors import first_line, refuse
 from lossviz.models.duplicate import duplicate
+from lossviz.models.misfits import misfit
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -49,14 +49,14 @@ def check_network(model: nn.Module) -> None:
     """Refuse a network that one process cannot measure alone.
 
     Raises:
-        RequestError: it has nothing to train, no weights yet, only a part of them, or statistics of all processes.
+        RequestError: it is none of those that fit, has a part of the weights only, or statistics of all processes.
     """
-    parameters = list(model.parameters())
-    if any(map(is_lazy, parameters)):
-        refuse("model", "has lazy layers, which have no weights yet", advice="call the network once before")
-    if not any(parameter.requires_grad for parameter in parameters):
-        refuse("model", "no parameter is trainable", advice="model.requires_grad_(True)")
-    if any(hasattr(each, "device_mesh") for each in parameters) or "FullyShardedDataParallel" in _classes(model):
+    found = misfit(model)
+    if found is not None:
+        refuse("model", found[0], accepted=found[1])
+    if any(hasattr(each, "device_mesh") for each in model.parameters()) or "FullyShardedDataParallel" in _classes(
+        model
+    ):
         refuse("model", "is sharded: each process holds a part of it", accepted="a network that is whole, as in DDP")
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if distributed and torch.distributed.get_world_size() > 1 and "SyncBatchNorm" in _classes(model):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import SupportsFloat
 
 import numpy as np
 import xarray as xr
@@ -50,6 +51,8 @@ class RecordedCurves:
                 refuse(f"record({name}=...)", problem, accepted=", ".join([*STEP, *EVAL]))
             if isinstance(value, Tensor) and value.numel() != 1:
                 refuse(f"record({name}=...)", f"is a tensor {tuple(value.shape)}", accepted="one number")
+            if not isinstance(value, Tensor | SupportsFloat):
+                refuse(f"record({name}=...)", f"is {type(value).__name__}", accepted="one number")
             rows, at = (self._steps, step) if name in STEP else (self._evaluations, done)
             rows.setdefault(at, {})[name] = value.detach().clone() if isinstance(value, Tensor) else value
 

@@ -103,7 +103,10 @@ class Probe:
     ) -> None:
         self.run, self.model, self.optimizer = Run(Path(folder)), unwrapped(model), optimizer
         self.loss, self.seed, self.step = loss, seed, -1
-        self.config = _section({"every": every, "measures": list(measures), **settings}, examples)
+        self.config = _section(
+            {"every": every, "measures": measures if isinstance(measures, str) else list(measures), **settings},
+            examples,
+        )
         self.later = None if batches is None else LaterBatches(batches)
         self.examples = examples
         check_network(self.model)

@@ -29,7 +29,7 @@ def rehearse_in_loop(objective: Objective, here: Minibatch, model: nn.Module) ->
     Raises:
         RequestError: it is none, or the batch is none that it takes.
     """
-    check_pair(objective.loss, here.batch, "the batch")
+    check_pair(objective.loss, here.batch, "batch")
     if isinstance(objective.loss, OfModel):
         alike = Objective(objective.model, _drawn_alike(objective, here.noise))
         # Of a copy: the loss may change its batch, and is refused then.

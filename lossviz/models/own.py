@@ -3,11 +3,11 @@
 from typing import NoReturn
 
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from lossviz.config.model import OwnModel
 from lossviz.errors import refuse
 from lossviz.models.duplicate import duplicate
+from lossviz.models.misfits import misfit
 from lossviz.user_code.loader import explained
 from lossviz.user_code.permissions import Allowed
 from lossviz.user_code.targets import load_target
@@ -28,11 +28,9 @@ def own_network(config: OwnModel, channels: int, classes: int, allowed: Allowed)
     # A copy: a function that returns the same network twice would hand on a trained one.
     with explained("while the network is copied"):
         model = duplicate(made)
-    parameters = list(model.parameters())
-    if any(is_lazy(each) for each in parameters):
-        _refuse(config, "returned a network with lazy layers, which have no weights yet", "layers with all their sizes")
-    if not any(each.requires_grad for each in parameters):
-        _refuse(config, "returned a network without trainable parameters", "one parameter or more")
+    found = misfit(model)
+    if found is not None:
+        _refuse(config, f"returned a network that {found[0]}", found[1])
     return model
 
 

@@ -43,7 +43,9 @@ def load_target(
     try:
         signature.bind(*range(positional), **given)
     except TypeError as error:
-        before = "outputs, targets, " if positional else ""
+        before = ""
+        if positional:
+            before = "model, batch, " if next(iter(signature.parameters), "") == "model" else "outputs, targets, "
         problem = f"does not fit args = {show({**args})}: {error}"
         advice = f"it is {found.__name__}{signature}, and is called with {before}**args"
         raise RequestError(Refusal(target, problem, advice=advice)) from None

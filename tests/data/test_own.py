@@ -282,3 +282,10 @@ def test_sequences_may_have_targets_that_do_not_count(make: Load) -> None:
     for wrong in (torch.tensor([[2, 3, 4], [0, -1, -100]]), torch.tensor([0, -100])):
         with pytest.raises(RequestError, match="hold the class -1"):
             make(((tokens, wrong), (tokens, wrong)))
+
+
+def test_a_list_is_batches_and_no_data_set(make: Load) -> None:
+    """Though it has len() and entries by index, too: they would be collated, and be one more dimension."""
+    batches = [{"x": torch.zeros(2)}, {"x": torch.ones(3)}]
+    found = list(make((batches, batches)).train.batches(1))
+    assert [len(batch["x"]) for batch in found] == [2, 3]

@@ -255,3 +255,17 @@ def test_a_batch_of_padding_alone_adds_nothing() -> None:
     for i, gradient in enumerate(expected.gradient):
         torch.testing.assert_close(torch.stack([each.gradient[i] for each in found]).sum(dim=0), gradient)
     assert Hessian(objective, parts[1:2])(vector).isnan().all()
+
+
+def test_sparse_gradients_are_those_of_dense_ones() -> None:
+    """Of nn.Embedding(sparse=True); a token that is drawn twice counts twice."""
+    found = []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(5, 3, sparse=sparse), nn.Flatten(), nn.Linear(6, 4))
+        batch = Minibatch((torch.tensor([[0, 1], [3, 3], [1, 4]]), torch.tensor([0, 1, 2])), None)
+        objective = Objective(model.double())
+        gradient = objective.differentiate(batch).gradient
+        vector = torch.linspace(-1, 1, sum(part.numel() for part in gradient), dtype=torch.float64)
+        found.append(torch.cat([*(part.flatten() for part in gradient), Hessian(objective, [batch])(vector)]))
+    assert torch.equal(*found)

@@ -192,6 +192,18 @@ def counting(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return squares(model, batch) + next(COUNT)
 
 
+def training(model: nn.Module, batch: dict[str, Tensor]) -> Any:
+    return drawing(model.train(), batch)
+
+
+def exchanged(model: nn.Module, batch: dict[str, Tensor]) -> Any:
+    return torch.ones(3), squares(model, batch)
+
+
+def negative(model: nn.Module, batch: dict[str, Tensor]) -> Any:
+    return squares(model, batch), -torch.ones(3)
+
+
 def constant(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return squares(model, batch).detach()
 
@@ -210,6 +222,9 @@ def constant(model: nn.Module, batch: dict[str, Tensor]) -> Any:
         (drawing, nn.Linear(1, 1), "the loss: draws random numbers of torch in eval mode, so it is another function"),
         (drawing_numpy, nn.Linear(1, 1), "the loss: draws random numbers of numpy in eval mode"),
         (counting, nn.Linear(1, 1), "the loss: gives another number at every call, in eval mode too: "),
+        (training, nn.Linear(1, 1), "the loss: sets the network to training mode, in which it draws random numbers"),
+        (exchanged, nn.Linear(1, 1), "the loss: returned counts that have a gradient\n  accepted: (sums, counts), in"),
+        (negative, nn.Linear(1, 1), "the loss: returned counts below 0\n"),
         (constant, nn.Linear(1, 1), "the loss has no gradient\n"),
     ],
 )

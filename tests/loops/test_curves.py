@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,9 @@ def test_what_is_not_of_train_nc_is_refused(tmp_path: Path) -> None:
             probe.record(val_los=1.0)
         with pytest.raises(RequestError, match=r"record\(loss=...\): is a tensor \(8,\)\n  accepted: one number"):
             probe.record(loss=torch.zeros(8))
+        text: Any = "0.5"
+        with pytest.raises(RequestError, match=r"record\(loss=...\): is str\n  accepted: one number"):
+            probe.record(loss=text)
 
 
 def test_the_figures_are_those_of_a_run(tmp_path: Path) -> None:

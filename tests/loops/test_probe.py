@@ -191,7 +191,12 @@ def test_in_eval_mode_it_measures_in_training_mode(tmp_path: Path) -> None:
         ({"length": [0.1]}, "probe.length.*did you mean lengths"),
         ({"sharpness": {"examples": 64}}, r"probe.sharpness.examples = 64\n  examples=\[batch"),
         ({"batches": iter([1])}, "batches: can be gone through only once"),
-        ({"model": nn.Linear(6, 3).requires_grad_(False)}, "no parameter is trainable"),
+        ({"model": nn.Linear(6, 3).requires_grad_(False)}, "model: has no trainable parameter"),
+        ({"model": nn.Linear(6, 3, device="meta")}, "model: has parameters on the device meta.*: weight"),
+        ({"model": torch.jit.script(nn.Linear(6, 3))}, "model: is of TorchScript"),
+        ({"model": nn.Linear(6, 3, dtype=torch.cfloat)}, "model: has complex parameters: weight"),
+        ({"model": abs}, "model: is builtin_function_or_method\n  accepted: a torch.nn.Module"),
+        ({"measures": "landscape"}, "probe.measures = landscape"),
         ({"model": nn.LazyLinear(3)}, "has lazy layers"),
     ],
 )
@@ -297,7 +302,7 @@ WRONG: dict[str, tuple[Any, str]] = {
         "changes its batch",
     ),
     "numpy": (lambda model, batch: of_model(model, batch) * np.random.rand(), "draws random numbers of numpy"),
-    "pair": (None, r"the batch: are of dict\n  accepted: \(inputs, targets\)"),
+    "pair": (None, r"batch: dict\n  accepted: \(inputs, targets\)"),
 }
 
 

@@ -93,11 +93,18 @@ def test_every_network_is_a_new_one(make: Build) -> None:
     ("name", "message"),
     [
         ("nothing", "returned NoneType\n  accepted: a torch.nn.Module"),
-        ("without", "returned a network without trainable parameters\n  accepted: one parameter or more"),
-        ("frozen", "returned a network without trainable parameters\n  accepted: one parameter or more"),
+        (
+            "without",
+            "returned a network that has no trainable parameter\n  accepted: one or more: model.requires_grad_(True)",
+        ),
+        (
+            "frozen",
+            "returned a network that has no trainable parameter\n  accepted: one or more: model.requires_grad_(True)",
+        ),
         (
             "lazy",
-            "returned a network with lazy layers, which have no weights yet\n  accepted: layers with all their sizes",
+            "returned a network that has lazy layers, which have no weights yet\n"
+            "  accepted: one that was called before, or layers with all their sizes",
         ),
     ],
 )
