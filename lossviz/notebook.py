@@ -17,8 +17,9 @@ from lossviz.config.surface import Axis, BatchNormMode, Metric, Surface
 from lossviz.data.batch import Batch, same_again
 from lossviz.engine.backend import full_precision
 from lossviz.engine.loss import given_loss, given_loss_name
-from lossviz.engine.losses import Closure, OfModel, PerExample
+from lossviz.engine.losses import Closure, OfModel
 from lossviz.engine.objective import Objective
+from lossviz.engine.outputs import PerExample
 from lossviz.engine.point import undisturbed
 from lossviz.engine.rehearsal import rehearse_closure
 from lossviz.engine.trust import EXAMPLES

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from lossviz.data.minibatches import Minibatch
-from lossviz.engine.losses import PerExample
 from lossviz.engine.objective import Objective
+from lossviz.engine.outputs import PerExample
 
 
 class Offset(nn.Module):

@@ -9,16 +9,8 @@ from torch import Tensor
 from lossviz.config.loss import CrossEntropy, Loss, OwnLoss
 from lossviz.data.batch import Batch, is_pair
 from lossviz.engine import losses
-from lossviz.engine.losses import (
-    Closure,
-    OfOutputs,
-    PerExample,
-    cross_entropy,
-    first_parameter,
-    kind,
-    loss_of,
-    squared_error,
-)
+from lossviz.engine.losses import Closure, OfOutputs, first_parameter, kind, loss_of
+from lossviz.engine.outputs import PerExample, cross_entropy, squared_error
 from lossviz.engine.tokens import ByTargets
 from lossviz.errors import refuse
 from lossviz.user_code.permissions import Allowed

@@ -1,57 +1,24 @@
 """The losses of a batch, and the two kinds of functions that give them: of outputs, or of the model and the batch."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lossviz.data.batch import Batch, tensors
+from lossviz.engine.outputs import PerExample, are_classes, count_right, ignored_label, scores
+from lossviz.engine.precision import Precision
 from lossviz.engine.views import over_views
 from lossviz.errors import refuse
 
-PerExample = Callable[[Tensor, Tensor], Tensor]
-"""From outputs (N, ...) and targets (N, ...) to losses (N,)."""
 Closure = Callable[[nn.Module, Batch], Any]
 """From the model and a batch to losses (N,), to (sums (N,), counts (N,)), or to a mapping from names to these."""
 
-# The label that torch's losses leave out unless they are told another one.
-IGNORED = -100
 RETURNS = "one value for each example, (N,); or (sums, counts), each (N,); or a mapping from names to these"
-
-
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """-log softmax(outputs)[target] of each example, in nats.
-
-    Example:
-        >>> cross_entropy(torch.zeros(1, 10), torch.tensor([3])).item()  # log 10
-        2.302585...
-    """
-    return functional.cross_entropy(outputs, targets, reduction="none")
-
-
-def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """|output - target|^2 of each example."""
-    return (outputs - targets).square().sum(dim=1)
-
-
-def scores(outputs: object) -> Tensor:
-    """The outputs of a network, or those that Hugging Face's networks call the logits.
-
-    Raises:
-        RequestError: they are not one tensor.
-    """
-    found = getattr(outputs, "logits", outputs)
-    if not isinstance(found, Tensor):
-        advice = "a loss(model, batch), known by the name `model` of its first parameter, may take any other outputs"
-        accepted = "one torch.Tensor, one row an example"
-        refuse(f"the network returns {type(found).__name__}", accepted=accepted, advice=advice)
-    return found
 
 
 class Term(NamedTuple):
@@ -121,28 +88,6 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class Precision:
-    """The precision of a forward pass: perhaps automatic mixed precision, to results in the parameters' dtype."""
-
-    device: torch.device
-    dtype: torch.dtype
-    autocast: torch.dtype | None = None
-
-    @contextmanager
-    def mixed(self) -> Iterator[None]:
-        """Automatic mixed precision, where it is wanted."""
-        if self.autocast is None:
-            yield
-            return
-        with torch.autocast(self.device.type, self.autocast):
-            yield
-
-    def widened(self, result: Tensor) -> Tensor:
-        """A result in a dtype in which one can go on."""
-        return result if self.autocast is None else result.to(self.dtype)
-
-
-@dataclass(frozen=True)
 class OfOutputs:
     """`loss(outputs, targets)`: of what the network makes of the inputs; a batch is (inputs, targets).
 
@@ -198,7 +143,7 @@ class OfOutputs:
             if not are_classes(outputs, targets):
                 return Losses(term, _no_answers(outputs.device), outputs=outputs)
             counted = targets != self.ignored
-            return Losses(term, _correct(outputs.detach(), targets, counted), counted=counted, outputs=outputs)
+            return Losses(term, count_right(outputs.detach(), targets, counted), counted=counted, outputs=outputs)
 
         return of_batch
 
@@ -317,40 +262,6 @@ def first_parameter(function: Callable[..., Any]) -> str:
         return next(iter(inspect.signature(function).parameters), "")
     except ValueError:  # a builtin function
         return ""
-
-
-def ignored_label(loss: Callable[..., Any]) -> int:
-    """The label whose examples a loss leaves out.
-
-    It is the loss's `ignore_index`: an attribute, as torch.nn.CrossEntropyLoss has, or the value of an argument, given
-    by functools.partial or by default; -100 where the loss has none.
-
-    Example:
-        >>> ignored_label(torch.nn.CrossEntropyLoss(ignore_index=255)), ignored_label(torch.nn.functional.mse_loss)
-        (255, -100)
-    """
-    try:
-        argument = inspect.signature(loss).parameters.get("ignore_index")
-    except ValueError:  # a builtin function
-        argument = None
-    given = getattr(loss, "ignore_index", argument.default if argument else None)
-    return given if isinstance(given, int) else IGNORED
-
-
-def are_classes(outputs: Tensor, targets: Tensor) -> bool:
-    """Whether outputs (N, K) are scores of K > 1 classes (real ones), and targets (N,) are labels."""
-    labels = not targets.is_floating_point() and targets.dim() == 1
-    return labels and outputs.dim() == 2 and outputs.shape[1] > 1 and not outputs.is_complex()
-
-
-def right_answers(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Which class predictions are right, (N,)."""
-    # argmax of NaN is a class like any other; an answer that is not a number is not right.
-    return (outputs.argmax(dim=1) == targets) & ~outputs.isnan().any(dim=1)
-
-
-def _correct(outputs: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-    return (right_answers(outputs, targets) & counted).sum(dtype=torch.float64)
 
 
 def _no_answers(device: torch.device) -> Tensor:

@@ -6,7 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossviz.data.batch import Batch
-from lossviz.engine.losses import IGNORED, Losses, OfModel, OfOutputs, Precision, Term, scores
+from lossviz.engine.losses import Losses, OfModel, OfOutputs, Term
+from lossviz.engine.outputs import IGNORED, scores
+from lossviz.engine.precision import Precision
 from lossviz.errors import refuse
 
 

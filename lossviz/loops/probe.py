@@ -24,8 +24,9 @@ from lossviz.data.batch import Batch, is_pair, moved
 from lossviz.data.minibatches import Minibatch
 from lossviz.distributed.ranks import ranks
 from lossviz.engine.loss import given_loss, given_loss_name
-from lossviz.engine.losses import Closure, PerExample
+from lossviz.engine.losses import Closure
 from lossviz.engine.objective import Objective
+from lossviz.engine.outputs import PerExample
 from lossviz.errors import RequestError, refuse
 from lossviz.files import remove_partials, shown
 from lossviz.lock import exclusive

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lossviz.data.batch import Batch
 from lossviz.data.load import AnySplit
 from lossviz.engine.evaluation import without_gradients
-from lossviz.engine.losses import are_classes, right_answers
+from lossviz.engine.outputs import are_classes, right_answers
 from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, Index, Quantities
 from lossviz.surface.lattice import Lattice, interpolate

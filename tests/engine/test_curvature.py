@@ -16,8 +16,9 @@ from lossviz.engine.curvature import (
     gradient_norm,
     mean_gradient,
 )
-from lossviz.engine.losses import OfOutputs, PerExample, cross_entropy
+from lossviz.engine.losses import OfOutputs
 from lossviz.engine.objective import Objective
+from lossviz.engine.outputs import PerExample, cross_entropy
 from lossviz.errors import WorkError
 from tests.closed_forms import Offset, Quadratic, TwoLayers
 from tests.engine.dense import convolutions, cut, dense, diagonal, flat, images, weights

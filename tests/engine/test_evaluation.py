@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from lossviz.data.batch import Batch
 from lossviz.engine.evaluation import Evaluation, evaluate
-from lossviz.engine.losses import Losses, OfOutputs, PerExample, cross_entropy
+from lossviz.engine.losses import Losses, OfOutputs
 from lossviz.engine.objective import Objective
+from lossviz.engine.outputs import PerExample, cross_entropy
 from tests.zoo.networks import Forces, ForcesAsInTraining
 
 EXAMPLES = 23

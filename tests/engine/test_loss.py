@@ -7,7 +7,7 @@ import torch
 
 from lossviz.config.loss import CrossEntropy, OwnLoss, SquaredError
 from lossviz.engine.loss import loss_name, per_example
-from lossviz.engine.losses import cross_entropy, ignored_label, squared_error
+from lossviz.engine.outputs import cross_entropy, ignored_label, squared_error
 from lossviz.errors import RequestError
 from lossviz.user_code.permissions import NOBODY, Allowed, parse_allowed
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.curvature import Hessian
 from lossviz.engine.evaluation import Evaluation
-from lossviz.engine.losses import cross_entropy, squared_error
 from lossviz.engine.objective import Objective
+from lossviz.engine.outputs import cross_entropy, squared_error
 from tests.zoo.networks import InPlace, Net
 from tests.zoo.normalizations import PlainTensors, Reassigned, StateInDict
 

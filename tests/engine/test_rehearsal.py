@@ -15,8 +15,8 @@ from torch.utils.data import Dataset as TorchDataset
 from lossviz.data.collated import CollatedSplit
 from lossviz.data.load import Dataset
 from lossviz.data.split import Split
-from lossviz.engine.losses import PerExample, cross_entropy, squared_error
 from lossviz.engine.objective import Objective
+from lossviz.engine.outputs import PerExample, cross_entropy, squared_error
 from lossviz.engine.rehearsal import rehearse, rehearse_closure
 from lossviz.errors import RequestError, WorkError
 

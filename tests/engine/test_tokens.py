@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.curvature import eigenpairs
 from lossviz.engine.evaluation import evaluate
-from lossviz.engine.losses import IGNORED, OfModel, Precision
+from lossviz.engine.losses import OfModel
 from lossviz.engine.objective import Objective
+from lossviz.engine.outputs import IGNORED
+from lossviz.engine.precision import Precision
 from lossviz.engine.tokens import OfTokens, token_losses
 from lossviz.errors import RequestError
 from lossviz.notebook import loss_surface

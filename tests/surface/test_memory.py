@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lossviz.engine.evaluation import Batches
-from lossviz.engine.losses import PerExample, cross_entropy
 from lossviz.engine.objective import Objective
+from lossviz.engine.outputs import PerExample, cross_entropy
 from lossviz.surface.batch_norm import by_batch, frozen
 from lossviz.surface.forward import ExecutionPlan, Forward
 from lossviz.surface.plane import LossPlane

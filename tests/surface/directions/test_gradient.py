@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lossviz.config.directions import Gradient
-from lossviz.engine.losses import cross_entropy
 from lossviz.engine.objective import Objective
+from lossviz.engine.outputs import cross_entropy
 from lossviz.surface.directions.gradient import descent, gradient_directions
 from lossviz.surface.subspace import Subspace
 from tests.closed_forms import Quadratic, TwoLayers
