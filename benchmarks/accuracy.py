@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lossviz.config import read
+from lossviz.config import Config, read
 from lossviz.engine.point import undisturbed
 from lossviz.run import Run
 from lossviz.setup import prepare
@@ -23,6 +23,11 @@ from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, resolve
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.sampled_scan import sampled_plane
+
+TITLE = "surface.accuracy: 2%"
+OFFICIAL = Path(__file__).with_name("official-accuracy.yaml")
+# Times fewer evaluations than all examples at all points, of its variants.
+WANTED = {"resnet56": 12.0, "resnet56-noshort": 60.0}
 
 
 def costs(plan: ScanPlan, count: int) -> dict[str, Any]:
@@ -63,6 +68,34 @@ def costs(plan: ScanPlan, count: int) -> dict[str, Any]:
     return result | {"times_fewer": grid.status.size * result["examples"] / whole["seen"]}
 
 
+def rows(config: Path = OFFICIAL, points: int = 3) -> dict[str, dict[str, Any]]:
+    """Costs of the variants whose checkpoint is there; of the others, which file is not."""
+    found: dict[str, dict[str, Any]] = {}
+    for variant in read(str(config)):
+        checkpoint = variant.surface.checkpoint
+        there = checkpoint is None or Path(checkpoint).exists()
+        found[variant.variant] = measured(variant, points) if there else {"missing": checkpoint}
+    return found
+
+
+def lines(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Each as a sentence."""
+    return [
+        f"{name}: left out, there is no {row['missing']}"
+        if "missing" in row
+        else f"{name}: {row['evaluations']:,.0f} evaluations, {row['times_fewer']:.1f} x fewer than all, by "
+        f"{row['fine']['computed']} of {row['points']:,} points and the coarse points around them; "
+        f"wanted >= {WANTED[name]:g} x"
+        for name, row in rows.items()
+    ]
+
+
+def measured(config: Config, points: int) -> dict[str, Any]:
+    """Costs of the plane of a configuration; nothing is left behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        return costs(ScanPlan(prepare(config, Run(Path(folder)), "cpu")), points)
+
+
 def main() -> None:
     """Measure every variant and print JSON."""
     arguments = argparse.ArgumentParser(description="evaluations of a sampled plane")
@@ -72,9 +105,7 @@ def main() -> None:
     arguments.add_argument("--variant", action="append", default=[])
     chosen = arguments.parse_args()
     for config in read(chosen.config, [f"surface.accuracy={chosen.accuracy}"], chosen.variant):
-        with tempfile.TemporaryDirectory() as folder:
-            plan = ScanPlan(prepare(config, Run(Path(folder)), "cpu"))
-            sys.stdout.write(json.dumps({config.variant: costs(plan, chosen.points)}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({config.variant: measured(config, chosen.points)}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

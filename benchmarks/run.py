@@ -18,7 +18,7 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import plain
+from benchmarks import accuracy, memory, plain
 from benchmarks.beside import Beside
 from benchmarks.decoding import decoding
 from benchmarks.pairs import paired, seconds
@@ -201,6 +201,11 @@ def main() -> None:
         console.print(f"{name}: {share:.0%} of this machine's 2048 x 2048 matrix-product rate")
     answers = f"{start['help_s']:.2f} s, a configuration error {start['configuration_error_s']:.2f} s"
     console.print(f"lossviz --help {answers}; wanted < 0.4 s")
+    for module in (memory, accuracy):  # what is counted, not timed
+        with console.status(module.TITLE):
+            rows = results[module.TITLE] = module.rows()
+        for line in module.lines(rows):
+            console.print(f"{module.TITLE}, {line}")
     chosen.out.write_text(json.dumps({"machine": machine(), "versions": versions(), "rows": results}, indent=2) + "\n")
     console.print(f"saved {chosen.out}")
 

@@ -1,0 +1,34 @@
+"""What a sampled plane is said to cost where that is known, and that a network without its file is left out."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import accuracy
+from lossviz.engine.checkpoint import save_tensors
+from lossviz.run import run_of
+from lossviz.setup import prepare
+from tests.surface.scans import configured
+
+PLANE = ("surface.x=[-1, 1, 7]", "surface.y=[-0.5, 0.5, 5]", "surface.data.examples=1000")
+
+
+def test_an_accuracy_that_only_all_examples_reach_saves_nothing(tmp_path: Path) -> None:
+    network = prepare(configured(), run_of(configured(), tmp_path), "cpu").model()
+    file = tmp_path / "initial.safetensors"
+    save_tensors(file, network.state_dict())
+    plane = (*PLANE, f"surface.checkpoint={file}")
+    exact = accuracy.measured(configured(*plane, "surface.accuracy=0.0001%"), 3)
+    assert exact["evaluations"] == exact["points"] * exact["examples"] == 7 * 5 * 1000
+    assert exact["times_fewer"] == 1
+    assert accuracy.measured(configured(*plane, "surface.accuracy=20%"), 3)["times_fewer"] > 2
+
+
+def test_a_network_without_its_file_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = accuracy.rows()
+    assert accuracy.lines(rows) == [
+        "resnet56: left out, there is no checkpoints/resnet56.t7",
+        "resnet56-noshort: left out, there is no checkpoints/resnet56_noshort.t7",
+    ]
+    assert set(rows) == set(accuracy.WANTED)
