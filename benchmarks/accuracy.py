@@ -73,8 +73,10 @@ def rows(config: Path = OFFICIAL, points: int = 3) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for variant in read(str(config)):
         checkpoint = variant.surface.checkpoint
-        there = checkpoint is None or Path(checkpoint).exists()
-        found[variant.variant] = measured(variant, points) if there else {"missing": checkpoint}
+        if isinstance(checkpoint, str) and not Path(checkpoint).exists():
+            found[variant.variant] = {"missing": checkpoint}
+        else:
+            found[variant.variant] = measured(variant, points)
     return found
 
 

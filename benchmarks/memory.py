@@ -44,7 +44,7 @@ def rows(width: int = WIDTH, layers: int = LAYERS) -> dict[str, dict[str, Any]]:
 
 
 def lines(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """Each as a sentence: what is wanted is of the first multiple without `keep: false`, of the second with it."""
+    """Each as a sentence."""
     said = [
         f"{name}: {row['beyond_over_moved']:.2f} x what moves beyond the network, {row['in_all_over_model']:.2f} x the "
         f"network in all; wanted {row['counted'].replace('_', ' ')} <= {row['wanted_at_most']:g} x"
