@@ -24,6 +24,7 @@ from lossviz.engine.point import undisturbed
 from lossviz.engine.rehearsal import rehearse_closure
 from lossviz.engine.trust import EXAMPLES
 from lossviz.errors import RequestError, either, refuse
+from lossviz.models.duplicate import unwrapped
 from lossviz.models.misfits import misfit
 from lossviz.progress import Report
 from lossviz.signals import StopRequest
@@ -68,7 +69,7 @@ def loss_surface(
     """L(theta + x * d_x + y * d_y) around a network as it is, in eval mode; the network is left bitwise as it was.
 
     Args:
-        model: the network, on any device.
+        model: the network, on any device; of one in torch.compile or DataParallel, the network within.
         batches: gone through anew for every point: a list, or a DataLoader that does not shuffle or augment. They are
             moved to the network's device. A batch is (inputs, targets), or for a loss of the model any nesting of
             tensors: mappings, lists, tuples, objects with a `.to(device)`.
@@ -118,6 +119,7 @@ def loss_surface(
         wanted = Surface.model_construct(x=x, y=y, directions=directions, batch_norm=batch_norm, metrics=tuple(metrics))
         if conflicts := tuple(wanted.conflicts()):
             raise RequestError(*conflicts)
+    model = unwrapped(model)  # or its names, and with them random directions, would be others
     objective, report = Objective(model, given_loss(loss)), Report(quiet=not progress)
     examples = GivenBatches(batches, objective)
     # A DataLoader draws a number whenever it starts, even where it does not shuffle.

@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, TensorDataset
 
 import lossviz
 from lossviz import loss_surface
@@ -301,13 +300,3 @@ def test_the_unit_is_that_of_the_loss() -> None:
         assert (found.attrs["loss_function"], found.loss.attrs["units"]) == said
         assert found.loss_stderr.attrs["units"] == said[1]
         assert found.error.attrs["units"] == "%"
-
-
-def test_batches_that_are_others_every_time_are_warned_of() -> None:
-    """A random transform shows as noise of the surface; in a list or in an order of its own, all are the same."""
-    model, data = nn.Linear(3, 2), TensorDataset(torch.randn(16, 3), torch.arange(16) % 2)
-    with pytest.warns(UserWarning, match="the first batch is another one every time"):
-        loss_surface(model, DataLoader(data, 8, sampler=WeightedRandomSampler([1.0] * 16, 8)), x=(-1, 1, 2))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        loss_surface(model, DataLoader(data, 8, sampler=range(15, -1, -1)), x=(-1, 1, 2))

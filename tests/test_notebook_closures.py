@@ -1,5 +1,6 @@
 """`lossviz.loss_surface` of losses of the model, on batches of any form; and the file that it saves."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from lossviz import loss_surface
 from lossviz.config.directions import Directions, Gradient, Hessian, Pca, Random, Toward
@@ -272,3 +274,13 @@ class _Spectrum(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         spectrum: Tensor = torch.fft.rfft(inputs)
         return spectrum
+
+
+def test_batches_that_are_others_every_time_are_warned_of() -> None:
+    """A random transform shows as noise of the surface; in a list or in an order of its own, all are the same."""
+    model, data = nn.Linear(3, 2), TensorDataset(torch.randn(16, 3), torch.arange(16) % 2)
+    with pytest.warns(UserWarning, match="the first batch is another one every time"):
+        loss_surface(model, DataLoader(data, 8, sampler=WeightedRandomSampler([1.0] * 16, 8)), x=(-1, 1, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss_surface(model, DataLoader(data, 8, sampler=range(15, -1, -1)), x=(-1, 1, 2))

@@ -1,5 +1,6 @@
 """`lossviz.loss_surface` along directions of every kind."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,12 @@ def test_directions_that_are_not_kept_give_bitwise_the_same_surface() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     with pytest.raises(RequestError, match=r"keep = false: .*normalize = weight"):
         loss_surface(model, in_batches(*data()), directions=Random(keep=False, normalize="weight"))
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
+def test_a_wrapped_network_has_the_surface_of_the_network_within(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    """In the same random directions, which are drawn by the names of the parameters."""
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    batches = [(torch.randn(8, 4), torch.arange(8) % 3)]
+    plain = loss_surface(model, batches, x=(-1, 1, 3))
+    np.testing.assert_array_equal(loss_surface(wrap(model), batches, x=(-1, 1, 3)).loss, plain.loss)

@@ -12,16 +12,6 @@ from lossviz.models.duplicate import duplicate
 from lossviz.models.misfits import misfit
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside DataParallel, DistributedDataParallel and torch.compile."""
-    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while isinstance(model, wrappers) or isinstance(getattr(model, "_orig_mod", None), nn.Module):
-        inner = model.module if isinstance(model, wrappers) else model._orig_mod
-        assert isinstance(inner, nn.Module)
-        model = inner
-    return model
-
-
 def copied(model: nn.Module) -> nn.Module:
     """A copy of a network to measure on, in the modes that its modules have; all in training mode if it is not.
 

@@ -31,12 +31,13 @@ from lossviz.errors import RequestError, refuse
 from lossviz.files import remove_partials, shown
 from lossviz.lock import exclusive
 from lossviz.loops.apart import apart
-from lossviz.loops.copies import check_network, copied, unwrapped
+from lossviz.loops.copies import check_network, copied
 from lossviz.loops.curves import Number, RecordedCurves
 from lossviz.loops.description import ANEW, LoopDescription
 from lossviz.loops.later import Given, LaterBatches
 from lossviz.loops.optimizers import OptimizerStep, penalty_decay
 from lossviz.loops.rehearsal import rehearse_in_loop
+from lossviz.models.duplicate import unwrapped
 from lossviz.probe.layers import find_layers
 from lossviz.probe.prober import ProbedTraining, Prober
 from lossviz.provenance import code_fingerprint, machine, versions

@@ -35,3 +35,13 @@ def held(model: nn.Module) -> Iterator[object]:
             waiting.extend(value.values())
         elif isinstance(value, list | deque | tuple):
             waiting.extend(value)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside DataParallel, DistributedDataParallel and torch.compile."""
+    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while isinstance(model, wrappers) or isinstance(getattr(model, "_orig_mod", None), nn.Module):
+        inner = model.module if isinstance(model, wrappers) else model._orig_mod
+        assert isinstance(inner, nn.Module)
+        model = inner
+    return model
