@@ -218,6 +218,8 @@ class _Penalty:
         self, subspace: Subspace, theta: Vector, directions: Mapping[str, Vector], weight_decay: float
     ) -> None:
         self.weight_decay = weight_decay
+        if weight_decay == 0:
+            directions = {}  # which may have to be drawn again for each product
         self.constant = float(squared_norm(subspace.parameters(theta)))
         self.linear = {axis: subspace.dot(theta, vector) for axis, vector in directions.items()}
         self.square = {(i, j): subspace.dot(u, v) for i, u in directions.items() for j, v in directions.items()}
