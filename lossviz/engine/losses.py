@@ -238,6 +238,7 @@ def loss_of(function: Callable[..., Any] | Loss, *, views: bool = False, term: s
         term: see `OfModel`.
 
     Example:
+        >>> from lossviz.engine.outputs import cross_entropy
         >>> type(loss_of(cross_entropy)).__name__, type(loss_of(lambda model, batch: model(batch))).__name__
         ('OfOutputs', 'OfModel')
     """

@@ -42,6 +42,7 @@ def renamed(there: Mapping[str, Tensor], own: Mapping[str, Tensor], tied: Mappin
         AmbiguousError: the network is found several times.
 
     Example:
+        >>> import torch
         >>> weight = torch.zeros(2)
         >>> renamed({"net.module.weight": weight, "loss.scale": weight}, {"weight": weight}, {})
         {'net.module.weight': 'weight'}
