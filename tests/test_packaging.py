@@ -1,12 +1,15 @@
 """What setup.cfg, CITATION.cff and the changelog say of the package, held against the package itself."""
 
 import re
+import subprocess
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 import yaml
 
+import lossviz
 from lossviz._version import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -51,3 +54,10 @@ def test_citation_and_newest_release_have_this_version() -> None:
     releases = re.findall(r"^## ([0-9.]+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert releases[0] == (__version__, citation["date-released"])
     assert citation["version"] == __version__
+
+
+def test_importing_lossviz_does_not_import_torch() -> None:
+    code = "import sys, lossviz; assert 'torch' not in sys.modules; assert 'numpy' not in sys.modules; dir(lossviz)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="nothing"):
+        getattr(lossviz, "noth" + "ing")

@@ -1,6 +1,5 @@
 """Rules 1 and 2: every step is a pure function of the seed and the step, and measuring changes nothing."""
 
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,23 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from lossviz.data.minibatches import Minibatch
 from lossviz.data.split import Split
 from lossviz.distributed.group import Group
 from lossviz.engine.checkpoint import load_tensors
 from lossviz.engine.objective import Objective
 from lossviz.engine.tokens import OfTokens
-from lossviz.errors import RequestError
-from lossviz.probe.command import probe_checkpoints, probe_training, probed_training
-from lossviz.probe.prober import Prober
 from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.setup import Setup
 from lossviz.signals import Stopped, StopRequest
 from lossviz.training.command import begin, train
-from lossviz.training.files import ReplayFiles, TrainingFiles
-from lossviz.training.loop import Observer, TrainingLoop
-from lossviz.training.stepper import Stepper
+from lossviz.training.files import TrainingFiles
+from lossviz.training.loop import TrainingLoop
 from tests.faults import tiny
 from tests.faults.tiny import QUIET, Interrupter
 
@@ -51,10 +45,6 @@ TRAININGS: dict[str, dict[str, Any]] = {
 
 def started(setup: Setup) -> TrainingLoop:
     return begin(setup, TrainingFiles(setup.run), setup.train.steps)
-
-
-def replaying(setup: Setup, observer: Observer, end: int) -> TrainingLoop:
-    return begin(setup, ReplayFiles(setup.run, end), end, observer)
 
 
 def interrupt(setup: Setup, at: int) -> None:
@@ -129,138 +119,6 @@ def test_nothing_is_said_of_a_training_set_that_is_not_evaluated(
     assert curves["val_loss"].equals(more["val_loss"])
     assert "trained (12 steps), error " in (said := capsys.readouterr().out)
     assert "training set" not in said
-
-
-@pytest.mark.parametrize("norm", ["none", "batch", "noisy-batch"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_probe_changes_nothing_and_sees_the_same_whenever_it_comes(tmp_path: Path, norm: str, precision: str) -> None:
-    changed = {"model": {"norm": norm}, "train": {"precision": precision}}
-    plain, online, half, replayed, after = (
-        tiny.setup(tmp_path, out, **changed) for out in ("plain", "online", "half", "replayed", "after")
-    )
-    train(plain, QUIET, StopRequest())
-    before = tiny.everything(plain.run)
-    probe_training(online, QUIET, StopRequest())
-    expected = tiny.results(online.run.probe_file)
-    assert {**tiny.everything(online.run), "probe.nc": None} == {**before, "probe.nc": None}
-
-    interrupt(half, 7)
-    probe_training(half, QUIET, StopRequest())
-    assert tiny.results(half.run.probe_file) == expected
-    assert {**tiny.everything(half.run), "probe.nc": None} == {**before, "probe.nc": None}
-
-    train(replayed, QUIET, StopRequest())
-    untouched = tiny.tree(replayed.run.folder / "checkpoints")
-    probe_training(replayed, QUIET, StopRequest())
-    assert tiny.results(replayed.run.probe_file) == expected
-    assert tiny.tree(replayed.run.folder / "checkpoints") == untouched
-
-    train(after, QUIET, StopRequest())
-    probe_checkpoints(after, QUIET, StopRequest())
-    there, here = load_results(after.run.probe_file), load_results(online.run.probe_file)
-    assert there["step"].values.tolist() == [0, 4, 8, 12]
-    assert here["step"].values.tolist() == [0, 3, 6, 9, 12]
-    common = [0, 12]
-    assert there.sel(step=common).identical(here.sel(step=common).assign_attrs(there.attrs))
-
-
-def test_probes_of_checkpoints_and_of_the_training_complete_each_other(tmp_path: Path) -> None:
-    setup, online = tiny.setup(tmp_path), tiny.setup(tmp_path, "online", probe={"every": 1})
-    train(setup, QUIET, StopRequest())
-    probe_checkpoints(setup, QUIET, StopRequest())
-    probe_training(setup, QUIET, StopRequest())
-    probe_training(online, QUIET, StopRequest())
-    there, here = load_results(setup.run.probe_file), load_results(online.run.probe_file)
-    steps = [0, 3, 4, 6, 8, 9, 12]
-    assert there["step"].values.tolist() == steps
-    assert there.identical(here.sel(step=steps).assign_attrs(there.attrs))
-
-
-class Impatient(StopRequest):
-    """Fails a loop that never ends."""
-
-    asked = 0
-
-    def __bool__(self) -> bool:
-        self.asked += 1
-        assert self.asked < 200, "the loop does not end"
-        return super().__bool__()
-
-
-class StopsAt:
-    """A prober that asks for a stop right after a certain step."""
-
-    def __init__(self, setup: Setup, steps: Sequence[int], at: int) -> None:
-        self.prober, self.stop, self.at = Prober(probed_training(setup), steps), StopRequest(), at
-
-    def due(self, step: int) -> bool:
-        return self.prober.due(step)
-
-    def observe(self, step: int, objective: Objective, batch: Minibatch, stepper: Stepper) -> None:
-        self.prober.observe(step, objective, batch, stepper)
-        if step == self.at:
-            self.stop.number = signal.SIGINT
-
-    def save(self) -> None:
-        self.prober.save()
-
-
-@pytest.mark.parametrize("every", [1, 2, 5, 7])
-def test_a_stopped_replay_misses_no_step_that_is_asked_for_later(tmp_path: Path, every: int) -> None:
-    setup = tiny.setup(tmp_path)
-    train(setup, QUIET, StopRequest())
-    prober = StopsAt(setup, [8, 9, 12], at=9)
-    with pytest.raises(Stopped):
-        replaying(setup, prober, 12).go(QUIET, prober.stop)
-    assert setup.run.replay_file.exists()
-    probe_checkpoints(setup, QUIET, StopRequest())  # now the last step is known, and a replay ends earlier
-
-    later = tiny.setup(tmp_path, probe={"every": every})
-    probe_training(later, QUIET, Impatient())
-    whole = tiny.setup(tmp_path, "whole", probe={"every": 1})
-    probe_training(whole, QUIET, StopRequest())
-    found, expected = load_results(later.run.probe_file), load_results(whole.run.probe_file)
-    assert set(range(0, 13, every)) <= set(found["step"].values.tolist())
-    assert found.identical(expected.sel(step=found["step"].values).assign_attrs(found.attrs))
-
-
-def test_a_plateau_is_replayed(tmp_path: Path) -> None:
-    """The learning rate behind `shift` comes from evaluations, which a replay does not repeat."""
-    sections: dict[str, Any] = {
-        "train": {"schedule": PLATEAU, "eval_every": 2},
-        "probe": {"measures": ["shift"], "layers": [2]},
-    }
-    online, replayed = (tiny.setup(tmp_path, out, **sections) for out in ("online", "replayed"))
-    probe_training(online, QUIET, StopRequest())
-    train(replayed, QUIET, StopRequest())
-    probe_training(replayed, QUIET, StopRequest())
-    assert tiny.everything(online.run) == tiny.everything(replayed.run)
-    rates = load_results(online.run.train_file)["lr"].values
-    assert rates == pytest.approx([0.05] * 4 + [0.025] * 4 + [0.0125] * 4)  # evaluated before steps 0, 2, 4, ...
-    with pytest.raises(RequestError, match="evaluations before a plateau"):
-        probe_checkpoints(online, QUIET, StopRequest())
-
-
-def test_a_stopped_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    setup = tiny.setup(tmp_path)
-    train(setup, QUIET, StopRequest())
-    prober = StopsAt(setup, [3, 6, 9], at=6)
-    with pytest.raises(Stopped):
-        replaying(setup, prober, 9).go(QUIET, prober.stop)
-    rest = Prober(probed_training(setup), [3, 6, 9])
-    assert rest.missing == [9]
-    assert replaying(setup, rest, 9).step == 6
-
-
-def test_what_is_measured_while_a_stop_comes_in_is_kept(tmp_path: Path) -> None:
-    """Evaluations and measurements take longest, so that is where most requests to stop arrive."""
-    setup = tiny.setup(tmp_path)
-    prober = StopsAt(setup, [0, 3, 6], at=6)
-    with pytest.raises(Stopped):
-        train(setup, QUIET, prober.stop, prober)
-    assert load_results(setup.run.probe_file)["step"].values.tolist() == [0, 3, 6]
-    assert load_results(setup.run.train_file)["eval_step"].values.tolist() == [0, 6]
-    assert started(setup).step == 6
 
 
 def test_a_stop_after_the_loss_stopped_being_finite_is_a_divergence(tmp_path: Path) -> None:
