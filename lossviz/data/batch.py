@@ -93,6 +93,13 @@ def same_again(batches: Iterable[Batch], first: Batch) -> bool:
     return digest(tensors(next(iter(batches)))) == digest(tensors(first))
 
 
+def kind(value: object) -> str:
+    """The type of a value, of a short tuple those of its entries: `(Tensor, int)`."""
+    if isinstance(value, tuple | list) and len(value) <= 4:
+        return f"({', '.join(map(kind, value))})"
+    return type(value).__name__
+
+
 def _each(batch: Batch, change: Callable[[Batch], Batch]) -> Batch:
     """The same container with its entries changed."""
     if isinstance(batch, Mapping):

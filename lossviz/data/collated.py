@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from lossviz.data.batch import Batch, digest, moved
-from lossviz.data.minibatches import WHOLE, Minibatch, Order, Part, crop_flip, draw_crops
+from lossviz.data.minibatches import WHOLE, InOrder, Minibatch, Order, Part, crop_flip, draw_crops
 from lossviz.data.split import arranged, chosen, normalised
 from lossviz.errors import refuse
 from lossviz.seeding import generator, seeded
@@ -182,18 +182,8 @@ class CollatedSplit:
             return collate(examples)
 
 
-class CollatedMinibatches:
-    """Training minibatches by step, from a map-style Dataset; the order is `Order`'s."""
-
-    def __init__(self, split: CollatedSplit, batch_size: int, seed: int, augment: str = "none") -> None:
-        self.split = split
-        self.batch_size = batch_size
-        self.augment = augment
-        self.order = Order(len(split), batch_size, seed)
-
-    def indices(self, step: int) -> Tensor:
-        """Indices of the examples of a step, int64 (batch_size,)."""
-        return self.order.indices(step)
+class CollatedMinibatches(InOrder[CollatedSplit]):
+    """Training minibatches by step, from a map-style Dataset."""
 
     def __call__(self, step: int, part: Part = WHOLE) -> Minibatch:
         """The minibatch of a step, or a rank's part of it."""

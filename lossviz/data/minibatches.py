@@ -1,7 +1,8 @@
 """The minibatch of a step: a pure function of (seed, step)."""
 
+from collections.abc import Sized
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from lossviz.data.split import Split, arranged
 from lossviz.seeding import derive, generator
 
 PAD = 4
+AnySplit = TypeVar("AnySplit", bound=Sized)
 
 
 class Minibatch(NamedTuple):
@@ -103,10 +105,17 @@ class Order:
         return torch.randperm(self.examples, generator=generator(self.seed, "order", epoch))
 
 
-class Minibatches:
-    """Training minibatches by step, from examples in memory; the order is `Order`'s."""
+class InOrder(Generic[AnySplit]):
+    """What training minibatches of every kind of split are made of; the order is `Order`'s.
 
-    def __init__(self, split: Split, batch_size: int, seed: int, augment: str = "none") -> None:
+    Args:
+        split: the examples.
+        batch_size: of each step.
+        seed: of the experiment.
+        augment: how images are changed at random.
+    """
+
+    def __init__(self, split: AnySplit, batch_size: int, seed: int, augment: str = "none") -> None:
         self.split = split
         self.batch_size = batch_size
         self.augment = augment
@@ -115,6 +124,10 @@ class Minibatches:
     def indices(self, step: int) -> Tensor:
         """Indices of the examples of a step, int64 (batch_size,)."""
         return self.order.indices(step)
+
+
+class Minibatches(InOrder[Split]):
+    """Training minibatches by step, from examples in memory."""
 
     def __call__(self, step: int, part: Part = WHOLE) -> Minibatch:
         """The minibatch of a step, or a rank's part of it."""

@@ -5,28 +5,23 @@ from functools import partial
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from lossviz.data.ahead import Ahead
 from lossviz.data.crops import DRAWS, centre_crop, colour_noise, he_crop, random_resized_crop
-from lossviz.data.minibatches import WHOLE, Minibatch, Order, Part
+from lossviz.data.minibatches import WHOLE, InOrder, Minibatch, Order, Part
 from lossviz.data.streamed import Crops, StreamedSplit
 from lossviz.seeding import generator
 
 
-class StreamedMinibatches:
-    """Training minibatches by step, in any order; the steps after the one asked for are decoded in the meantime."""
+class StreamedMinibatches(InOrder[StreamedSplit]):
+    """Training minibatches by step, in any order; the steps after the one asked for are decoded in the meantime.
+
+    Damaged files are replaced after `indices`.
+    """
 
     def __init__(self, split: StreamedSplit, batch_size: int, seed: int, augment: str = "none") -> None:
-        self.split = split
-        self.batch_size = batch_size
-        self.augment = augment
-        self.order = Order(len(split), batch_size, seed)
+        super().__init__(split, batch_size, seed, augment)
         self._ahead: dict[Part, Ahead[Crops]] = {}
-
-    def indices(self, step: int) -> Tensor:
-        """Indices of the examples of a step, int64 (batch_size,), before damaged files are replaced."""
-        return self.order.indices(step)
 
     def __call__(self, step: int, part: Part = WHOLE) -> Minibatch:
         """The minibatch of a step, or a rank's part of it.

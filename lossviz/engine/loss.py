@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from lossviz.config.loss import CrossEntropy, Loss, OwnLoss
-from lossviz.data.batch import Batch, is_pair
+from lossviz.data.batch import Batch, is_pair, kind
 from lossviz.engine import losses
-from lossviz.engine.losses import Closure, OfOutputs, first_parameter, kind, loss_of
+from lossviz.engine.losses import Closure, OfOutputs, first_parameter, loss_of
 from lossviz.engine.outputs import PerExample, cross_entropy, squared_error
 from lossviz.engine.tokens import ByTargets
 from lossviz.errors import refuse

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lossviz.data.batch import Batch, tensors
+from lossviz.data.batch import Batch, kind, tensors
 from lossviz.engine.outputs import PerExample, are_classes, count_right, ignored_label, scores
 from lossviz.engine.precision import Precision
 from lossviz.engine.views import over_views
@@ -294,10 +294,3 @@ def _term(name: str, value: object, precision: Precision) -> Term:
     if not len(sums):
         refuse(subject, "returned no value: its batch has no example", accepted="batches of one example or more")
     return Term(precision.widened(sums), counts)
-
-
-def kind(value: object) -> str:
-    """The type of a value, of a short tuple those of its entries: `(Tensor, int)`."""
-    if isinstance(value, tuple | list) and len(value) <= 4:
-        return f"({', '.join(map(kind, value))})"
-    return type(value).__name__
