@@ -88,3 +88,21 @@ class Once(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(_: object, gradient: Tensor) -> Tensor:
         return gradient.clone()
+
+
+class Parabola(nn.Module):
+    """f(x) = w x^2 with w = 3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w * x**2
+
+
+def slope_residual(model: nn.Module, batch: Tensor) -> Tensor:
+    """(f'(x) - 2 x)^2, for a parabola 4 (w - 1)^2 x^2: a loss that differentiates by its inputs."""
+    x = batch.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return (slope - 2 * x).square()

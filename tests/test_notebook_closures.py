@@ -19,6 +19,7 @@ from lossviz.errors import RequestError
 from lossviz.results import load_results
 from lossviz.surface import kept
 from lossviz.surface.plane import LossPlane
+from tests.closed_forms import Parabola, slope_residual
 from tests.faults.tiny import lossviz
 from tests.test_notebook import X, Y, data, in_batches, network
 from tests.test_notebook_directions import other_network
@@ -90,24 +91,10 @@ def test_terms_and_ratios() -> None:
 
 def test_a_residual_of_a_derivative_by_the_input() -> None:
     """f(x) = w x^2, residual f' - 2 x: the loss is 4 (w - 1)^2 mean x^2, its curvature 8 mean x^2, everywhere."""
-
-    class Parabola(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.w = nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.w * x**2
-
-    def residual(model: nn.Module, batch: Tensor) -> Tensor:
-        x = batch.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
-        return (slope - 2 * x).square()
-
     x = torch.linspace(-1, 1, 9, dtype=torch.float64)
     direction = {"x": {"w": torch.ones(1, dtype=torch.float64)}}
     found = loss_surface(
-        Parabola(), [x[:5], x[5:]], residual, x=X, directions=direction, metrics=["gradient", "hessian"]
+        Parabola(), [x[:5], x[5:]], slope_residual, x=X, directions=direction, metrics=["gradient", "hessian"]
     )
     w, mean = 3 + found.x.values, float(x.square().mean())
     np.testing.assert_allclose(found.loss, 4 * (w - 1) ** 2 * mean, rtol=1e-12)

@@ -17,6 +17,7 @@ from lossviz.engine.evaluation import evaluate
 from lossviz.engine.losses import OfModel, OfOutputs, loss_of
 from lossviz.engine.objective import Objective
 from lossviz.errors import RequestError
+from tests.closed_forms import Parabola, slope_residual
 
 
 def network() -> nn.Sequential:
@@ -192,22 +193,8 @@ def test_terms_may_have_different_numbers_of_examples() -> None:
 
 def test_a_loss_of_the_derivative_by_the_input() -> None:
     """f(x) = w x^2 with the residual f'(x) - 2 x has the loss 4 (w - 1)^2 x^2, in evaluation as in training."""
-
-    class Parabola(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.w = nn.Parameter(torch.tensor(3.0, dtype=torch.float64))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.w * x**2
-
-    def residual(model: nn.Module, x: Tensor) -> Tensor:
-        x = x.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
-        return (slope - 2 * x).square()
-
     x = torch.linspace(-1, 1, 9, dtype=torch.float64)
-    objective = Objective(Parabola(), residual)
+    objective = Objective(Parabola(), slope_residual)
     assert objective.evaluate([x]).loss == pytest.approx(16 * float(x.square().mean()), rel=1e-12)
     here = objective.differentiate(Minibatch(x, None))
     assert float(here.loss) == pytest.approx(16 * float(x.square().mean()), rel=1e-12)
