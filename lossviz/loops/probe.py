@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import nn
 from torch.optim import Optimizer
 
@@ -268,7 +268,7 @@ class Probe:
 class _Settings(Section):
     """The settings as a configuration has them, for its refusals."""
 
-    probe: ProbeSection
+    probe: ProbeSection = Field(description="what to measure, as in a configuration")
 
 
 def _section(given: dict[str, Any], examples: Sequence[Batch]) -> ProbeSection:
