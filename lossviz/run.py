@@ -68,12 +68,12 @@ class Run:
     def surface_files(self) -> list[Path]:
         return sorted(self.folder.glob("surface-*.nc"))
 
-    def block_file(self, name: str, point: int) -> Path:
-        """File of a finished block of points, by its first point, while several processes scan."""
-        return self.folder / f"blocks-{name}" / f"{point:08d}.nc"
+    def blocks_folder(self, name: str) -> Path:
+        """Points that processes of lossviz 0.1 under torchrun left, in files beside the result file."""
+        return self.folder / f"blocks-{name}"
 
     def block_files(self, name: str) -> list[Path]:
-        return sorted(self.block_file(name, 0).parent.glob("*.nc"))
+        return sorted(self.blocks_folder(name).glob("*.nc"))
 
     def samples_folder(self, name: str) -> Path:
         """Losses of single examples at the coarse points of a scan with `surface.accuracy`."""
@@ -83,7 +83,7 @@ class Run:
         """The files of a scan of this name."""
         return [
             *(self.surface_file(name), self.directions_file(name)),
-            *(self.block_file(name, 0).parent, self.samples_folder(name)),
+            *(self.blocks_folder(name), self.samples_folder(name)),
         ]
 
     @property

@@ -61,7 +61,8 @@ class Command(Generic[Subject]):
         planned: what it would do, line by line; refuses what cannot be done.
         action: does it.
         files: what it leaves, and --fresh discards.
-        shared: whether several processes can do it together.
+        shared: whether several processes of torchrun can do it together.
+        instead: of torchrun, where they cannot.
         precision: in which it computes; auto is the training's.
         measured: how long it would take, from scratch or not, found out by beginning it; for --dry-run.
     """
@@ -71,6 +72,7 @@ class Command(Generic[Subject]):
     action: Callable[[Subject, Report, StopRequest], object]
     files: Callable[[Run, Config], list[Path]]
     shared: bool = False
+    instead: str = "start it without"
     measured: Callable[[Subject, bool], list[str]] = lambda *_: []
     precision: Callable[[Config], Precision] = lambda _: "auto"
 
@@ -95,7 +97,8 @@ def surface(jobs: Jobs, options: Options) -> None:
         surface_lines,
         scan_variant,
         _scan_files,
-        shared=True,
+        instead="the workers of a scan are others: lossviz surface ... --workers N, without torchrun; "
+        "a scan that torchrun's processes left unfinished goes on",
         measured=surface_time,
         precision=lambda config: config.surface.precision,
     )
@@ -119,7 +122,7 @@ def _all_files(run: Run, _: Config) -> list[Path]:
 def _each(jobs: Jobs, options: Options, command: Command[Subject]) -> None:
     processes = ranks()
     if not (processes.alone or command.shared):
-        refuse(f"this command works in one process, and torchrun started {processes.world}", advice="start it without")
+        refuse(f"this command works in one process, and torchrun started {processes.world}", advice=command.instead)
     report = Report(options.quiet, processes.rank)
     if options.dry_run:
         _say_plans(jobs, options, command, report)

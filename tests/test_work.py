@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from lossviz.progress import Report
 from lossviz.run import Run
 from lossviz.setup import Setup
 from lossviz.signals import Stopped, StopRequest
-from lossviz.surface.plan import ScanPlan
 from lossviz.work import Options
 from tests.faults import tiny
 from tests.jobs import QUIET, REFUSED, finished, jobs
@@ -62,14 +62,27 @@ def several(monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("at_checkpoints", [True, False])
-def test_several_processes_do_not_probe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, at_checkpoints: bool
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (partial(work.probe, at_checkpoints=True), "start it without"),
+        (partial(work.probe, at_checkpoints=False), "start it without"),
+        (work.surface, "--workers N"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_only_trainings_have_several_processes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rank: int,
+    command: Callable[..., None],
+    words: str,
+    dry_run: bool,
 ) -> None:
     made = jobs(tmp_path)
     several(monkeypatch, rank)
-    with pytest.raises(RequestError, match="one process, and torchrun started 2"):
-        work.probe(made, QUIET, at_checkpoints)
+    with pytest.raises(RequestError, match=rf"one process, and torchrun started 2\n  .*{words}"):
+        command(made, Options("cpu", dry_run=dry_run))
     assert not (tmp_path / "runs").exists()
 
 
@@ -84,21 +97,21 @@ def test_the_first_of_several_speaks_and_writes(
     """It holds the lock for all; the others must not wait for it, and say nothing."""
     locked: list[bool] = []
 
-    def action(scan: ScanPlan, report: Report, _: StopRequest) -> None:
-        locked.append((scan.setup.run.folder / ".lock").read_bytes() != b"")
-        report.say("scanned")
+    def action(setup: Setup, report: Report, _: StopRequest) -> None:
+        locked.append((setup.run.folder / ".lock").read_bytes() != b"")
+        report.say("trained")
 
-    monkeypatch.setattr(work, "scan_variant", action)
+    monkeypatch.setattr(work, "train_variant", action)
     several(monkeypatch, rank)
     capsys.readouterr()
     before = tiny.tree(tmp_path)
-    work.surface(done, Options("cpu", fresh=True))
+    work.train(done, Options("cpu", fresh=True))
     assert locked == [rank == 0]
     out = capsys.readouterr().out
-    assert ("scanned" in out) == (rank == 0)
+    assert ("trained" in out) == (rank == 0)
     assert ("float32" in out) == (rank == 0)
     lost = {Path(name).name for name in before.keys() - tiny.tree(tmp_path).keys()}
-    assert lost == ({"surface-main.nc", "directions-main.safetensors"} if rank == 0 else set())
+    assert ({"train.nc", "surface-main.nc", "directions-main.safetensors"} <= lost) == (rank == 0)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -109,14 +122,12 @@ def test_one_of_several_makes_the_dry_run(
     capsys: pytest.CaptureFixture[str],
     rank: int,
 ) -> None:
-    """How long a scan takes is measured, once; nothing is written."""
     several(monkeypatch, rank)
     before = tiny.tree(tmp_path)
     capsys.readouterr()
-    work.surface(done, Options("cpu", dry_run=True, fresh=True))
+    work.train(done, Options("cpu", dry_run=True, fresh=True))
     out = capsys.readouterr().out
-    assert ("by a few points that were computed" in out) == (rank == 0)
-    assert ("6 points of 20 examples" in out) == (rank == 0)
+    assert ("12 steps" in out) == (rank == 0)
     assert tiny.tree(tmp_path) == before
 
 

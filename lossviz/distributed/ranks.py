@@ -22,7 +22,7 @@ SECONDS_BETWEEN_LOOKS = 0.05
 
 
 class SharedStore:
-    """Keys and counters that all processes share; a lost connection, or a wait that is too long, is a WorkError.
+    """Keys that all processes share; a lost connection, or a wait that is too long, is a WorkError.
 
     Args:
         store: torch's.
@@ -37,23 +37,10 @@ class SharedStore:
             self.store.set(key, value)
 
     def get(self, key: str) -> bytes:
-        """A value that another process sets, sooner or later."""
-        # Asked again and again: within store.get no signal would be heard.
-        end = time.monotonic() + PATIENCE.total_seconds()
-        while not self.check([key]):
-            if time.monotonic() > end:
-                problem = f"another of the processes did not come this far in {PATIENCE.total_seconds() / 3600:g} hours"
-                advice = "end them all; the same command resumes from what was saved"
-                raise WorkError(Refusal(problem, advice=advice))
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+        """A value that is set."""
         with waiting_for_others():
             value: bytes = self.store.get(key)
         return value
-
-    def add(self, key: str, amount: int) -> int:
-        """Count up; returns the new number."""
-        with waiting_for_others():
-            return int(self.store.add(key, amount))
 
     def check(self, keys: list[str]) -> bool:
         """Whether all of these keys are set."""
@@ -102,12 +89,12 @@ class Ranks:
         return self.world == 1
 
     def store(self, purpose: str) -> SharedStore:
-        """Keys and counters that all processes share, for one purpose.
+        """Keys that all processes share, for one purpose.
 
         Raises:
             WorkError: the store cannot be reached; so for all that is asked of it.
         """
-        # A restart of torchrun keeps the store, and must not find the counters of the attempt before it.
+        # A restart of torchrun keeps the store, and must not find the keys of the attempt before it.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         with waiting_for_others():
             return SharedStore(PrefixStore(f"lossviz/{attempt}/{purpose}", _store()))

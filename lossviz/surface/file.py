@@ -1,4 +1,4 @@
-"""The result file of a scan while it grows, and the blocks that several processes leave beside it."""
+"""The result file of a scan while it grows."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from lossviz.results import in_units, load_results, save_results, variable
+from lossviz.results import in_units, load_results, save_results
 from lossviz.run import Run
-from lossviz.surface.grid import GROUPED, Grid, Index, Quantities, quantity
+from lossviz.surface.grid import Grid, Index, Quantities
 
 Attributes = dict[str, str | int | float]
 Found = Mapping[Index, Quantities]
@@ -47,9 +47,9 @@ class ScanFile:
         return self.run.surface_file(self.name)
 
     @property
-    def purpose(self) -> str:
-        """The name under which the processes share this scan."""
-        return f"{self.run.folder}/{self.name}"
+    def moved(self) -> set[str]:
+        """Names of the tensors that the directions may move."""
+        return set(str(self.attributes["moved"]).split("\n"))
 
     def put(self, found: Found) -> None:
         """Record points."""
@@ -64,21 +64,8 @@ class ScanFile:
         """Write the result file."""
         save_results(self.path, self.dataset())
 
-    def save_block(self, found: Found) -> None:
-        """Write some points as a file of their own."""
-        table = {name: np.array([values[name] for values in found.values()]) for name in self.grid.values}
-        points = [self.flat(index) for index in found]
-        block = xr.Dataset(
-            {
-                name: variable(("point", "group") if name in GROUPED else "point", values, *quantity(name))
-                for name, values in table.items()
-            },
-            {"point": variable("point", points, "row-major place in the grid", "1")},
-        )
-        save_results(self.run.block_file(self.name, points[0]), block)
-
     def gather(self) -> None:
-        """Take the blocks that are there into the result file; also those that a killed command left."""
+        """Take the blocks into the result file that processes of lossviz 0.1 under torchrun left beside it."""
         blocks = self.run.block_files(self.name)
         for path in blocks:
             block = load_results(path)
@@ -91,7 +78,3 @@ class ScanFile:
         if blocks:
             with suppress(OSError):  # somebody's own file in it
                 blocks[0].parent.rmdir()
-
-    def flat(self, index: Index) -> int:
-        """The row-major place of a point in the grid."""
-        return int(np.ravel_multi_index(index, self.grid.status.shape))

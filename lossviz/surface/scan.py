@@ -1,38 +1,28 @@
 """A scan of a run: started or resumed, computed point by point, judged at the end."""
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from lossviz.distributed.ranks import Ranks, SharedStore
 from lossviz.engine.checkpoint import load_tensors, save_tensors
 from lossviz.engine.curvature import attributes_of_products
-from lossviz.engine.point import Vector, undisturbed
+from lossviz.engine.point import Vector
 from lossviz.files import sha256
 from lossviz.progress import Report, Track
 from lossviz.signals import StopRequest
 from lossviz.surface.attributes import direction_attributes, scan_attributes
 from lossviz.surface.checkpoints import Checkpoint
-from lossviz.surface.file import ScanFile
-from lossviz.surface.forward import ExecutionPlan, Forward
-from lossviz.surface.grid import Grid, Index, Interval, Quantities, resolve
+from lossviz.surface.file import Found, ScanFile
+from lossviz.surface.grid import Grid, Index, Interval, resolve
 from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.plane import LossPlane
 from lossviz.surface.resume import has_points, refuse_another, refuse_other_directions, resumed_attributes
-from lossviz.surface.sampled_scan import begin_sampled, forget_unsampled, sampled_plane
+from lossviz.surface.sampled_scan import begin_sampled, forget_unsampled
 from lossviz.surface.sanity import facts, findings
-from lossviz.surface.subspace import Subspace
-from lossviz.surface.waypoints import measure_waypoints
 from lossviz.surface.workers import Workers
 
-SECONDS_BETWEEN_LOOKS = 0.05
-# Of a sampled scan: its checkpoints and what the plane says there are compared on so many.
-CHECKPOINT_EXAMPLES = 2000
-
-PointFunction = Callable[[Index], Quantities]
+# Saving takes some 20 ms: at most 1 % of the time, and a kill -9 costs two seconds of work.
+SECONDS_BETWEEN_SAVES = 2.0
 
 
 @dataclass
@@ -43,7 +33,6 @@ class Scan:
         plan: what is scanned.
         file: what is known of it.
         directions: by axis.
-        execution: how forward passes are done.
         checkpoints: to be measured beside the grid; empty where the file has them.
         resumes: whether it resumes from an existing file.
     """
@@ -51,7 +40,6 @@ class Scan:
     plan: ScanPlan
     file: ScanFile
     directions: Mapping[str, Vector]
-    execution: ExecutionPlan
     checkpoints: Sequence[Checkpoint] = ()
     resumes: bool = False
 
@@ -60,56 +48,33 @@ class Scan:
         """Whether nothing is left; a scan that was stopped at its last point has not been judged."""
         return not self.file.grid.todo() and not self.checkpoints and "sanity" in self.file.attributes
 
-    def publish(self, ranks: Ranks) -> None:
-        """Let the other processes begin: the result file and the directions are on disk."""
-        if not ranks.alone:
-            _store(self.plan, ranks).set("execution", json.dumps(asdict(self.execution)))
-
     def compute(self, workers: Workers, report: Report, stop: StopRequest) -> None:
-        """Compute what is to do and is this process's, checkpoints first; the network is as it was afterwards."""
-        moving, folder = _moving(self.plan, self.file), str(self.plan.setup.run.folder)
-        keep = self.plan.keeps_directions
-        with undisturbed(self.plan.objective.model, moving.moved_tensors, keep=keep, folder=folder) as origin:
-            limit = CHECKPOINT_EXAMPLES if self.plan.sampled else None
-            plane = partial(self.plan.plane, moving, self.directions, origin=origin, limit=limit)
-            self._compute(plane, workers, report, stop)
-
-    def _compute(
-        self, plane_of: Callable[[Forward], LossPlane], workers: Workers, report: Report, stop: StopRequest
-    ) -> None:
-        forward = Forward(self.plan.objective, self.execution, report.say_own)
+        """Compute what is to do, checkpoints first; what is found is saved now and then, and whatever happens."""
         variant, grid = self.plan.setup.run.variant, self.file.grid
-        plane = plane_of(forward)
-        point = self._point(plane, report)
-        forward.mention(self.plan.objective.doubts)
         if self.checkpoints:
             with report.track(f"checkpoints of {variant}", len(self.checkpoints), "checkpoints") as track:
-                self.file.waypoints = measure_waypoints(plane, self.checkpoints, track, stop, own=self.plan.checkpoint)
-            workers.save()
+                self.file.waypoints = workers.waypoints(self.checkpoints, track, stop)
+            self.file.save()
         with report.track(f"scanning {variant}", grid.status.size, "points", grid.done) as track:
             for points in self._stages():
-                self._share(points, point, workers, track, stop)
-        forward.mention(plane.prefix.doubts if plane.prefix else [])
-        self.file.attributes |= plane.prefix.attributes() if plane.prefix else {}
-        self.file.attributes |= forward.plan.attributes() | attributes_of_products(plane.treatment.module)
+                try:
+                    self._take(workers.results(points), track, stop)
+                finally:
+                    self.file.save()
+                stop.obey()
+        self.file.attributes |= workers.attributes()
 
-    def _share(
-        self, points: Sequence[Index], point: PointFunction, workers: Workers, track: Track, stop: StopRequest
-    ) -> None:
-        """Compute some points, until those of all processes are known."""
-        for block in workers.claims(points):
-            found = {}
-            for index in block:
-                found[index] = point(index)
-                if stop:
-                    break
-            track.reach(workers.keep(found))
+    def _take(self, results: Iterable[Found], track: Track, stop: StopRequest) -> None:
+        """Put results into the grid until there are no more, or somebody asks to stop."""
+        saved_at = time.monotonic()
+        for found in results:
+            self.file.put(found)
+            track.reach(self.file.grid.done)
             if stop:
-                workers.save()
-            stop.obey()
-        while not workers.finish():
-            stop.obey()
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+                break
+            if time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
+                self.file.save()
+                saved_at = time.monotonic()
 
     def _stages(self) -> list[list[Index]]:
         """What is to do; of a sampled scan the coarse points, which the others need, before these."""
@@ -118,11 +83,6 @@ class Scan:
             return [todo]
         lattice = Lattice(self.file.grid.status.shape)
         return [[index for index in todo if (index in lattice) == coarse] for coarse in (True, False)]
-
-    def _point(self, plane: LossPlane, report: Report) -> PointFunction:
-        if not self.plan.sampled:
-            return lambda index: plane(**self.file.grid.where(index))
-        return sampled_plane(self.plan, self.file, plane, self.execution, report.say_own)
 
     def judge(self, report: Report) -> None:
         """The sanity report, on screen and in the file."""
@@ -143,13 +103,6 @@ def open_scan(plan: ScanPlan) -> Scan:
         RequestError: the file holds another scan, or points that have no place in this one.
     """
     return _resumed(plan) if has_points(plan.setup.run, plan.config.name) else _begun(plan)
-
-
-def join_scan(plan: ScanPlan, ranks: Ranks) -> Scan:
-    """The scan that the first process opened, for another one."""
-    execution = ExecutionPlan(**json.loads(_store(plan, ranks).get("execution")))
-    file = ScanFile.load(plan.setup.run, plan.config.name)
-    return Scan(plan, file, _saved_directions(plan, file), execution)
 
 
 def _begun(plan: ScanPlan) -> Scan:
@@ -176,7 +129,7 @@ def _begun(plan: ScanPlan) -> Scan:
     file = ScanFile(setup.run, name, grid, attributes)
     if plan.sampled:
         begin_sampled(plan, file, found.subspace, found.vectors, execution)
-    return Scan(plan, file, found.vectors, execution, _with_own(plan.checkpoint, found.waypoints))
+    return Scan(plan, file, found.vectors, _with_own(plan.checkpoint, found.waypoints))
 
 
 def _resumed(plan: ScanPlan) -> Scan:
@@ -193,12 +146,11 @@ def _resumed(plan: ScanPlan) -> Scan:
     grid.take_over(file.grid, str(file.path))
     if plan.sampled:
         forget_unsampled(run, name, grid)
-    execution = ExecutionPlan.saved(file.attributes)
     measured = "checkpoint" in file.waypoints.sizes
     checkpoints = [] if measured else _with_own(plan.checkpoint, plan.directions().waypoints)
     file.attributes = resumed_attributes(file.attributes, attributes, measured, whole=not grid.todo())
     file.grid = grid
-    return Scan(plan, file, directions, execution, checkpoints, resumes=True)
+    return Scan(plan, file, directions, checkpoints, resumes=True)
 
 
 def _saved_directions(plan: ScanPlan, file: ScanFile) -> Mapping[str, Vector]:
@@ -213,17 +165,8 @@ def _saved_directions(plan: ScanPlan, file: ScanFile) -> Mapping[str, Vector]:
         refuse_other_directions(path, found.digest, file.attributes)
         return found.vectors
     refuse_other_directions(path, sha256(path), file.attributes)
-    saved = load_tensors(path)
-    return {axis: _moving(plan, file).from_tensors(saved, axis) for axis in plan.axes}
-
-
-def _moving(plan: ScanPlan, file: ScanFile) -> Subspace:
-    """What the directions of a scan may move."""
-    return plan.subspace.only(set(str(file.attributes["moved"]).split("\n")))
-
-
-def _store(plan: ScanPlan, ranks: Ranks) -> SharedStore:
-    return ranks.store(f"{plan.setup.run.folder}/{plan.config.name}")
+    saved, moving = load_tensors(path), plan.subspace.only(file.moved)
+    return {axis: moving.from_tensors(saved, axis) for axis in plan.axes}
 
 
 def _with_own(own: Checkpoint, others: Sequence[Checkpoint]) -> list[Checkpoint]:

@@ -1,123 +1,97 @@
-"""How the points of a scan are handed to workers: one process, or several that torchrun started."""
+"""Who computes the points of a scan: this process, or others that a client of a cluster speaks to."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
-from lossviz.distributed.ranks import Ranks
-from lossviz.errors import Refusal, WorkError
-from lossviz.surface.file import Found, ScanFile
-from lossviz.surface.grid import Index
+import xarray as xr
 
-# Saving takes some 20 ms: at most 1 % of the time, and a kill -9 costs two seconds of work.
-SECONDS_BETWEEN_SAVES = 2.0
-SECONDS_OF_PATIENCE = 60.0
-# Near the end nobody should claim what the others could have done meanwhile.
-SHARE_OF_THE_REST = 4
+from lossviz.engine.curvature import attributes_of_products
+from lossviz.engine.point import Vector, undisturbed
+from lossviz.progress import Track
+from lossviz.signals import StopRequest
+from lossviz.surface.checkpoints import Checkpoint
+from lossviz.surface.file import Attributes, Found, ScanFile
+from lossviz.surface.forward import ExecutionPlan, Forward
+from lossviz.surface.grid import Index, Quantities
+from lossviz.surface.plan import ScanPlan
+from lossviz.surface.plane import LossPlane
+from lossviz.surface.sampled_scan import sampled_plane
+from lossviz.surface.waypoints import measure_waypoints
+
+# Of a sampled scan: its checkpoints and what the plane says there are compared on so many.
+CHECKPOINT_EXAMPLES = 2000
 
 
 class Workers(Protocol):
     """Who computes which points. The numbers do not depend on it."""
 
-    def claims(self, points: Sequence[Index]) -> Iterator[list[Index]]:
-        """Which of some points, the same in all processes, are this one's to compute; some at a time."""
+    def results(self, points: Sequence[Index]) -> Iterator[Found]:
+        """What is found at these points, some at a time and in any order; nothing now and then while none is ready."""
 
-    def keep(self, found: Found) -> int:
-        """Put away what was computed of a claim; returns how many points are known by now, to all processes."""
+    def waypoints(self, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest) -> xr.Dataset:
+        """What is found at the checkpoints beside the grid."""
 
-    def save(self) -> None:
-        """Write what was kept to disk, before this process ends."""
-
-    def finish(self) -> bool:
-        """Collect these points in the result file; false while other processes are busy, then ask again."""
+    def attributes(self) -> Attributes:
+        """How it was computed, for the result file; known at the end."""
 
 
+@dataclass(frozen=True, eq=False)
 class Alone:
-    """One process: every point goes into the grid, and the grid to disk from time to time."""
+    """This process, which computes one point after another.
 
-    def __init__(self, file: ScanFile) -> None:
-        self.file = file
-        self._saved_at = time.monotonic()
-
-    def claims(self, points: Sequence[Index]) -> Iterator[list[Index]]:
-        """One point after another."""
-        yield from ([index] for index in points)
-
-    def keep(self, found: Found) -> int:
-        """Put the points into the grid."""
-        self.file.put(found)
-        if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
-            self.save()
-        return self.file.grid.done
-
-    def save(self) -> None:
-        """Write the grid to disk."""
-        self.file.save()
-        self._saved_at = time.monotonic()
-
-    def finish(self) -> bool:
-        """No other process has to finish."""
-        self.save()
-        return True
-
-
-class Together:
-    """Several processes claim small blocks from a counter that they share, so that slow and fast ones finish together.
-
-    Each finished block is a file of its own; the first process brings the files together at the end.
+    Attributes:
+        plan: what is scanned.
+        plane: the line or plane.
+        forward: how its networks are evaluated.
+        point: the quantities at a point of the grid.
     """
 
-    def __init__(self, file: ScanFile, ranks: Ranks) -> None:
-        self.file, self.ranks = file, ranks
-        self._todo: Sequence[Index] = ()
-        self._done, self._stage = file.grid.done, 0
-        self._store = ranks.store(file.purpose)
-        self._seconds_a_point = 0.0
-        self._complete_at: float | None = None
+    plan: ScanPlan
+    plane: LossPlane
+    forward: Forward
+    point: Callable[[Index], Quantities]
 
-    def claims(self, points: Sequence[Index]) -> Iterator[list[Index]]:
-        """Blocks that take as long as saving may be apart, smaller ones near the end."""
-        self._done += len(self._todo)
-        self._todo, self._stage = points, self._stage + 1
-        self._complete_at, taken = None, 0
-        while taken < len(self._todo):
-            share = (len(self._todo) - taken) // (SHARE_OF_THE_REST * self.ranks.world)
-            in_time = SECONDS_BETWEEN_SAVES / self._seconds_a_point if self._seconds_a_point else 1
-            size = int(max(1, min(share, in_time)))
-            taken = self._store.add(f"claimed {self._stage}", size)
-            block = list(self._todo[taken - size : taken])
-            if block:
-                yield block
+    def results(self, points: Sequence[Index]) -> Iterator[Found]:
+        """One point after another."""
+        yield from ({index: self.point(index)} for index in points)
 
-    def keep(self, found: Found) -> int:
-        """Leave the block as a file."""
-        if found:
-            self._seconds_a_point = sum(float(values["seconds"]) for values in found.values()) / len(found)
-            self.file.put(found)
-            self.file.save_block(found)
-        return self._done + int(self._store.add(f"done {self._stage}", len(found)))
+    def waypoints(self, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest) -> xr.Dataset:
+        """One checkpoint after another."""
+        return measure_waypoints(self.plane, checkpoints, track, stop, own=self.plan.checkpoint)
 
-    def save(self) -> None:
-        """Every block is on disk already."""
-
-    def finish(self) -> bool:
-        """The first process takes all blocks into the result file."""
-        if self._store.add(f"done {self._stage}", 0) < len(self._todo):
-            return False
-        if not self.ranks.first:
-            return True
-        self.file.gather()
-        missing = set(self._todo) & set(self.file.grid.todo())
-        if self._complete_at is None:
-            self._complete_at = time.monotonic()
-        # A shared folder may show a file later than its writer said so.
-        if missing and time.monotonic() > self._complete_at + SECONDS_OF_PATIENCE:
-            problem = f"{len(missing):,} points that were computed are not there"
-            advice = "is the folder shared by all processes? the same command computes what is missing"
-            raise WorkError(Refusal(str(self.file.run.folder), problem, advice=advice))
-        return not missing
+    def attributes(self) -> Attributes:
+        """Batch size, compilation, what was kept of frozen layers, how products with the Hessian were taken."""
+        prefix = self.plane.prefix
+        self.forward.mention(prefix.doubts if prefix else [])
+        return {
+            **(prefix.attributes() if prefix else {}),
+            **self.forward.plan.attributes(),
+            **attributes_of_products(self.plane.treatment.module),
+        }
 
 
-def workers_of(file: ScanFile, ranks: Ranks) -> Workers:
-    """The workers of all processes that torchrun started, or of this process alone."""
-    return Alone(file) if ranks.alone else Together(file, ranks)
+@contextmanager
+def alone(
+    plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Callable[[str], None]
+) -> Iterator[Alone]:
+    """This process as the only worker; the network is as it was afterwards.
+
+    Args:
+        plan: what is scanned.
+        file: its grid, and what was decided when it began.
+        directions: by axis.
+        say: told of doubts, and of too little memory.
+    """
+    execution = ExecutionPlan.saved(file.attributes)
+    moving, folder = plan.subspace.only(file.moved), str(plan.setup.run.folder)
+    keep, limit = plan.keeps_directions, CHECKPOINT_EXAMPLES if plan.sampled else None
+    with undisturbed(plan.objective.model, moving.moved_tensors, keep=keep, folder=folder) as origin:
+        forward = Forward(plan.objective, execution, say)
+        plane = plan.plane(moving, directions, forward, origin=origin, limit=limit)
+        forward.mention(plan.objective.doubts)
+        if plan.sampled:
+            yield Alone(plan, plane, forward, sampled_plane(plan, file, plane, execution, say))
+        else:
+            yield Alone(plan, plane, forward, lambda index: plane(**file.grid.where(index)))

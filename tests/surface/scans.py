@@ -18,7 +18,7 @@ from lossviz.signals import StopRequest
 from lossviz.surface.command import surface
 from lossviz.surface.plan import ScanPlan
 
-# As the processes that torchrun starts: other numbers of threads give other last digits.
+# As the workers of a scan: other numbers of threads give other last digits.
 torch.set_num_threads(1)
 
 SMALL = (
@@ -46,14 +46,14 @@ def scanned(out: Path, *settings: str, stop: StopRequest | None = None) -> Setup
 
 
 class StopAfter(StopRequest):
-    """Asks to stop after a number of points; a scan looks twice a point."""
+    """Asks to stop after a number of points; a scan looks once a point."""
 
     def __init__(self, points: int) -> None:
         super().__init__()
         self.looks, self.points = count(1), points
 
     def __bool__(self) -> bool:
-        self.number = signal.SIGTERM if next(self.looks) >= 2 * self.points - 1 else 0
+        self.number = signal.SIGTERM if next(self.looks) >= self.points else 0
         return self.number != 0
 
 

@@ -224,7 +224,7 @@ def test_blocks_of_a_scan_whose_file_is_gone_are_of_no_use(trained: Path) -> Non
         {name: ("point", np.full(stale, 7.0)) for name in ("loss", "loss_stderr", "error", "penalty", "seconds")},
         {"point": np.arange(stale)},
     )
-    save_results(setup.run.block_file("main", 0), block)
+    save_results(setup.run.blocks_folder("main") / "00000000.nc", block)
     setup.run.surface_file("main").unlink()
     scanned(trained)
     same(surface_of(trained), whole)

@@ -1,24 +1,18 @@
-"""Scans with `surface.accuracy`: against the exact scan, over restarts, refinements and numbers of processes."""
+"""Scans with `surface.accuracy`: against the exact scan, over restarts and refinements."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch._C._distributed_c10d import HashStore
 
 from lossviz.config import read
 from lossviz.data.collated import CollatedSplit
-from lossviz.distributed import ranks as module
-from lossviz.distributed.ranks import Ranks
 from lossviz.engine.objective import Objective
 from lossviz.errors import RequestError
-from lossviz.progress import Report
 from lossviz.run import run_of
 from lossviz.setup import prepare
-from lossviz.signals import Stopped, StopRequest
-from lossviz.surface.command import surface
+from lossviz.signals import Stopped
 from lossviz.surface.estimate import surface_lines, surface_time
 from lossviz.surface.exchangeable import shared_order
 from lossviz.surface.plan import ScanPlan
@@ -72,26 +66,6 @@ def test_a_refined_scan_is_the_finer_one(trained: Path) -> None:
     scanned(trained, *SAMPLED, "surface.x=[-1, 1, 3]", "surface.y=[-0.5, 0.5, 3]")
     scanned(trained, *fine)
     scanned(trained, *fine, "surface.name=whole")
-    same(surface_of(trained), surface_of(trained, "whole"))
-
-
-def test_the_numbers_do_not_depend_on_the_processes(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes of one command, in threads."""
-    scanned(trained, *SAMPLED, "surface.name=whole")
-    store = HashStore()
-    monkeypatch.setattr(module, "_store", lambda: store)
-    config = configured(*SAMPLED)
-
-    plans = [ScanPlan(prepare(config, run_of(config, trained), "cpu")) for _ in range(2)]
-    for plan in plans:
-        plan.treatment.network()  # torch.fx traces one network at a time
-
-    def work(rank: int) -> None:
-        surface(plans[rank], Report(quiet=True), StopRequest(), Ranks(rank, 2, rank))
-
-    run = run_of(config, trained)
-    with run.writing(config), ThreadPoolExecutor(2) as pool:
-        list(pool.map(work, range(2)))
     same(surface_of(trained), surface_of(trained, "whole"))
 
 

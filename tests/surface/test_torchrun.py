@@ -1,60 +1,45 @@
-"""A scan by two real processes, one of which dies."""
+"""A scan that processes of lossviz 0.1 under torchrun left unfinished: points in files beside the result file."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 
+import numpy as np
+import pytest
+import xarray as xr
+
+from lossviz.results import load_results, save_results
 from lossviz.run import run_of
-from tests.surface.scans import SMALL, configured, same, scanned, surface_of
+from lossviz.signals import Stopped
+from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
+
+SAMPLED = ("surface.accuracy=10%", "surface.data.examples=200")
 
 
-def waited(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    for _ in range(24_000):
-        if condition() or process.poll() is not None:
-            return
-        time.sleep(0.005)
-    process.kill()
-    raise AssertionError("it takes two minutes")
-
-
-def test_two_processes_of_which_one_is_killed(trained: Path, tmp_path: Path) -> None:
-    """What is left over is finished by one process, to the very numbers of a scan that nobody disturbed."""
-    settings = (*SMALL, "surface.x=[-1, 1, 11]", "surface.y=[-1, 1, 11]", "surface.data.examples=200")
+@pytest.mark.parametrize("settings", [(), SAMPLED])
+def test_its_blocks_are_taken_over(trained: Path, settings: tuple[str, ...]) -> None:
+    """Nothing that they hold is computed again, and none is left."""
+    scanned(trained, *settings, "surface.name=whole")
+    with pytest.raises(Stopped):
+        scanned(trained, *settings, stop=StopAfter(2))
     run = run_of(configured(), trained)
-    options = [part for setting in settings for part in ("--set", setting)]
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        "0",
-        "--standalone",
-    ]
-    command += ["-m", "lossviz", "surface", "quickstart", "--variant", "batchnorm", "--device", "cpu"]
-    command += ["--out", str(trained), *options]
-    paths = [str(Path(__file__).parents[2]), *sys.path]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    with (tmp_path / "log").open("w+", encoding="utf-8") as log:
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log, text=True)
-        waited(lambda: len(run.block_files("main")) >= 3, process)
-        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for worker in workers[-1:]:
-            os.kill(int(worker), signal.SIGKILL)
-        waited(lambda: False, process)
-        log.seek(0)
-        said = log.read()
-    assert process.returncode != 0, said
-    assert run.block_files("main"), said
-    assert int((surface_of(trained).status == 1).sum()) == 0
-    scanned(trained, *settings[len(SMALL) :])
-    scanned(trained, *settings[len(SMALL) :], "surface.name=whole")
+    whole, file = surface_of(trained, "whole"), run.surface_file("main")
+    left = load_results(file)
+    flat = [int(i) for i in np.flatnonzero(left.status.values.ravel() == 0)]
+    for place, points in enumerate((flat[:3], flat[3:7])):
+        names = [name for name in whole.data_vars if name == "seconds" or (str(name) in left and name != "status")]
+        names = [name for name in names if whole[name].dims[:2] == ("y", "x")]
+        block = {name: _at(whole[name], points) for name in names}
+        block["seconds"][1][:] = 77.0
+        save_results(run.blocks_folder("main") / f"{place:08d}.nc", xr.Dataset(block, {"point": points}))
+    if settings:
+        shutil.copytree(run.samples_folder("whole"), run.samples_folder("main"), dirs_exist_ok=True)
+    scanned(trained, *settings)
     found = surface_of(trained)
-    same(found, surface_of(trained, "whole"))
-    assert (found.status == 1).all()
-    assert run.block_files("main") == []
+    same(found, whole)
+    assert set(np.flatnonzero(found.seconds.values.ravel() == 77.0)) == set(flat[:7])
+    assert not run.blocks_folder("main").exists()
+
+
+def _at(array: xr.DataArray, points: list[int]) -> tuple[tuple[str, ...], np.ndarray]:
+    values = array.values.reshape(-1, *array.shape[2:])[points]
+    return (("point", "group") if values.ndim > 1 else ("point",)), values
