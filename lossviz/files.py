@@ -1,5 +1,6 @@
 """All writing to disk: files are whole or absent, and sealed with a checksum."""
 
+import errno
 import hashlib
 import os
 import secrets
@@ -48,8 +49,15 @@ def atomic_write(path: Path, content: bytes | Callable[[BufferedRandom], None]) 
             os.close(folder)
     except OSError as error:
         problem = f"cannot be written: {error.strerror or error}"
-        advice = "what is there is whole; make room or name another folder with --out, then give the same command again"
+        advice = f"what is there is whole; {advice_for(error)}, then give the same command again"
         raise WorkError(Refusal(shown(path), problem, advice=advice)) from error
+
+
+def advice_for(error: OSError) -> str:
+    """What to do about a folder that cannot be written."""
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "name another folder with --out, or copy the run to a place that may be written"
+    return "make room or name another folder with --out"
 
 
 def remove_partials(folder: Path) -> None:

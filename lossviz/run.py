@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -203,7 +204,7 @@ class Run:
     @contextmanager
     def stage(self, name: str, **facts: object) -> Iterator[dict[str, Any]]:
         """Record how a stage goes: running, then done, interrupted or failed; the caller may add facts."""
-        started = datetime.now(UTC)
+        started, clock = datetime.now(UTC), time.monotonic()
         command = ["lossviz", *sys.argv[1:]]
         self._keep(name, {"status": "running", "command": command, "started": _stamp(started), **facts})
         outcome: dict[str, Any] = {"status": "done"}
@@ -216,8 +217,9 @@ class Run:
             outcome["status"] = "failed"
             raise
         finally:
-            ended = datetime.now(UTC)
-            self.note(name, ended=_stamp(ended), seconds=round((ended - started).total_seconds(), 3), **outcome)
+            # Clocks are set while a training runs: its length is not the difference of the two times.
+            seconds = round(time.monotonic() - clock, 3)
+            self.note(name, ended=_stamp(datetime.now(UTC)), seconds=seconds, **outcome)
 
 
 def run_of(config: Config, out: Path, source: str = "CONFIG") -> Run:
@@ -267,5 +269,5 @@ def _discard(paths: Sequence[Path]) -> None:
         raise WorkError(Refusal(shown(Path(error.filename)), f"cannot be deleted: {error.strerror}")) from error
 
 
-def _stamp(time: datetime) -> str:
-    return time.isoformat(timespec="seconds")
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lossviz.errors import WorkError
-from lossviz.lock import LOCK, exclusive
+from lossviz.lock import WRITER, exclusive
 
 HOLD = """
 import sys
@@ -53,9 +53,9 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert str(process.pid) in (tmp_path / LOCK).read_text()
+        assert str(process.pid) in (tmp_path / WRITER).read_text()
         with exclusive(tmp_path):
-            assert str(process.pid) not in (tmp_path / LOCK).read_text()
+            assert str(process.pid) not in (tmp_path / WRITER).read_text()
 
 
 def test_the_same_process_twice(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_same_process_twice(tmp_path: Path) -> None:
 def test_it_is_given_back_after_an_error_and_names_nobody(tmp_path: Path) -> None:
     with pytest.raises(KeyError), exclusive(tmp_path):
         raise KeyError
-    assert (tmp_path / LOCK).read_text() == ""
+    assert not (tmp_path / WRITER).exists()
     with exclusive(tmp_path):
         pass
 
@@ -78,7 +78,7 @@ def test_it_is_given_back_after_an_error_and_names_nobody(tmp_path: Path) -> Non
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', "\xff"])
 def test_a_holder_that_cannot_be_read_is_another_process(tmp_path: Path, content: str) -> None:
     with holder(tmp_path):
-        (tmp_path / LOCK).write_bytes(content.encode("latin-1"))
+        (tmp_path / WRITER).write_bytes(content.encode("latin-1"))
         with pytest.raises(WorkError, match="is being written by another process\n"), exclusive(tmp_path):
             raise AssertionError("must not get here")
 

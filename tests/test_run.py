@@ -6,7 +6,7 @@ import pytest
 
 from lossviz.config.reading import dump
 from lossviz.errors import RequestError, WorkError
-from lossviz.lock import LOCK
+from lossviz.lock import LOCK, WRITER
 from lossviz.run import Run, find_runs, run_of
 from lossviz.user_code.permissions import Allowed
 from tests.runs import configs, trained
@@ -137,7 +137,7 @@ def test_a_folder_without_a_training_takes_any_configuration(run: Run, tmp_path:
 def test_fresh_discards_and_then_another_configuration_fits(run: Run, tmp_path: Path) -> None:
     (other,) = configs(tmp_path, "seed=9")
     with run.writing(other, fresh=[path for path in run.folder.iterdir() if path.name != LOCK]):
-        assert sorted(path.name for path in run.folder.iterdir()) == [LOCK, "config.yaml"]
+        assert sorted(path.name for path in run.folder.iterdir()) == [LOCK, WRITER, "config.yaml"]
         assert run.config().seed == 9
 
 

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -46,6 +47,22 @@ def test_a_stage_is_recorded(
     assert started.utcoffset() is not None
     assert started <= ended
     assert train["seconds"] >= 0
+
+
+def test_a_clock_that_is_set_back_by_an_hour_does_not_change_how_long_it_took(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            moment = super().now(tz)
+            return moment - timedelta(hours=1) if late else moment
+
+    late = False
+    monkeypatch.setattr("lossviz.run.datetime", Clock)
+    with run.stage("train"):
+        late = True
+    assert 0 <= run.record()["train"]["seconds"] < 600
 
 
 def test_a_stage_says_how_it_ended_itself(run: Run) -> None:

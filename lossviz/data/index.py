@@ -15,8 +15,9 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from lossviz.errors import Refusal, RequestError, WorkError, refuse
 from lossviz.files import atomic_write, shown
 
-# Clocks of file systems tick, up to 2 s apart: what changed that recently may change again under the same time.
-SETTLED_NS = 2_000_000_000
+# Clocks of file systems tick, up to 2 s apart: what changed that recently may change again under the same time. And the
+# clock of a file server may be an hour behind this one's, so that "recently" is two hours.
+SETTLED_NS = 7_200_000_000_000
 
 
 class Index(NamedTuple):

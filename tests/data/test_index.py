@@ -1,6 +1,7 @@
 """Which files are examples, of which class, and when a folder is scanned again."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,15 @@ def test_a_folder_that_changed_just_now_is_not_trusted(root: Path) -> None:
     (folder / "99.jpg").write_bytes(encoded(picture(99)))
     os.utime(folder, ns=(stamp, stamp))  # within one tick of the file system's clock
     assert "c1/99.jpg" in index(root)[0].names
+
+
+@pytest.mark.parametrize("skew_s", [-3600, 0, 3600])
+def test_the_clock_of_the_file_server_may_be_an_hour_off(
+    root: Path, monkeypatch: pytest.MonkeyPatch, skew_s: int
+) -> None:
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + skew_s * 1_000_000_000)
+    test_a_folder_that_changed_just_now_is_not_trusted(root)
 
 
 def test_two_roots_do_not_share_a_cache(root: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 They run `lossviz.cli.main` as the console script does; signals, limits, terminals and deaths are real.
 """
 
+import ctypes
 import os
 import resource
 import signal
@@ -42,6 +43,7 @@ class Lossviz:
         terminal: the path of a terminal for standard input, output and error.
         largest_file: as `ulimit -f`, in bytes: what a full disk is to a program.
         dies_at: kill -9 in the middle of writing: at this call of fsync, counted from 1 (two for a file written).
+        obeys: the permissions of files, which root otherwise does not.
     """
 
     def __init__(
@@ -51,10 +53,11 @@ class Lossviz:
         terminal: str | None = None,
         largest_file: int | None = None,
         dies_at: int | None = None,
+        obeys: bool = False,
     ) -> None:
         self.out_file, self.err_file = folder / "stdout", folder / "stderr"
         where = (terminal, terminal) if terminal else (str(self.out_file), str(self.err_file))
-        faults = (largest_file, dies_at)
+        faults = (largest_file, dies_at, obeys)
         self.process = CONTEXT.Process(target=_main, args=(list(arguments), str(folder), where, *faults))
         self.process.start()
 
@@ -89,7 +92,12 @@ class Lossviz:
 
 
 def _main(
-    arguments: list[str], folder: str, where: tuple[str, str], largest_file: int | None, dies_at: int | None
+    arguments: list[str],
+    folder: str,
+    where: tuple[str, str],
+    largest_file: int | None,
+    dies_at: int | None,
+    obeys: bool,
 ) -> None:
     os.environ["TERM"] = "xterm"
     for descriptor, path in enumerate(where, start=1):
@@ -102,6 +110,8 @@ def _main(
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if dies_at is not None:
         _die_at(dies_at)
+    if obeys:
+        _give_up_capabilities()
     torch.set_num_threads(1)
     main()
 
@@ -115,3 +125,12 @@ def _die_at(call: int) -> None:
         fsync(fd)
 
     os.fsync = counted
+
+
+def _give_up_capabilities() -> None:
+    """Be an ordinary user: the root user of a container may write where permissions forbid it."""
+    if os.geteuid() == 0:
+        version_3 = (ctypes.c_uint32 * 2)(0x20080522, 0)
+        none = (ctypes.c_uint32 * 6)()
+        if ctypes.CDLL(None, use_errno=True).capset(version_3, none):
+            raise OSError(ctypes.get_errno(), "capset")

@@ -65,8 +65,8 @@ def test_death_at_any_moment(folder: Path, undisturbed: Setup) -> None:
     for command in COMMANDS:
         for _ in range(4):
             lossviz = Lossviz(command, folder)
-            # The lock says that it is past its imports.
-            lossviz.wait_until(lambda: (RUN.folder / ".lock").exists() and (RUN.folder / ".lock").stat().st_size > 0)
+            # It holds the folder: it is past its imports.
+            lossviz.wait_until((RUN.folder / ".writer").exists)
             time.sleep(moments.uniform(0, 0.3))
             lossviz.send(signal.SIGKILL)
             assert lossviz.wait() in (0, -signal.SIGKILL)
