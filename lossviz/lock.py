@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -59,9 +60,10 @@ def exclusive(folder: Path) -> Iterator[None]:
             with _signs_of_life(path, sign):
                 yield
         finally:
-            taken = _content(path) not in (sign, b"")
-            with suppress(OSError):
-                _remove(path, sign)
+            taken = _content(path) not in (sign, None)
+            if not taken:
+                with suppress(OSError):
+                    path.unlink()
         if taken:
             problem = f"was taken over by {_writer(path)}, because this process slept for {SECONDS_OF_SILENCE:.0f} s"
             advice = "both wrote here; the files are whole: when that process has ended, give its command again"
@@ -111,18 +113,37 @@ def _lock(file: BufferedIOBase) -> bool:
 
 
 def _claim(path: Path, sign: bytes, locked: bool) -> None:
-    """Create the file that names the writer, after the dead one before; BlockingIOError if that lives."""
+    """Create the file that names the writer, or take the place of a dead one; BlockingIOError if that lives."""
     while True:
-        try:
+        with suppress(FileExistsError):
             _create(path, sign)
-        except FileExistsError:
-            before = _content(path)
-            # Of this machine the kernel's lock says that nobody is left.
-            if not (locked and _facts(before).get("machine") == _machine()):
-                _watch(path)
-            _remove(path, before)
-        else:
             return
+        before = _content(path)
+        # Of this machine the kernel's lock says that nobody is left.
+        if not (locked and _facts(before).get("machine") == _machine()):
+            _watch(path)
+        if before is not None and _succeed(path, before, sign):
+            return
+
+
+def _succeed(path: Path, before: bytes, sign: bytes) -> bool:
+    """Take the place of a dead writer, which one process alone can do; false if all must be looked at again.
+
+    Several may have found it dead. The first creates the file of the successor, whose name is made of the dead one's
+    sign. Whoever does so later, when it is in its place already, sees there that another one was faster.
+    """
+    heir = path.with_name(f"{WRITER}.{hashlib.sha256(before).hexdigest()[:16]}{PARTIAL}")
+    try:
+        _create(heir, sign)
+    except FileExistsError:
+        _watch(path)
+        heir.unlink(missing_ok=True)  # it died on its way
+        return False
+    if _content(path) == before:
+        heir.replace(path)
+        return True
+    heir.unlink(missing_ok=True)
+    return False
 
 
 def _create(path: Path, content: bytes) -> None:
@@ -137,7 +158,7 @@ def _create(path: Path, content: bytes) -> None:
 
 
 def _watch(path: Path) -> None:
-    """Wait until it is clear that nobody gives signs of life."""
+    """Wait until the file is gone, or it is clear that nobody gives signs of life; BlockingIOError if somebody does."""
     before, end = _changed(path), time.monotonic() + SECONDS_OF_SILENCE
     while before and time.monotonic() < end:
         time.sleep(min(SECONDS_BETWEEN_SIGNS, SECONDS_OF_SILENCE) / 2)
@@ -147,13 +168,14 @@ def _watch(path: Path) -> None:
         before = now
 
 
-def _changed(path: Path) -> int:
-    """When the file was changed, by the clock of its server; 0 if it is gone."""
+def _changed(path: Path) -> tuple[int, int] | None:
+    """Which file it is, and when it was changed by the clock of its server; None if it is gone."""
     try:
         with path.open("rb") as file:  # opening asks the server: what NFS remembers may be a minute old
-            return os.fstat(file.fileno()).st_mtime_ns
+            status = os.fstat(file.fileno())
     except FileNotFoundError:
-        return 0
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 @contextmanager
@@ -176,27 +198,16 @@ def _signs_of_life(path: Path, sign: bytes) -> Iterator[None]:
         thread.join()
 
 
-def _remove(path: Path, content: bytes) -> None:
-    """Delete the file if it still has this content: another process may have been faster."""
-    aside = path.with_name(f"{WRITER}.{secrets.token_hex(4)}{PARTIAL}")
-    with suppress(FileNotFoundError):
-        path.rename(aside)
-        if aside.read_bytes() != content:
-            aside.rename(path)
-            raise BlockingIOError
-        aside.unlink()
-
-
-def _content(path: Path) -> bytes:
+def _content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        return b""
+        return None
 
 
-def _facts(content: bytes) -> dict[str, object]:
+def _facts(content: bytes | None) -> dict[str, object]:
     try:
-        facts = json.loads(content)
+        facts = json.loads(content or b"")
     except ValueError:
         return {}
     return facts if isinstance(facts, dict) else {}

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from lossviz import lock
 from lossviz.errors import WorkError
+from lossviz.files import PARTIAL
 from lossviz.lock import WRITER, exclusive
 
 HOUR = 3600
@@ -110,6 +112,23 @@ def test_a_dead_writer_of_another_machine_holds_nothing(tmp_path: Path, pid: int
     with exclusive(tmp_path):
         assert json.loads(path.read_text())["pid"] == os.getpid()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+def test_a_dead_writer_that_cannot_be_read_holds_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / WRITER).write_bytes(content)
+    with exclusive(tmp_path):
+        pass
+    assert not (tmp_path / WRITER).exists()
+
+
+@pytest.mark.usefixtures("_no_locks")
+def test_a_successor_that_died_on_its_way_holds_nothing(tmp_path: Path) -> None:
+    path = dead_writer(tmp_path, 1)
+    heir = tmp_path / f"{WRITER}.{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}{PARTIAL}"
+    heir.write_text("half")
+    with exclusive(tmp_path):
+        assert not heir.exists()
 
 
 @pytest.mark.parametrize("machine", ["here", "node7 1"])
