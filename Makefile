@@ -13,12 +13,13 @@ demo: $(VENV)/.installed
 	$(BIN)/lossviz surface quickstart
 	$(BIN)/lossviz plot runs/quickstart
 
+# One thread each: the tests' networks are too small for more.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4
 
 # The same tests with the oldest versions that setup.cfg promises.
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n logical --maxprocesses 4
 
 lint: ruff types
 
