@@ -54,11 +54,11 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,cluster]'
 	touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[test,examples,lint]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,examples,cluster,lint]'
 	touch $@
 
 $(VENV)/.installed-site: $(VENV)/.installed

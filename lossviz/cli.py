@@ -1,6 +1,7 @@
 """The four commands: parse, load, call, report."""
 
 import io
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ import typer
 
 from lossviz._version import __version__
 from lossviz.config import Config, read
-from lossviz.errors import LossvizError, RequestError
+from lossviz.errors import LossvizError, RequestError, needing_extra, refuse
 from lossviz.launcher import end_with_launcher, let_first_speak, speaks
 from lossviz.plot.registry import figures_help
 from lossviz.run import Run, find_runs, run_of
@@ -70,6 +71,25 @@ Allow = Annotated[
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Also print the traceback of an error.")]
+
+# Options that only surface has.
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Compute points in N processes on this machine: one for each GPU, or on a CPU with one thread each.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="tls://HOST:PORT",
+        help="Compute points with the workers of this scheduler of Dask.",
+    ),
+]
 
 # Options that only plot has.
 Sources = Annotated[
@@ -189,6 +209,8 @@ def surface(
     out: Out = Path("runs"),
     device: Device = "auto",
     allow: Allow = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard the scan of this name, and scan again.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -200,11 +222,19 @@ def surface(
     With RUN, what --set says is for this scan only.
     """
     with _errors(debug):
+        _refuse_scheduler(scheduler, workers)
         allowed = parse_allowed(allow or ())
         jobs = _jobs(source, settings, variants, out, allowed)
         from lossviz import work
 
-        work.surface(jobs, work.Options(device, fresh, dry_run, quiet, allowed, _is_folder(source)))
+        options = work.Options(device, fresh, dry_run, quiet, allowed, _is_folder(source))
+        if not (workers or scheduler):
+            work.surface(jobs, options)
+            return
+        with needing_extra("cluster", "--workers" if workers else "--scheduler"):
+            from lossviz.cluster.cluster import Cluster
+        with Cluster(workers or 0, scheduler or "", device) as cluster:
+            work.surface(jobs, options, cluster.workers)
 
 
 @app.command()
@@ -265,6 +295,13 @@ def _jobs(
     if _is_folder(source):
         return [(run, run.config(settings or (), allowed)) for run in find_runs(Path(source), variants or ())]
     return _experiment(source, settings, variants, out, allowed)
+
+
+def _refuse_scheduler(address: str | None, workers: int | None) -> None:
+    if address and workers:
+        refuse("--workers and --scheduler", "exclude each other: the scheduler has workers of its own")
+    if address and not re.fullmatch(r"(tls|tcp)://\S+:\d+", address):
+        refuse("--scheduler", given=address, accepted="tls://HOST:PORT, or tcp:// on a network that is yours alone")
 
 
 def _is_folder(source: str) -> bool:

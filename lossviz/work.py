@@ -1,8 +1,9 @@
 """Run a command over all variants of an experiment: prepare, lock the folder, work; or print the plan."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -12,8 +13,8 @@ from lossviz.config.train import Precision
 from lossviz.distributed.ranks import Ranks, ranks
 from lossviz.engine.allocation import keep_freed_memory
 from lossviz.engine.backend import Backend
-from lossviz.engine.memory import is_out_of_memory
-from lossviz.errors import LossvizError, Refusal, RequestError, WorkError, first_line, refuse
+from lossviz.engine.memory import explained_memory
+from lossviz.errors import LossvizError, RequestError, first_line, refuse
 from lossviz.files import shown
 from lossviz.probe.command import plan_along_training, plan_at_checkpoints, probe_checkpoints, probe_training
 from lossviz.progress import Report
@@ -24,6 +25,7 @@ from lossviz.signals import Stopped, StopRequest, deferred
 from lossviz.surface.command import surface as scan_variant
 from lossviz.surface.estimate import surface_lines, surface_time
 from lossviz.surface.plan import ScanPlan
+from lossviz.surface.workers import Opening, alone
 from lossviz.training.command import train as train_variant
 from lossviz.training.plan import plan_training, time_training
 from lossviz.user_code.loader import explained
@@ -90,12 +92,12 @@ def probe(jobs: Jobs, options: Options, at_checkpoints: bool) -> None:
     _each(jobs, options, Command(_itself, planned, action, lambda run, _: [run.probe_file, run.replay_file]))
 
 
-def surface(jobs: Jobs, options: Options) -> None:
-    """`lossviz surface`."""
+def surface(jobs: Jobs, options: Options, workers: Opening = alone) -> None:
+    """`lossviz surface`, by workers."""
     command = Command(
         ScanPlan,
         surface_lines,
-        scan_variant,
+        partial(scan_variant, workers=workers),
         _scan_files,
         instead="the workers of a scan are others: lossviz surface ... --workers N, without torchrun; "
         "a scan that torchrun's processes left unfinished goes on",
@@ -130,7 +132,7 @@ def _each(jobs: Jobs, options: Options, command: Command[Subject]) -> None:
     _refuse_any(jobs, options, command)
     said = None
     for run, config in jobs:
-        with explained(), _memory(run):
+        with explained(), explained_memory(str(run.folder)):
             setup = _ready(run, config, options, command)
             subject = command.subject(setup)
             command.planned(subject)  # what it needs may be gone by its turn; nothing is touched yet
@@ -176,7 +178,7 @@ def _refuse_any(jobs: Jobs, options: Options, command: Command[Subject]) -> None
     """Refuse impossible variants before the first of several begins: their turn may be days later."""
     possible, refusals = [], []
     for run, config in jobs if len(jobs) > 1 else ():
-        with explained(), _memory(run):
+        with explained(), explained_memory(str(run.folder)):
             setup = _ready(run, config, options, command)
             try:
                 command.planned(command.subject(setup))
@@ -200,7 +202,7 @@ def _say_plans(jobs: Jobs, options: Options, command: Command[Subject], report: 
     refusals: list[RequestError] = []
     for run, config in jobs:
         try:
-            with explained(), _memory(run):
+            with explained(), explained_memory(str(run.folder)):
                 setup = _ready(run, _offline(config), options, command)
                 subject = command.subject(setup)
                 lines = command.planned(subject)
@@ -245,15 +247,3 @@ def _offline(config: Config) -> Config:
     if not isinstance(config.data, Cifar10):
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"download": False})})
-
-
-@contextmanager
-def _memory(run: Run) -> Iterator[None]:
-    """Say what to do about too little memory."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            advice = "lower train.micro_batch, surface.batch_size or model.width, or use another --device"
-            raise WorkError(Refusal(str(run.folder), f"out of memory: {first_line(error)}", advice=advice)) from error
-        raise

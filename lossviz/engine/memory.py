@@ -1,8 +1,12 @@
 """Too little memory, as torch reports it on its devices."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+from lossviz.errors import Refusal, WorkError, first_line
 
 # On a CPU torch has no error of its own for it, and libraries of CUDA have theirs.
 _TEXTS = (
@@ -16,6 +20,22 @@ _TEXTS = (
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory ran out."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in _TEXTS)
+
+
+@contextmanager
+def explained_memory(where: str) -> Iterator[None]:
+    """Say what to do about too little memory.
+
+    Raises:
+        WorkError: memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            advice = "lower train.micro_batch, surface.batch_size or model.width, or use another --device"
+            raise WorkError(Refusal(where, f"out of memory: {first_line(error)}", advice=advice)) from error
+        raise
 
 
 def free_memory(device: torch.device) -> int | None:

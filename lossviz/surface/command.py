@@ -10,11 +10,11 @@ from lossviz.surface.forward import ExecutionPlan
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.resume import unfollowed
 from lossviz.surface.scan import open_scan
-from lossviz.surface.workers import alone
+from lossviz.surface.workers import Opening, alone
 
 
-def surface(plan: ScanPlan, report: Report, stop: StopRequest) -> None:
-    """Scan what a plan says, or what is left of it.
+def surface(plan: ScanPlan, report: Report, stop: StopRequest, workers: Opening = alone) -> None:
+    """Scan what a plan says, or what is left of it, with workers.
 
     Raises:
         RequestError: the checkpoint does not fit the network, or the file holds another scan.
@@ -29,8 +29,8 @@ def surface(plan: ScanPlan, report: Report, stop: StopRequest) -> None:
         report.say(f"{file}: resuming, {scan.file.grid.done:,} of {total:,} points are there{said}")
     with setup.run.stage(f"surface-{plan.config.name}", **setup.facts(), processes=1) as outcome:
         scan.file.save()
-        with alone(plan, scan.file, scan.directions, report.say) as workers:
-            scan.compute(workers, report, stop)
+        with workers(plan, scan.file, scan.directions, report.say) as opened:
+            scan.compute(opened, report, stop)
         outcome["points"] = total
         report.say(f"{file}: {total:,} points, {_examples(plan, scan.file)}")
         scan.judge(report)

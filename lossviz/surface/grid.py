@@ -143,7 +143,11 @@ class Grid:
     @classmethod
     def empty(cls, x: Range, y: Range | None, names: Sequence[str] = ("loss", "loss_stderr", "error")) -> "Grid":
         """A grid on which everything is still to do, for some quantities and the seconds that points take."""
-        axes = ({"y": axis_values(y)} if y else {}) | {"x": axis_values(x)}
+        return cls.unknown(({"y": axis_values(y)} if y else {}) | {"x": axis_values(x)}, names)
+
+    @classmethod
+    def unknown(cls, axes: dict[str, np.ndarray], names: Sequence[str]) -> "Grid":
+        """A grid with these axes, on which everything is still to do."""
         shape = tuple(len(axis) for axis in axes.values())
         shapes = {name: (*shape, GROUPS) if name in GROUPED else shape for name in (*names, "seconds")}
         values = {name: np.full(each, np.nan) for name, each in shapes.items()}

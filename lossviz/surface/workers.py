@@ -1,7 +1,7 @@
 """Who computes the points of a scan: this process, or others that a client of a cluster speaks to."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,6 +70,14 @@ class Alone:
             **self.forward.plan.attributes(),
             **attributes_of_products(self.plane.treatment.module),
         }
+
+
+class Opening(Protocol):
+    """Begins to work for a scan, and ends that."""
+
+    def __call__(
+        self, plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Callable[[str], None]
+    ) -> AbstractContextManager[Workers]: ...
 
 
 @contextmanager

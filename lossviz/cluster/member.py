@@ -1,0 +1,37 @@
+"""Manners of a process of `--workers`: what it is comes on standard input, and it ends when the command does."""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+import dask
+from distributed.security import Security
+
+HOST = "127.0.0.1"
+_PR_SET_PDEATHSIG = 1
+
+
+def told() -> tuple[dict[str, Any], Security]:
+    """What the command says to this process, and the credentials that it shares with its processes alone."""
+    given: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
+    _end_with(given["parent"])
+    dask.config.set({"distributed.worker.profile.enabled": False})
+    return given, Security(**given["security"])
+
+
+def _end_with(parent: int) -> None:
+    """End when the parent does: the kernel kills even a stopped process on Linux; elsewhere a closed pipe tells."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    threading.Thread(target=_watch, daemon=True).start()
+
+
+def _watch() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)

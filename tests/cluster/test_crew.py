@@ -1,0 +1,207 @@
+"""Who computes what: every point once, whoever comes, dies, sleeps or does not fit."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from lossviz.cluster.crew import LOSSES
+from lossviz.cluster.job import Computed, Problem
+from lossviz.cluster.pool import TIME_OUT_S, Reply
+from lossviz.errors import RequestError, WorkError
+from lossviz.surface.grid import Index
+from tests.cluster.simulated import Simulated, begun, computed, crew, loss
+
+POINTS: list[Index] = [(i, j) for i in range(6) for j in range(7)]
+
+
+def results(pool: Simulated, points: Sequence[Index] = POINTS, said: list[str] | None = None) -> dict[Index, float]:
+    """What is found; each point once."""
+    found: dict[Index, float] = {}
+    for each in crew(pool, said).results(points):
+        assert not found.keys() & each.keys()
+        found |= {index: float(values["loss"]) for index, values in each.items()}
+    return found
+
+
+RIGHT = {index: loss(index) for index in POINTS}
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+@pytest.mark.parametrize("speed", [1e-4, 0.4, 100.0])
+def test_every_point_once(count: int, speed: float) -> None:
+    pool = Simulated({f"w{i}": [] for i in range(count)}, speed=speed)
+    assert results(pool) == RIGHT
+    computed_points = Counter(index for _, function, block in pool.given if function == "compute" for index in block)
+    assert set(computed_points.values()) == {1}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_point_once_whatever_happens(seed: int) -> None:
+    """Workers die, join, sleep until they are given up, and answer after that; connections are lost."""
+    draws = np.random.default_rng(seed)
+    pool = Simulated({"w0": [], "w1": []}, speed=float(draws.choice([0.01, 0.7])))
+
+    def chaos() -> None:
+        names = list(pool.there)
+        event = draws.integers(8)
+        if event == 0 and len(names) > 1:
+            del pool.there[names[draws.integers(len(names))]]
+        elif event == 1:
+            pool.there[f"late{len(pool.given)}-{pool.clock:.1f}"] = []
+        elif event == 2 and names:
+            pool.asleep.add(names[0])
+        elif event == 3 and len(names) > 1 and names[0] in pool.asleep:  # the scheduler gave it up; it wakes up
+            for ticket, _, points in pool.there.pop(names[0]):
+                pool.late.append(Reply(ticket, computed(points)))
+        elif event == 4:
+            pool.asleep.clear()
+
+    pool.before = chaos
+    assert results(pool) == RIGHT
+
+
+def test_tasks_take_a_second_or_two_and_are_small_near_the_end() -> None:
+    """Of two workers no task is more than an eighth of the rest; two are on the way until the rest is small."""
+    points: list[Index] = [(i, j) for i in range(40) for j in range(50)]
+    pool = Simulated({"w0": [], "w1": []}, speed=0.01)
+    open_tasks = []
+    pool.before = lambda: open_tasks.append([len(tasks) for tasks in pool.there.values()])
+    assert len(results(pool, points)) == 2000
+    sizes = [len(block) for _, function, block in pool.given if function == "compute"]
+    assert sizes[0] == 1  # nothing is known of its cost
+    assert max(sizes) == 150
+    left = 2000
+    for size in sizes:
+        assert size <= max(1, left // 8)
+        left -= size
+    assert max(map(max, open_tasks)) == 2
+    assert max(open_tasks[-1]) == 1
+
+
+def test_who_comes_late_gets_points_at_once() -> None:
+    pool = Simulated({"w0": []}, speed=0.5)
+    found = crew(pool).results(POINTS)
+    list(islice(found, 12))
+    pool.there["late"] = []
+    list(islice(found, 6))
+    assert ("late", "begin", []) in pool.given
+    assert any(name == "late" and block for name, _, block in pool.given)
+    list(found)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"torch": "2.1.0"}, "its torch is 2.1.0, and not 2"),
+        ({"lossviz": "0", "data_sha256": "e"}, "its lossviz is 0, and not 1"),
+        ({"checkpoint_sha256": "e"}, "its checkpoint_sha256 is e, and not c"),
+        ({"data_sha256": "0" * 64}, "its data_sha256 is 0000"),
+        ({"more": "x\x1b[2J"}, ""),
+    ],
+)
+def test_a_worker_that_does_not_fit_is_named_and_gets_nothing(facts: dict[str, str], words: str) -> None:
+    said: list[str] = []
+    pool = Simulated({"good": [], "other": []})
+    pool.answers = lambda name, function, _: begun(**facts) if name == "other" and function == "begin" else b""
+    assert results(pool, said=said) == RIGHT
+    if words:
+        assert any(line.startswith("warning: the worker other gets no points: ") and words in line for line in said)
+        assert not any(name == "other" and block for name, _, block in pool.given)
+
+
+def test_where_no_worker_fits_the_request_is_refused() -> None:
+    pool = Simulated({"a": [], "b": []}, answers=lambda *_: begun(torch="1"))
+    with pytest.raises(RequestError, match="no worker fits this scan: a: its torch is 1, and not 2; b: "):
+        results(pool)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "ModuleNotFoundError: No module named 'lossviz'",
+        b"\x80\x05}.",
+        computed([(9, 9)]),
+        Computed.of({(0, 0): {"loss": 1.0}}, [], {}).encode(),
+    ],
+)
+def test_a_worker_whose_answers_are_none_gets_no_more(bad: bytes | str) -> None:
+    said: list[str] = []
+    pool = Simulated({"good": [], "bad": []})
+    pool.answers = lambda name, function, _: bad if name == "bad" and function == "compute" else b""
+    assert results(pool, said=said) == RIGHT
+    assert sum("the worker bad gets no points" in line for line in said) == 1
+
+
+def test_an_error_of_a_point_is_the_error_of_the_scan() -> None:
+    problem = Computed(problem=Problem.of(WorkError("mine.py, line 3: ZeroDivisionError"))).encode()
+    pool = Simulated({"a": []}, answers=lambda _, function, __: problem if function == "compute" else b"")
+    with pytest.raises(WorkError, match=r"mine\.py, line 3"):
+        results(pool)
+
+
+def test_a_worker_that_was_started_again_begins_again() -> None:
+    forgot = iter([True])
+
+    def answers(_: str, function: str, __: list[Index]) -> bytes:
+        return Computed(has_job=False).encode() if function == "compute" and next(forgot, False) else b""
+
+    pool = Simulated({"a": []}, answers=answers)
+    assert results(pool) == RIGHT
+    assert sum(function == "begin" for _, function, _ in pool.given) == 2
+
+
+def test_a_point_that_ends_every_worker_is_named_after_all_others_are_found() -> None:
+    """It may be too large for their memory."""
+    pool = Simulated({"w0": [], "w1": []}, speed=5.0)
+    deaths = Counter[str]()
+
+    def chaos() -> None:
+        for name, tasks in list(pool.there.items()):
+            if tasks and (2, 2) in tasks[0][2]:
+                del pool.there[name]
+                deaths[name] += 1
+                pool.there[f"w{len(deaths) + 1}"] = []
+
+    pool.before = chaos
+    found: dict[Index, float] = {}
+    with pytest.raises(WorkError, match=rf"the point \(2, 2\): was lost {LOSSES} times with its worker"):
+        for each in crew(pool).results(POINTS):
+            found |= {index: float(values["loss"]) for index, values in each.items()}
+    assert found == {index: value for index, value in RIGHT.items() if index != (2, 2)}
+    assert deaths.total() >= LOSSES
+
+
+def test_a_job_that_ends_every_worker_is_named() -> None:
+    pool = Simulated({"w0": []})
+
+    def chaos() -> None:
+        pool.there = {f"w{pool.clock:.1f}": []}
+
+    pool.before = chaos
+    with pytest.raises(WorkError, match="the beginning of the job: was lost 3 times"):
+        results(pool)
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_without_workers_it_waits_says_so_and_ends(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    pool, said = Simulated({"a": []} if after else {}), list[str]()
+    monkeypatch.setattr(time, "monotonic", lambda: pool.clock)
+    if after:
+        pool.before = lambda: pool.there.clear() if pool.clock > after else None
+    with pytest.raises(WorkError, match=f"no worker for {2 * TIME_OUT_S:.0f} seconds"):
+        results(pool, said=said)
+    assert 2 * TIME_OUT_S - 1 <= pool.clock - after <= 2 * TIME_OUT_S + 1
+    assert said == ["waiting for a worker"] * 3
+
+
+def test_large_directions_are_not_sent_to_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lossviz.cluster.crew.BYTES_ON_THE_WAY", 25)  # they are 10
+    pool = Simulated({f"w{i}": [] for i in range(9)})
+    on_the_way = []
+    pool.before = lambda: on_the_way.append(sum(f == "begin" for tasks in pool.there.values() for _, f, _ in tasks))
+    assert results(pool) == RIGHT
+    assert max(on_the_way) == 2
