@@ -72,9 +72,11 @@ class Track:
 
     def _show(self) -> None:
         if self.report:
-            left = duration((self.total - self.done) / max(self.rate(), 1e-9))
             done = f"{self.done:,} of {self.total:,} {self.unit}"
-            self.report.say(f"{self.what}: {done}, {self.rate():.3g}/s, {left} left")
+            left = (
+                f", {self.rate():.3g}/s, {duration((self.total - self.done) / self.rate())} left" if self.rate() else ""
+            )
+            self.report.say(f"{self.what}: {done}{left}")
 
 
 class Bar(Track):

@@ -61,8 +61,15 @@ def guard() -> None:
     """
     vars(distributed.protocol.pickle)["loads"] = loads
     vars(distributed.client).update(loads=loads, pickle=_Guarded)
-    for name in ("distributed", "asyncio", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    quiet(logging.CRITICAL + 1)
     warnings.filterwarnings("ignore", module=r"distributed\.|contextlib")
     for topic in ("print", "warn"):
         distributed.Client._default_event_handlers.pop(topic, None)
+
+
+def quiet(level: int) -> None:
+    """Let distributed, and what it stands on, log from a level on; some of its loggers have levels of their own."""
+    libraries = ("distributed", "asyncio", "tornado")
+    for name in {*libraries, *logging.root.manager.loggerDict}:
+        if name.partition(".")[0] in libraries:
+            logging.getLogger(name).setLevel(level)

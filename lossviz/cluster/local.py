@@ -70,7 +70,13 @@ class Local:
             raise WorkError(Refusal("the scheduler of --workers cannot be started", self._scheduler.last_words()))
         self.address = json.loads(line)["address"]
         for number in range(self.count):
-            self._start(number)
+            self.add(number)
+
+    def add(self, number: int) -> None:
+        """Start a worker, in the place of one that has ended or beside them."""
+        visible = {"CUDA_VISIBLE_DEVICES": self.devices[number % len(self.devices)]} if self.devices else {}
+        told = {"address": self.address, "folder": self._folder.name, "name": str(number)}
+        self._workers[number] = self._run("worker_process", told, visible or ONE_THREAD)
 
     def tend(self) -> None:
         """Start workers again that have ended.
@@ -85,7 +91,7 @@ class Local:
         for number, each in list(self._workers.items()):
             if each.process.poll() is not None:
                 self.restarts += 1
-                self._start(number)
+                self.add(number)
 
     def close(self) -> None:
         """End them all; a stopped one too."""
@@ -98,11 +104,6 @@ class Local:
                         pipe.close()
         self._workers.clear()
         self._folder.cleanup()
-
-    def _start(self, number: int) -> None:
-        visible = {"CUDA_VISIBLE_DEVICES": self.devices[number % len(self.devices)]} if self.devices else {}
-        told = {"address": self.address, "folder": self._folder.name, "name": str(number)}
-        self._workers[number] = self._run("worker_process", told, visible or ONE_THREAD)
 
     def _run(
         self, module: str, told: Mapping[str, str], environment: Mapping[str, str], stdout: int | None = None

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import logging
 import os
 import signal
 import sys
@@ -11,6 +12,8 @@ from typing import Any
 import dask
 from distributed.security import Security
 
+from lossviz.cluster.guard import quiet
+
 HOST = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
 
@@ -19,6 +22,7 @@ def told() -> tuple[dict[str, Any], Security]:
     """What the command says to this process, and the credentials that it shares with its processes alone."""
     given: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
     _end_with(given["parent"])
+    quiet(logging.ERROR)  # what is in the log is told where the process ends
     dask.config.set({"distributed.worker.profile.enabled": False})
     return given, Security(**given["security"])
 

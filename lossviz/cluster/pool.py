@@ -1,6 +1,7 @@
 """The connection to a Dask scheduler: which workers there are, tasks that one of them does, and their answers."""
 
 import asyncio
+import pickle
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -44,6 +45,21 @@ class Reply:
     ticket: Ticket
     answer: bytes | None = None
     failure: str = ""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call that is made where its pickle is loaded.
+
+    The scheduler unpickles the functions of tasks, and would import lossviz and torch for them: for 5 s in which it
+    answers nobody, and only where they are installed. So it sees `pickle.loads` and bytes.
+    """
+
+    function: Callable[..., bytes]
+    arguments: tuple[object, ...]
+
+    def __reduce__(self) -> tuple[Callable[..., bytes], tuple[object, ...]]:
+        return self.function, self.arguments
 
 
 class Pool:
@@ -113,10 +129,9 @@ class Pool:
 
     def give(self, worker: str, function: Callable[..., bytes], *arguments: object) -> Ticket:
         """Let a worker compute something; the answer is a `Reply` sooner or later, or never if the worker goes."""
-        ticket = Ticket(worker, f"{function.__name__}-{uuid.uuid4().hex}")
-        future = self._client.submit(
-            function, *arguments, key=ticket.number, workers=[worker], allow_other_workers=False, pure=False
-        )
+        ticket, call = Ticket(worker, f"{function.__name__}-{uuid.uuid4().hex}"), _Call(function, arguments)
+        place = {"key": ticket.number, "workers": [worker], "allow_other_workers": False}
+        future = self._client.submit(pickle.loads, pickle.dumps(call), pure=False, **place)
         self._handles[ticket] = self._run(self._follow(ticket, future))
         return ticket
 

@@ -1,0 +1,123 @@
+"""Scans by real workers: bitwise the numbers of one process with one thread, whatever happens to them."""
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lossviz.cluster.cluster import Cluster
+from lossviz.cluster.local import Local
+from lossviz.engine.checkpoint import load_tensors, save_tensors
+from lossviz.errors import RequestError, WorkError
+from lossviz.results import load_results
+from lossviz.run import run_of
+from tests.cluster.real import children, command, runs, scanned_by, somebodys, until
+from tests.surface.conftest import trained as trained  # noqa: PLC0414
+from tests.surface.scans import configured, same, scanned, surface_of
+
+FINE = ("surface.x=[-1, 1, 15]", "surface.y=[-0.5, 0.5, 15]")
+
+
+@pytest.fixture(name="local", scope="module")
+def _local() -> Local:
+    return Local(1)
+
+
+@pytest.fixture(name="cluster", scope="module")
+def _cluster(local: Local) -> Iterator[Cluster]:
+    with somebodys(local) as cluster:
+        yield cluster
+
+
+def test_one_worker_and_then_three_of_which_one_is_killed(trained: Path, local: Local, cluster: Cluster) -> None:
+    """Workers that are there, that come late, and that die, find the same numbers; the client alone writes."""
+    scanned(trained, *FINE, "surface.name=alone")
+    scanned_by(cluster, trained, "surface.name=one")
+    scanned(trained, "surface.name=coarse")
+    same(surface_of(trained, "one"), surface_of(trained, "coarse"))
+    assert surface_of(trained, "one").attrs["device"] == surface_of(trained, "coarse").attrs["device"]
+    run = run_of(configured(), trained)
+
+    def known() -> int:
+        file = run.surface_file("three")
+        return int((load_results(file).status == 1).sum()) if file.exists() else 0
+
+    # From this thread: what a thread started ends with it.
+    with ThreadPoolExecutor(1) as pool:
+        scan = pool.submit(scanned_by, cluster, trained, *FINE, "surface.name=three")
+        until(lambda: known() > 5 or scan.done(), "the scan begins")
+        local.add(1)
+        local.add(2)
+        at = known()
+        until(lambda: known() > at + 10 or scan.done(), "the scan goes on")
+        os.kill(children(os.getpid())[1], signal.SIGKILL)
+        scan.result()
+    same(surface_of(trained, "three"), surface_of(trained, "alone"))
+    names = {path.name for path in run.folder.iterdir() if "three" in path.name}
+    assert names == {"surface-three.nc", "directions-three.safetensors"}
+
+
+def test_directions_that_no_file_holds_are_drawn_by_the_workers(trained: Path, cluster: Cluster) -> None:
+    settings = ("surface.directions.kind=random", "surface.directions.keep=false")
+    scanned(trained, "surface.directions.kind=random", "surface.name=kept")
+    scanned_by(cluster, trained, *settings)
+    same(surface_of(trained), surface_of(trained, "kept"))
+
+
+def test_what_a_worker_does_not_have_is_named(trained: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the client is in another folder than the workers: what lies there under the same path is another network."""
+    run = run_of(configured(), trained)
+    here = trained / "here"
+    (here / "runs").parent.mkdir()
+    run.folder.parent.rename(here / "quickstart")
+    monkeypatch.chdir(here)
+    out = Path()
+    with pytest.raises(RequestError, match=r"no worker fits this scan: tls://\S+: .*has no checkpoint to scan"):
+        scanned_by(cluster, out)
+    other = run_of(configured(), Path("/") / trained.relative_to("/"))
+    other.checkpoint_file(3).parent.mkdir(parents=True)
+    moved = {name: tensor + 1 for name, tensor in load_tensors(run_of(configured(), out).checkpoint_file(3)).items()}
+    save_tensors(other.checkpoint_file(3), moved)
+
+
+def test_a_killed_command_leaves_no_process_and_goes_on(trained: Path) -> None:
+    """Not even a worker that is stopped."""
+    scanned(trained, *FINE, "surface.name=alone")
+    process = command(trained, *FINE)
+    run = run_of(configured(), trained)
+    until(lambda: run.surface_file("main").exists() and (surface_of(trained).status == 1).any(), "the scan begins")
+    left = children(process.pid)
+    assert len(left) == 3
+    os.kill(left[-1], signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    until(lambda: not any(map(runs, left)), "the workers end")
+    again = command(trained, *FINE)
+    said, _ = again.communicate(timeout=240)
+    assert again.returncode == 0, said
+    assert "Traceback" not in said
+    assert "resuming" in said
+    same(surface_of(trained), surface_of(trained, "alone"))
+
+
+def test_a_killed_scheduler_is_told_in_words(trained: Path) -> None:
+    process = command(trained, *FINE)
+    run = run_of(configured(), trained)
+    until(lambda: run.surface_file("main").exists() and (surface_of(trained).status == 1).any(), "the scan begins")
+    left = children(process.pid)
+    assert "libtorch" not in Path(f"/proc/{left[0]}/maps").read_text()  # the scheduler needs no second of it
+    os.kill(left[0], signal.SIGKILL)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert "lossviz: the scheduler of --workers has ended: signal SIGKILL" in said
+    assert "Traceback" not in said
+    assert not any(map(runs, left))
+    assert (surface_of(trained).status == 1).any()
+
+
+def test_a_scheduler_that_is_not_there(trained: Path) -> None:
+    with pytest.raises(WorkError, match="cannot be reached"), Cluster(0, "tls://127.0.0.1:9", "cpu") as cluster:
+        scanned_by(cluster, trained)
