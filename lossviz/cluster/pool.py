@@ -62,6 +62,11 @@ class _Call:
         return self.function, self.arguments
 
 
+class _Client(distributed.Client):
+    def __del__(self) -> None:
+        """Nothing: `Pool.close` ends it. One that was never connected would wait a minute for itself, and fail."""
+
+
 class Pool:
     """The workers of a scheduler, each of which is given tasks by name.
 
@@ -81,7 +86,7 @@ class Pool:
         guard()
         self.address, self._tend = address, tend
         try:
-            self._client = distributed.Client(
+            self._client = _Client(
                 address,
                 security=security or Security(),
                 timeout=TIME_OUT_S,
