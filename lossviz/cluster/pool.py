@@ -85,8 +85,9 @@ class Pool:
     def __init__(self, address: str, security: Security | None = None, tend: Callable[[], None] = lambda: None) -> None:
         guard()
         self.address, self._tend = address, tend
+        kind: type[distributed.Client] = _Client
         try:
-            self._client = _Client(
+            self._client = kind(
                 address,
                 security=security or Security(),
                 timeout=TIME_OUT_S,
