@@ -5,7 +5,7 @@ VENV   ?= .venv
 OLDEST ?= .venv-oldest
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-oldest lint ruff types format docs site bench clean
+.PHONY: demo test test-oldest lint ruff types format docs site bench chaos clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lossviz train quickstart
@@ -43,6 +43,10 @@ site: $(VENV)/.installed-site
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.run
+
+# Kills commands at random times and damages files, for about an hour; SEED and CHAOS=--kills 1000 change it.
+chaos: $(VENV)/.installed-test
+	$(BIN)/python -m chaos --seed $(or $(SEED),0) $(CHAOS)
 
 clean:
 	rm -rf $(VENV) $(OLDEST) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache

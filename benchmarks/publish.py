@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lossviz.files import atomic_write
+from lossviz.config.reading import dump
+from lossviz.files import atomic_write, sealed_text
 from lossviz.results import load_results, save_results
 from lossviz.run import Run, find_runs
 
@@ -26,7 +27,7 @@ _ABSOLUTE = re.compile(r"(?<![\w./*-])/(?:[\w.+-]+/)*([\w.+-]+)")
 def publish(run: Run, to: Path) -> list[Path]:
     """Copy what figures and tables need of a run to a folder of its experiment and variant; the files written."""
     target = Run(to / run.experiment / run.variant)
-    atomic_write(target.config_file, without_places(run.config_file.read_text(encoding="utf-8")).encode())
+    atomic_write(target.config_file, sealed_text(without_places(dump(run.config()))))
     atomic_write(target.record_file, (json.dumps(without_machine(run.record()), indent=1) + "\n").encode())
     files = [path for path in (run.train_file, run.probe_file, *run.surface_files) if path.exists()]
     for path in files:

@@ -80,6 +80,21 @@ def seal(content: bytes) -> bytes:
     return b"".join((before, MARK, digest.hexdigest().encode(), after))
 
 
+def sealed_text(text: str) -> bytes:
+    """A text whose first line is a comment with its seal; a cut leaves that line, so it is seen too."""
+    return seal(b"# " + BLANK_SEAL + b"\n" + text.encode())
+
+
+def check_text(path: Path, content: bytes) -> None:
+    """Check a text that may have been sealed by `sealed_text`; one that people wrote has no seal.
+
+    Raises:
+        WorkError: it was cut short or altered.
+    """
+    if content.startswith(b"# " + MARK):
+        check_seal(path, content, "restore it from a copy; if you altered it on purpose, delete its first line")
+
+
 def read_sealed(path: Path, advice: str) -> bytes:
     """The content of a sealed file, checked before anything tries to understand it.
 
@@ -88,7 +103,7 @@ def read_sealed(path: Path, advice: str) -> bytes:
         WorkError: the file is cut short or altered; `advice` says what to do.
     """
     content = read(path)
-    _check(path, content, advice)
+    check_seal(path, content, advice)
     return content
 
 
@@ -96,12 +111,13 @@ def check_sealed(path: Path, advice: str) -> None:
     """As `read_sealed`, without holding the content in memory."""
     try:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-            _check(path, content, advice)
+            check_seal(path, content, advice)
     except (OSError, ValueError):  # missing, or empty
         read_sealed(path, advice)
 
 
-def _check(path: Path, content: bytes | mmap, advice: str) -> None:
+def check_seal(path: Path, content: bytes | mmap, advice: str) -> None:
+    """Check what was read of a sealed file; raises as `read_sealed`."""
     at = content.rfind(MARK)
     while at >= 0 and content[at : at + len(BLANK_SEAL)] != _seal_at(content, at):
         at = content.rfind(MARK, 0, at)
@@ -116,6 +132,22 @@ def _seal_at(content: bytes | mmap, at: int) -> bytes:
         digest.update(BLANK_SEAL)
         digest.update(after)
     return MARK + digest.hexdigest().encode()
+
+
+def check_owner(path: Path, found: str, wanted: str) -> None:
+    """Refuse a file that is whole and lies in the place of another.
+
+    Args:
+        path: of the file.
+        found: what it says that it is of; older files say nothing.
+        wanted: what a file in that place is of; empty where any will do.
+
+    Raises:
+        WorkError: they differ.
+    """
+    if found and wanted and found != wanted:
+        advice = "files were swapped, or copied from elsewhere: put back the one that belongs here"
+        raise WorkError(Refusal(shown(path), f"is of {found}, and should be of {wanted}", advice=advice))
 
 
 def seal_file(file: BufferedRandom, at: int) -> None:

@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lossviz.errors import Refusal, RequestError, refuse
-from lossviz.files import read, shown
+from lossviz.files import MARK, check_seal, read, seal, shown
 from lossviz.results import DONE, NOT_FINITE, STATUS, TO_DO, SurfaceResults, variable
 from lossviz.results.surface import LONG_NAMES
 
@@ -128,7 +128,7 @@ def official_surface(results: xr.Dataset, directions_file: str = "") -> bytes:
                 values = results[ours].transpose(*axes).values
                 values = 100 - values if theirs.endswith("_acc") else values
                 file[theirs] = np.where(to_do, _NOT_COMPUTED.get(theirs, -1.0), values)
-    return buffer.getvalue()
+    return seal(buffer.getvalue())
 
 
 def official_directions(axes: Mapping[str, Sequence[np.ndarray]]) -> bytes:
@@ -139,7 +139,7 @@ def official_directions(axes: Mapping[str, Sequence[np.ndarray]]) -> bytes:
             group = file.create_group(f"{axis}direction")
             for place, tensor in enumerate(tensors):
                 group.create_dataset(str(place), data=tensor)
-    return buffer.getvalue()
+    return seal(buffer.getvalue())
 
 
 def _loss_and_error(grids: Mapping[str, Floats], split: str) -> tuple[Floats, Floats, NDArray[np.bool_]]:
@@ -192,6 +192,8 @@ def _is_inside(group: h5py.Group, name: str) -> bool:
 
 def _opened(path: Path) -> h5py.File:
     content = read(path)
+    if MARK in content:  # of lossviz itself
+        check_seal(path, content, "restore it from a copy, or export it again: lossviz plot ... --format h5")
     try:
         return h5py.File(io.BytesIO(content), "r")
     except OSError as error:

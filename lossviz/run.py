@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lossviz.config import Config, read
+from lossviz.config.document import open_document
 from lossviz.config.merging import IDENTITY, PLACES, differences
 from lossviz.config.reading import dump
 from lossviz.errors import Refusal, RequestError, WorkError, either, refuse, show
-from lossviz.files import atomic_write, remove_partials, shown
+from lossviz.files import atomic_write, remove_partials, sealed_text, shown
 from lossviz.files import read as read_file
 from lossviz.lock import exclusive
 from lossviz.signals import Stopped
@@ -42,6 +43,16 @@ class Run:
     @property
     def experiment(self) -> str:
         return self.folder.absolute().parent.name
+
+    @property
+    def title(self) -> str:
+        """`experiment/variant` as config.yaml has them, whatever the folders are called by now.
+
+        Raises:
+            RequestError: config.yaml cannot be read.
+        """
+        tree = open_document(self.config_file).tree if self.config_file.is_file() else {}
+        return f"{tree.get('name', self.experiment)}/{tree.get('variant', self.variant)}"
 
     @property
     def config_file(self) -> Path:
@@ -154,7 +165,7 @@ class Run:
             self._refuse_another(config, fresh)
             _discard(fresh)
             before = self.config_file.read_bytes() if self.config_file.exists() else None
-            content = before if keep and before is not None else dump(config).encode()
+            content = before if keep and before is not None else sealed_text(dump(config))
             if content != before:
                 atomic_write(self.config_file, content)
             try:

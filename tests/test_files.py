@@ -18,7 +18,19 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from lossviz.errors import RequestError, WorkError
-from lossviz.files import BLANK_SEAL, MARK, atomic_write, read, read_sealed, remove_partials, seal, shown
+from lossviz.files import (
+    BLANK_SEAL,
+    MARK,
+    atomic_write,
+    check_owner,
+    check_text,
+    read,
+    read_sealed,
+    remove_partials,
+    seal,
+    sealed_text,
+    shown,
+)
 
 OLD, NEW = b"old content", b"new content"
 SIZE = 2_000_000
@@ -209,6 +221,24 @@ def test_a_seal_at_the_end_keeps_zip_readable() -> None:
     with zipfile.ZipFile(io.BytesIO(seal(buffer.getvalue()))) as archive:
         assert archive.testzip() is None
         assert archive.read("data") == NEW
+
+
+def test_a_sealed_text_is_told_in_any_byte_and_cut_but_not_in_its_mark() -> None:
+    content, file = sealed_text("lr: 0.05\nsteps: 9\n"), Path("config.yaml")
+    check_text(file, content)
+    for at in range(content.index(b":") + 1, len(content)):
+        changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+        for damaged in (changed, content[:at]):
+            with pytest.raises(WorkError, match=r"config\.yaml: does not match its checksum"):
+                check_text(file, damaged)
+    check_text(file, b"lr: 0.04\n")  # a person's own
+
+
+def test_a_file_in_the_place_of_another_is_named() -> None:
+    check_owner(Path("a.nc"), "tiny/a", "tiny/a")
+    check_owner(Path("a.nc"), "", "tiny/a")
+    with pytest.raises(WorkError, match=r"a\.nc: is of tiny/b, and should be of tiny/a"):
+        check_owner(Path("a.nc"), "tiny/b", "tiny/a")
 
 
 def test_a_missing_file_is_a_wrong_request(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lossviz.errors import RequestError
+from lossviz.errors import RequestError, WorkError
 from lossviz.official import (
     official_directions,
     official_surface,
@@ -183,6 +183,14 @@ def test_reading_gives_back_what_was_written(tmp_path: Path, split: str) -> None
     assert back.attrs["split"] == split
     for name in before.variables:
         np.testing.assert_allclose(back[name].values, before[name].values, rtol=1e-14)
+
+
+def test_an_altered_file_of_lossviz_is_named(tmp_path: Path) -> None:
+    content = official_surface(ours())
+    at = content.index(ours().x.values.tobytes())
+    (tmp_path / "ours.h5").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with pytest.raises(WorkError, match=r"ours\.h5: does not match its checksum"):
+        read_official_surface(tmp_path / "ours.h5")
 
 
 def test_a_line_has_no_y(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from lossviz.config.reading import dump
 from lossviz.errors import RequestError, WorkError
+from lossviz.files import sealed_text
 from lossviz.lock import LOCK, WRITER
 from lossviz.run import Run, find_runs, run_of
 from lossviz.user_code.permissions import Allowed
@@ -59,7 +60,9 @@ def test_checkpoints_in_order_and_nothing_else(run: Run) -> None:
 def test_the_configuration_is_kept_and_read_back(run: Run, tmp_path: Path) -> None:
     (config,) = configs(tmp_path)
     assert run.config() == config
-    assert run.config_file.read_text() == dump(config)
+    assert run.config_file.read_bytes() == sealed_text(dump(config))
+    run.config_file.write_text(dump(config))  # as earlier versions wrote it
+    assert run.config() == config
     assert run.config(["surface.batch_size=3"]).surface.batch_size == 3
 
 
@@ -177,7 +180,7 @@ def test_one_writer_at_a_time_and_its_leftovers_are_removed(run: Run, tmp_path: 
 
 
 def test_a_damaged_configuration_is_told_with_its_line(run: Run, tmp_path: Path) -> None:
-    text = run.config_file.read_text().replace("depth: 11", "depth: 12")
+    text = dump(run.config()).replace("depth: 11", "depth: 12")
     run.config_file.write_text(text)
     line = text.splitlines().index("  depth: 12") + 1
     with pytest.raises(RequestError) as caught, run.writing(configs(tmp_path)[0]):

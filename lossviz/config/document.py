@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from lossviz.errors import Keys, Refusal, RequestError, refuse
-from lossviz.files import read, shown
+from lossviz.files import check_text, read, shown
 
 DEEPEST = 50
 # Aliases of aliases (`b: [*a, *a]`) make any number of values out of a few lines.
@@ -81,9 +81,12 @@ def open_document(path: Path) -> Document:
 
     Raises:
         RequestError: it is missing, is not UTF-8 or YAML, repeats a key, or is not a mapping.
+        WorkError: lossviz wrote it, and it was cut short or altered since.
     """
     try:
-        tree, lines = parse(read(path).decode("utf-8"))
+        content = read(path)
+        check_text(path, content)
+        tree, lines = parse(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RequestError(Refusal(shown(path), "is not a text file in UTF-8")) from error
     except UnreadableError as error:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from lossviz.errors import Refusal, RequestError, WorkError, refuse
-from lossviz.files import atomic_write, shown
+from lossviz.errors import LossvizError, Refusal, RequestError, WorkError, refuse
+from lossviz.files import atomic_write, read_sealed, seal, shown
 
 # Clocks of file systems tick, up to 2 s apart: what changed that recently may change again under the same time. And the
 # clock of a file server may be an hour behind this one's, so that "recently" is two hours.
@@ -68,7 +68,7 @@ def index(root: Path) -> tuple[Index, Index]:
     if settled != known:
         # What cannot be kept is scanned again by the next command.
         with suppress(WorkError):
-            atomic_write(cache, LISTINGS.dump_json(settled))
+            atomic_write(cache, seal(LISTINGS.dump_json(settled) + b"\n"))
     _refuse_other_classes(root, listings)
     return _index(root, "train", listings), _index(root, "val", listings)
 
@@ -153,7 +153,8 @@ def _cache_file(root: Path) -> Path:
 
 
 def _cached(file: Path) -> Listings:
+    # A file that is damaged or of an older version is not read: everything is scanned again.
     try:
-        return LISTINGS.validate_json(file.read_bytes())
-    except (OSError, ValueError):
+        return LISTINGS.validate_json(read_sealed(file, "").splitlines()[0])
+    except (LossvizError, ValueError):
         return {}

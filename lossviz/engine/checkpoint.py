@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lossviz.engine.adapters import check_scale, is_adapter, left_out
 from lossviz.engine.names import AmbiguousError, renamed
 from lossviz.errors import Refusal, RequestError
-from lossviz.files import BLANK_SEAL, atomic_write, check_sealed, read_sealed, seal, seal_file
+from lossviz.files import BLANK_SEAL, atomic_write, check_owner, check_sealed, read_sealed, seal, seal_file
 
 SAFETENSORS = ".safetensors"
 # Names of safetensors.
@@ -30,17 +30,24 @@ DTYPES = {
     torch.bool: "BOOL",
     torch.complex64: "C64",
 }
+# Where a file says what it is of; no tensor has such a name.
+_OF = "is of"
 _ADVICE = "restore it from a copy, or train again: lossviz train ... --fresh"
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], of: str = "") -> None:
     """Write named tensors as safetensors, sealed.
 
     Tied tensors are one tensor under several names. The file holds it under the first of them, and its metadata map
     each other name to that one, as those of `safetensors.torch.save_model` do.
+
+    Args:
+        path: where to.
+        tensors: by name.
+        of: what they are, such as a run and a step: a swapped file is told by it.
     """
     tied = tied_names(tensors)
-    metadata = dict(sorted({"seal": BLANK_SEAL.decode(), **tied}.items()))
+    metadata = dict(sorted({"seal": BLANK_SEAL.decode(), **({_OF: of} if of else {}), **tied}.items()))
     own = {name: tensor.detach() for name, tensor in tensors.items() if name not in tied}
     # As the library orders them: the longest numbers first, so that each begins at a multiple of its size.
     names = sorted(own, key=lambda name: (-own[name].element_size(), name))
@@ -63,17 +70,28 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     atomic_write(path, write)
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path, of: str = "") -> dict[str, Tensor]:
     """Read what `save_tensors` wrote, tied tensors under all their names.
+
+    Args:
+        path: of the file.
+        of: what it must be; empty where any will do.
 
     Raises:
         RequestError: there is no such file.
-        WorkError: it was cut short or altered.
+        WorkError: it was cut short or altered, or says that it is of something else.
     """
     check_sealed(path, _ADVICE)
     with safetensors.safe_open(path, framework="pt") as file:  # mapped into memory, not copied
+        metadata = file.metadata()
+        check_owner(path, metadata.get(_OF, ""), of)
         names = file.keys()
-        return _with_names({name: file.get_tensor(name) for name in names}, file.metadata())
+        return _with_names({name: file.get_tensor(name) for name in names}, metadata)
+
+
+def of_step(title: str, step: int) -> str:
+    """What the checkpoint of a step of a run says that it is of."""
+    return f"{title}, step {step}"
 
 
 def tied_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -138,23 +156,24 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> di
     return tensors
 
 
-def save_resume(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write all that training needs to go on after `step` updates.
+def save_resume(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, of: str = "") -> None:
+    """Write all that a training, of the run `of`, needs to go on after `step` updates.
 
     Schedule and random numbers are pure functions of the seed and the step, so there is nothing else.
     """
     buffer = io.BytesIO()
-    torch.save({"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, buffer)
+    torch.save({"of": of, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, buffer)
     atomic_write(path, seal(buffer.getvalue()))
 
 
-def load_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Put network and optimiser into the saved state; returns the step.
+def load_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, of: str = "") -> int:
+    """Put network and optimiser into the saved state, if it is one of the run `of`; returns the step.
 
     Raises:
-        WorkError: the file was cut short or altered.
+        WorkError: the file was cut short or altered, or says that it is of another run.
     """
     state = torch.load(io.BytesIO(read_sealed(path, _ADVICE)), map_location="cpu", weights_only=True)
+    check_owner(path, str(state.get("of", "")), of)
     fit(model, state["model"], path)
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from lossviz.config import Config
+from lossviz.files import check_owner
 from lossviz.official import SUFFIX, read_official_surface
 from lossviz.plot.kit.style import Look, look
 from lossviz.plot.published.curves import Published
@@ -63,19 +64,31 @@ class PlottedRun:
     @cached_property
     def trained(self) -> xr.Dataset | None:
         """The contents of train.nc, where it is there."""
-        return load_results(self.run.train_file) if self.run.train_file.exists() else None
+        return self._load(self.run.train_file) if self.run.train_file.exists() else None
 
     @cached_property
     def probed(self) -> xr.Dataset | None:
         """The contents of probe.nc, where it is there."""
-        return load_results(self.run.probe_file) if self.run.probe_file.exists() else None
+        return self._load(self.run.probe_file) if self.run.probe_file.exists() else None
 
     @cached_property
     def surfaces(self) -> dict[Path, xr.Dataset]:
         """The contents of its scans."""
-        return {
-            path: read_official_surface(path) if path.suffix == SUFFIX else load_results(path) for path in self.scans
-        }
+        return {path: read_official_surface(path) if path.suffix == SUFFIX else self._scan(path) for path in self.scans}
+
+    def _scan(self, path: Path) -> xr.Dataset:
+        results = self._load(path)
+        if self._title:
+            check_owner(path, SurfaceResults(results).name, f"scan {scan_name(path)}")
+        return results
+
+    def _load(self, path: Path) -> xr.Dataset:
+        # Only a configuration knows what its folder was called when it ran.
+        return load_results(path, self._title)
+
+    @cached_property
+    def _title(self) -> str:
+        return self.run.title if self.run.config_file.is_file() else ""
 
 
 @dataclass(frozen=True)

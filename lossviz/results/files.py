@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from lossviz._version import __version__
 from lossviz.config import Config
 from lossviz.config.reading import dump
-from lossviz.files import atomic_write, read_sealed, seal
+from lossviz.files import atomic_write, check_owner, read_sealed, seal
 
 # Bytes of an array; HDF5's index of compressed chunks takes some 3 kB.
 WORTH_COMPRESSING = 16_384
@@ -35,16 +35,23 @@ def save_results(path: Path, results: xr.Dataset, *, compressed: bool = False) -
     atomic_write(path, seal(buffer.getvalue()))
 
 
-def load_results(path: Path) -> xr.Dataset:
+def load_results(path: Path, of: str = "") -> xr.Dataset:
     """Read a result file into memory; nothing stays open or locked.
+
+    Args:
+        path: of the file.
+        of: the run that it must be of, `experiment/variant`; empty where any will do.
 
     Raises:
         RequestError: there is no such file.
-        WorkError: the file is cut short or altered.
+        WorkError: the file is cut short or altered, or is of another run.
     """
     content = read_sealed(path, "restore it from a copy, or measure again: the same command with --fresh")
     with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as file:
-        return file.load().drop_encoding()
+        results: xr.Dataset = file.load().drop_encoding()
+    names = [results.attrs[name] for name in ("experiment", "variant") if name in results.attrs]
+    check_owner(path, "/".join(map(str, names)), of)
+    return results
 
 
 def variable(dims: str | tuple[str, ...], values: ArrayLike, long_name: str, units: str) -> xr.Variable:

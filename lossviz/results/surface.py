@@ -62,6 +62,12 @@ class SurfaceResults(Results):
         return None if bool((found.status == TO_DO).any()) else found
 
     @property
+    def name(self) -> str:
+        """Which scan of its run it is, `scan NAME`; empty where the file does not say it."""
+        name = self.config.get("surface", {}).get("name", "")
+        return f"scan {name}" if name else ""
+
+    @property
     def directions(self) -> Mapping[str, object]:
         """The section surface.directions of the configuration; empty where the file has none."""
         found: Mapping[str, object] = self.config.get("surface", {}).get("directions", {})

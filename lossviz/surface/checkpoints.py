@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lossviz.engine.checkpoint import check_fit, load_tensors
+from lossviz.engine.checkpoint import check_fit, load_tensors, of_step
 from lossviz.engine.foreign import load_foreign
 from lossviz.errors import RequestError, refuse
 from lossviz.run import Run
@@ -21,6 +21,7 @@ class Checkpoint:
         path: its file.
         step: its step in the run; None where it was given as a path.
         key: where the configuration names it, for errors.
+        title: whose step it is.
         state: its tensors by name, where it is in memory and has no file.
     """
 
@@ -28,6 +29,7 @@ class Checkpoint:
     path: Path
     step: int | None = None
     key: str = field(default="", compare=False)
+    title: str = field(default="", compare=False)
     state: Mapping[str, Tensor] | None = field(default=None, compare=False, repr=False)
 
     def load(self, model: nn.Module) -> dict[str, Tensor]:
@@ -49,12 +51,15 @@ class Checkpoint:
     def _tensors(self) -> Mapping[str, Tensor]:
         if self.state is not None:
             return self.state
-        return load_foreign(self.path) if self.step is None else load_tensors(self.path)
+        if self.step is None:
+            return load_foreign(self.path)
+        return load_tensors(self.path, of_step(self.title, self.step))
 
 
 def run_checkpoints(run: Run) -> list[Checkpoint]:
     """All checkpoints of a run, in order of step."""
-    return [_of_step(run, step) for step in run.checkpoint_steps]
+    title = run.title
+    return [_of_step(run, step, title) for step in run.checkpoint_steps]
 
 
 def find_checkpoint(run: Run, wanted: str | int, key: str, training: str) -> Checkpoint:
@@ -81,8 +86,8 @@ def find_checkpoint(run: Run, wanted: str | int, key: str, training: str) -> Che
         there = ", ".join(f"{each:,}" for each in steps)
         problem = f"{run.folder} has no checkpoint of that step"
         refuse(key, problem, given=wanted, accepted=f"last, {there}, or a path")
-    return _of_step(run, steps[-1] if wanted == "last" else int(wanted))
+    return _of_step(run, steps[-1] if wanted == "last" else int(wanted), run.title)
 
 
-def _of_step(run: Run, step: int) -> Checkpoint:
-    return Checkpoint(f"step {step}", run.checkpoint_file(step), step)
+def _of_step(run: Run, step: int, title: str) -> Checkpoint:
+    return Checkpoint(f"step {step}", run.checkpoint_file(step), step, title=title)

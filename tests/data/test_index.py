@@ -127,6 +127,17 @@ def test_a_cache_that_is_no_cache_is_made_anew(root: Path, tmp_path: Path, conte
     assert index(root) == expected
 
 
+def test_a_cache_with_another_name_in_it_is_made_anew(root: Path, tmp_path: Path) -> None:
+    """One bit makes one image of another: it would count twice."""
+    settle(root)
+    expected = index(root)
+    (file,) = (tmp_path / "cache" / "lossviz").iterdir()
+    first, second = (name.partition("/")[2].encode() for name in expected[0].names[:2])
+    assert first in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(first, second, 1))
+    assert index(root) == expected
+
+
 def test_a_cache_that_cannot_be_written_costs_time_only(root: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file in the way")
     assert len(index(root)[0].names) == 21

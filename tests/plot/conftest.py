@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from numpy.typing import ArrayLike
 
 from lossviz.config import read
@@ -39,7 +40,7 @@ class Build:
         run.config_file.write_text(dump(read("quickstart", [f"name={experiment}", *settings], [variant])[0]))
         for name, results in files.items():
             file = {"train": run.train_file, "probe": run.probe_file}.get(name, run.surface_file(name))
-            save_results(file, results)
+            save_results(file, _named(results, name))
         return run
 
     def train(self, steps: int = 200, recorded: int = 200, diverged_at: int | None = None) -> xr.Dataset:
@@ -137,6 +138,14 @@ class Build:
             Series(name, look(place), each, _note(each))
             for place, (name, each) in enumerate(zip(VARIANTS, contents, strict=False))
         ]
+
+
+def _named(results: xr.Dataset, name: str) -> xr.Dataset:
+    """A scan that says what it is called, where it says anything of its configuration."""
+    tree = yaml.safe_load(results.attrs.get("configuration", ""))
+    if not tree or "status" not in results:
+        return results
+    return results.assign_attrs(configuration=yaml.safe_dump({**tree, "surface": {**tree["surface"], "name": name}}))
 
 
 def configuration(*settings: str) -> str:

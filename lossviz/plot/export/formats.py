@@ -6,7 +6,7 @@ from pathlib import Path
 import xarray as xr
 
 from lossviz.errors import needing_extra, refuse
-from lossviz.files import shown
+from lossviz.files import sha256, shown
 from lossviz.official import SUFFIX, official_directions, official_surface
 from lossviz.plot.kit.scale import common_scale
 from lossviz.plot.series import Options, PlottedRun, lines, planes, scan_name
@@ -79,6 +79,9 @@ def _directions(each: PlottedRun, path: Path, results: xr.Dataset) -> bytes:
     order = str(results.attrs.get("parameters", "")).split()
     if not order or not file.exists():
         return b""
+    began = str(results.attrs.get("directions_sha256", ""))
+    if began and sha256(file) != began:
+        refuse(shown(file), "holds other directions than those of the scan beside it", advice="put those back")
     tensors = load_directions(file)
     axes = [axis for axis in ("x", "y") if any(name.startswith(f"{axis}/") for name in tensors)]
     missing = [name for name in order if any(f"{axis}/{name}" not in tensors for axis in axes)]

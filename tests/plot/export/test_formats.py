@@ -86,6 +86,13 @@ def test_directions_of_another_scan_are_refused(build: Build, plane: xr.Dataset)
     assert not (run.folder.parent / "figures").exists()
 
 
+def test_directions_that_the_scan_did_not_begin_with_are_refused(build: Build, plane: xr.Dataset) -> None:
+    run = build.run(main=plane.assign_attrs(directions_sha256="0" * 64))
+    save_directions(run)
+    with pytest.raises(RequestError, match=r"directions-main\.safetensors: holds other directions"):
+        draw([run], formats=["h5"])
+
+
 def test_a_figure_that_is_no_scan_is_refused(build: Build, plane: xr.Dataset) -> None:
     run = build.run(train=build.train(), main=plane)
     with pytest.raises(RequestError, match="format vtk: holds scans, not the figure training"):

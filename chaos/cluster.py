@@ -1,0 +1,308 @@
+"""Scans on a cluster whose parts die, stop, come late or do not fit: the same numbers as one process, or a refusal."""
+
+import contextlib
+import json
+import os
+import random
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos.ledger import Row
+from chaos.pieces import Pieces, lost, pieces, wrong
+from chaos.processes import MARK, command_of, end_orphans, members
+from chaos.stages import RUN, Stages, settings
+from lossviz.cluster.pool import TIME_OUT_S
+from lossviz.errors import LossvizError
+from lossviz.results import TO_DO, load_results
+from tests.faults.launch import ROOT, Lossviz
+
+# Many small passes, so that a scan lasts while its workers are disturbed.
+SCAN = settings(
+    *("surface.x=[-1, 1, 8]", "surface.y=[-1, 1, 7]", "surface.batch_size=2", "surface.compile=false"),
+    "surface.data={examples: all}",
+)
+COMMAND = ["surface", RUN, *SCAN]
+FILE = Path(RUN) / "surface-main.nc"
+# From a fault on: two time-outs, and what is left of the scan on a busy machine.
+SECONDS_TO_END = 2 * TIME_OUT_S + 180
+# Workers import torch, on a busy machine one after another.
+SECONDS_TO_BEGIN = 180.0
+STOPPED_S = TIME_OUT_S + 10
+
+
+@dataclass
+class Stand:
+    """A scan that is on its way, and what there is to disturb.
+
+    Attributes:
+        folder: the working directory.
+        chance: decides when and whom.
+        mark: of all processes that belong to it.
+    """
+
+    folder: Path
+    chance: random.Random
+    mark: str = field(default_factory=lambda: secrets.token_hex(8))
+    lossviz: Lossviz | None = None
+    address: str = ""
+
+    def start(self, options: Sequence[str], **faults: int) -> None:
+        """Start the command."""
+        self.lossviz = Lossviz([*COMMAND, *options], self.folder, environment={MARK: self.mark}, **faults)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the command has not ended; it may not have begun."""
+        return self.lossviz is None or self.lossviz.process.is_alive()
+
+    @property
+    def said(self) -> str:
+        """What the command said so far."""
+        return "" if self.lossviz is None else self.lossviz.out + self.lossviz.err
+
+    def ours(self, module: str) -> list[int]:
+        """Processes of a Python module."""
+        return [each for each in members(-1, self.mark) if f"-m {module}" in command_of(each)]
+
+    def wait_for_points(self) -> None:
+        """Wait until some points are saved, and a little longer."""
+        self.wait(self.has_points)
+        time.sleep(self.chance.uniform(0, 3))
+
+    def has_points(self) -> bool:
+        with contextlib.suppress(LossvizError):
+            return bool((load_results(self.folder / FILE).status != TO_DO).any())
+        return False
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait for something, unless the command has ended."""
+        until = time.monotonic() + SECONDS_TO_BEGIN
+        while (
+            not condition() and time.monotonic() < until and (self.lossviz is None or self.lossviz.process.is_alive())
+        ):
+            time.sleep(0.1)
+
+    def one_of(self, module: str) -> int:
+        """One of the processes of a module."""
+        return self.chance.choice(self.ours(module))
+
+    def dask(self, module: str, *options: str, folder: Path | None = None, **environment: str) -> None:
+        """Start a part of a cluster of one's own."""
+        path = os.pathsep.join([environment.pop("PYTHONPATH", str(ROOT)), os.environ.get("PYTHONPATH", "")])
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.{module}", *options],
+            cwd=folder or self.folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1", MARK: self.mark, "PYTHONPATH": path, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def scheduler(self) -> None:
+        """Start a scheduler, and learn its address."""
+        file = self.folder / f"scheduler-{secrets.token_hex(4)}.json"
+        loopback = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show")
+        self.dask("dask_scheduler", *loopback, "--scheduler-file", str(file))
+        self.wait(file.exists)
+        time.sleep(0.5)
+        self.address = str(json.loads(file.read_text(encoding="utf-8"))["address"])
+
+    def worker(self, folder: Path | None = None, **environment: str) -> None:
+        """Start a worker of that scheduler."""
+        options = ("--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--no-dashboard")
+        self.dask("dask_worker", self.address, *options, folder=folder, **environment)
+
+
+WORKER, SCHEDULER = "lossviz.cluster.worker_process", "lossviz.cluster.scheduler"
+DASK_WORKER, DASK_SCHEDULER = "distributed.cli.dask_worker", "distributed.cli.dask_scheduler"
+LOCAL = ("--workers", "3")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that happens to a scan.
+
+    Attributes:
+        name: for the table.
+        act: starts the command, and does it.
+        statuses: with which the command may end.
+        says: what it must say, where it does not end as if nothing had been.
+    """
+
+    name: str
+    act: Callable[[Stand], None]
+    statuses: Sequence[int] = (0,)
+    says: str = ""
+
+
+def _worker_dies(stand: Stand) -> None:
+    stand.start(LOCAL)
+    stand.wait_for_points()
+    os.kill(stand.one_of(WORKER), signal.SIGKILL)
+
+
+def _worker_dies_early(stand: Stand) -> None:
+    stand.start(LOCAL)
+    stand.wait(lambda: len(stand.ours(WORKER)) == 3)
+    time.sleep(stand.chance.uniform(0, 5))
+    os.kill(stand.one_of(WORKER), signal.SIGKILL)
+
+
+def _worker_sleeps(stand: Stand) -> None:
+    stand.start(LOCAL)
+    stand.wait_for_points()
+    sleeper = stand.one_of(WORKER)
+    os.kill(sleeper, signal.SIGSTOP)
+    time.sleep(STOPPED_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(sleeper, signal.SIGCONT)
+
+
+def _client(number: signal.Signals) -> Callable[[Stand], None]:
+    def act(stand: Stand) -> None:
+        stand.start(LOCAL)
+        stand.wait_for_points()
+        assert stand.lossviz is not None
+        stand.lossviz.send(number)
+
+    return act
+
+
+def _client_sleeps(stand: Stand) -> None:
+    stand.start(LOCAL)
+    stand.wait_for_points()
+    assert stand.lossviz is not None
+    stand.lossviz.send(signal.SIGSTOP)
+    time.sleep(STOPPED_S)
+    stand.lossviz.send(signal.SIGCONT)
+
+
+def _scheduler_dies(stand: Stand) -> None:
+    stand.start(LOCAL)
+    stand.wait_for_points()
+    os.kill(stand.one_of(SCHEDULER), signal.SIGKILL)
+
+
+def _disk_fills(stand: Stand) -> None:
+    # By then the directions and the empty file are written; points are saved every two seconds.
+    stand.start(LOCAL, full_at=stand.chance.randrange(9, 14))
+
+
+def _joins(stand: Stand) -> None:
+    _on_a_cluster(stand, 1)
+    stand.wait_for_points()
+    (first,) = stand.ours(DASK_WORKER)
+    stand.worker()
+    stand.wait(lambda: len(stand.ours(DASK_WORKER)) == 2)
+    time.sleep(stand.chance.uniform(0, 8))
+    os.kill(first, signal.SIGKILL)
+
+
+def _their_scheduler_dies(stand: Stand) -> None:
+    _on_a_cluster(stand, 2)
+    stand.wait_for_points()
+    os.kill(stand.one_of(DASK_SCHEDULER), signal.SIGKILL)
+
+
+def _another_version(stand: Stand) -> None:
+    copy = stand.folder / "another"
+    shutil.copytree(ROOT / "lossviz", copy / "lossviz", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "configs", copy / "configs")
+    (copy / "lossviz" / "_version.py").write_text('"""Another version."""\n\n__version__ = "9.9"\n', encoding="utf-8")
+    _on_a_cluster(stand, 1, PYTHONPATH=str(copy))
+    # The fitting one comes when the other has been refused, so that it is.
+    stand.wait(lambda: "gets no points" in stand.said)
+    stand.worker()
+
+
+def _another_checkpoint(stand: Stand) -> None:
+    elsewhere = stand.folder / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(stand.folder / "tiny.yaml", elsewhere)
+    trained = Lossviz(["train", "tiny.yaml", "--variant", "a", "--set", "train.lr=0.03"], elsewhere)
+    assert trained.wait() == 0
+    _on_a_cluster(stand, 0)
+    stand.worker(elsewhere)
+    stand.wait(lambda: "gets no points" in stand.said)
+    stand.worker()
+
+
+def _on_a_cluster(stand: Stand, workers: int, **environment: str) -> None:
+    stand.scheduler()
+    for _ in range(workers):
+        stand.worker(**environment)
+    stand.start(("--scheduler", stand.address))
+
+
+FAULTS = (
+    Fault("kill -9 of a worker", _worker_dies),
+    Fault("kill -9 of a worker that begins", _worker_dies_early),
+    Fault("a worker sleeps for longer than the time-out", _worker_sleeps),
+    Fault("kill -9 of the command", _client(signal.SIGKILL), (-signal.SIGKILL,)),
+    Fault("SIGTERM of the command", _client(signal.SIGTERM), (143,), "the same command resumes"),
+    Fault("SIGINT of the command", _client(signal.SIGINT), (130,), "the same command resumes"),
+    Fault("the command sleeps for longer than the time-out", _client_sleeps, (0, 1)),
+    Fault("kill -9 of the scheduler", _scheduler_dies, (1,), "the same command resumes"),
+    Fault("the disk is full", _disk_fills, (1,), "cannot be written: No space left on device"),
+    Fault("`--scheduler`: a worker joins, the first is killed", _joins),
+    Fault("`--scheduler`: kill -9 of the scheduler", _their_scheduler_dies, (1,), "the same command resumes"),
+    Fault("`--scheduler`: a worker of another version", _another_version, (0,), "its lossviz is"),
+    Fault("`--scheduler`: a worker with another checkpoint", _another_checkpoint, (0,), "gets no points"),
+)
+
+
+def disturb(fault: Fault, rounds: int, stages: Stages, chance: random.Random) -> Row:
+    """Let something happen to a scan some times; then let the same command finish, and compare with one process."""
+    row = Row("lossviz surface --workers", fault.name)
+    expected = _alone(stages)
+    for _ in range(rounds):
+        stand = Stand(stages.copy("trained"), chance)
+        fault.act(stand)
+        status = _end(stand, fault, row)
+        row.rounds += 1
+        before = pieces(stand.folder / "runs")
+        row.note("wrong", wrong(before, expected))
+        if status != 0:
+            stand.start(LOCAL)
+            _end(stand, Fault(f"{fault.name}, again", fault.act), row)
+        found = pieces(stand.folder / "runs")
+        row.note("wrong", wrong(found, expected))
+        row.note("lost", lost(found, expected | before))
+        shutil.rmtree(stand.folder)
+    return row
+
+
+def _alone(stages: Stages) -> Pieces:
+    """What one process with one thread computes."""
+    folder = stages.copy("trained")
+    assert Lossviz(COMMAND, folder).wait() == 0
+    found = pieces(folder / "runs")
+    shutil.rmtree(folder)
+    return found
+
+
+def _end(stand: Stand, fault: Fault, row: Row) -> int | None:
+    lossviz = stand.lossviz
+    assert lossviz is not None
+    lossviz.process.join(SECONDS_TO_END)
+    status = lossviz.process.exitcode
+    if status is None:
+        row.note("hung", [f"more than {SECONDS_TO_END:g} s: {lossviz.out}"])
+        lossviz.send(signal.SIGKILL)
+        lossviz.process.join()
+    elif status not in fault.statuses or fault.says not in stand.said:
+        row.note("wrong", [f"exit status {status}: {stand.said}"])
+    if "Traceback" in stand.said or "Exception ignored" in stand.said:
+        row.note("tracebacks", [stand.said])
+    for process in [*stand.ours(DASK_WORKER), *stand.ours(DASK_SCHEDULER)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)  # a person's own cluster outlives the command
+    row.note("orphans", end_orphans(lossviz.process.pid or 0, stand.mark))
+    return status
