@@ -116,7 +116,7 @@ def _save_images(root: Path) -> None:
 
 
 def _with_images(folder: Path, root: Path) -> None:
-    data = {"name": "imagefolder", "root": str(root), "image_size": 32, "workers": 0}
+    data = {"name": "imagefolder", "root": str(root), "image_size": 32, "workers": 0, "examples": "all"}
     train = {"steps": 2, "eval_every": 2, "batch_size": 4, "eval_examples": "all"}
     tiny.write(folder, name="photos", data=data, train=train)
 

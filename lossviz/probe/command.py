@@ -116,10 +116,12 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
                 fit(objective.model, load_tensors(file, of_step(title, step)), file)
                 prober.observe(step, objective, minibatches(step), stepper)
                 track.advance()
-                if stop or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
+                stopping = bool(stop)  # a signal after this line waits for the next checkpoint: what is there is saved
+                if stopping or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
                     prober.save()
                     saved_at = time.monotonic()
-                stop.obey()
+                if stopping:
+                    stop.obey()
         prober.save()
         outcome["steps"] = len(prober.rows)
     report.say(f"{run.probe_file}: {len(prober.rows):,} steps measured")

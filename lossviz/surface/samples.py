@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lossviz.errors import LossvizError
-from lossviz.files import atomic_write, read_sealed, seal
+from lossviz.files import atomic_write, check_owner, read_sealed, seal
 from lossviz.surface.sampling import Values
 
 _LOST = "delete it: the same command computes the point again"
@@ -39,20 +39,23 @@ class Samples:
         """Write what was seen at a point: by the prefix of a split, losses and wrong answers (examples, 2)."""
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {f"{prefix}values": each.astype(np.float32) for prefix, each in values.items()}
-        np.savez(buffer, **arrays)
-        atomic_write(self._file(where), seal(buffer.getvalue()))
+        path = self._file(where)
+        np.savez(buffer, of=np.array(_place(path)), **arrays)
+        atomic_write(path, seal(buffer.getvalue()))
 
     def load(self, where: Mapping[str, float]) -> Mapping[str, Values]:
         """Read what was seen at a point; each file is read once.
 
         Raises:
             RequestError: there is no such file.
-            WorkError: it is cut short or altered.
+            WorkError: it is cut short or altered, or of another point or scan.
         """
         path = self._file(where)
         if path not in self._held:
             with np.load(io.BytesIO(read_sealed(path, _LOST)), allow_pickle=False) as saved:
-                self._held[path] = {name.removesuffix("values"): saved[name].astype(float) for name in saved.files}
+                check_owner(path, str(saved["of"]) if "of" in saved else "", _place(path))
+                names = [name for name in saved.files if name.endswith("values")]
+                self._held[path] = {name.removesuffix("values"): saved[name].astype(float) for name in names}
         return self._held[path]
 
     def discard(self) -> None:
@@ -63,3 +66,8 @@ class Samples:
     def _file(self, where: Mapping[str, float]) -> Path:
         # By its place and not by its number, which is another one in a finer grid.
         return self.folder / f"{'_'.join(f'{axis}{value:+.9g}' for axis, value in sorted(where.items()))}.npz"
+
+
+def _place(path: Path) -> str:
+    """Experiment, variant, scan and point; in a folder that was renamed the points are computed again."""
+    return "/".join(path.absolute().parts[-4:])
