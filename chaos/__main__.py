@@ -66,7 +66,7 @@ def main() -> None:
     sys.stdout.write(f"\n{text}")
     if asked.out:
         asked.out.write_text(text, encoding="utf-8")
-    sys.exit(0 if all(each.clean for each in (*rows, *files)) else 1)
+    sys.exit(0 if all(row.clean for row in rows) and all(each.clean for each in files) else 1)
 
 
 if __name__ == "__main__":

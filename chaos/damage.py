@@ -98,13 +98,14 @@ def damage(kind: Kind, files: int, stages: Stages, chance: random.Random) -> Dam
         others = [each for each in partners if (whole / each).read_bytes() != (whole / file).read_bytes()]
         other = chance.choice(others) if way == len(DAMAGES) and others else None
         folder = stages.copy_of(whole)
+        damaged: tuple[Path, ...] = (file, other) if other else (file,)
         if other:
-            how, damaged = f"swapped with {other}", (file, other)
+            how = f"swapped with {other}"
             (folder / file).write_bytes((whole / other).read_bytes())
             (folder / other).write_bytes((whole / file).read_bytes())
         else:
             change = DAMAGES[way % len(DAMAGES)]
-            how, damaged = change.__name__, (file,)
+            how = change.__name__
             (folder / file).write_bytes(change((whole / file).read_bytes(), chance))
         _judge(row, kind, f"{file}, {how}", damaged, _run(kind, stages, folder, damaged), expected)
     shutil.rmtree(whole)

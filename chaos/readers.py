@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import safetensors.torch
 import torch
-import torch.distributed.checkpoint as dcp
 from PIL import Image
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 
 from chaos.damage import CACHE, Kind
 from chaos.stages import OTHER, SAMPLED, settings
@@ -70,7 +70,7 @@ def _save_parts(folder: Path) -> None:
 
 
 def _save_distributed(folder: Path) -> None:
-    dcp.save(dict(_weights(folder, _A)), checkpoint_id=folder / "dcp", no_dist=True)
+    save_distributed(dict(_weights(folder, _A)), checkpoint_id=folder / "dcp", no_dist=True)
 
 
 def _export_surface(folder: Path) -> None:
