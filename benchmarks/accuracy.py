@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from lossviz.run import Run
 from lossviz.setup import prepare
 from lossviz.surface.file import ScanFile
 from lossviz.surface.forward import Forward
-from lossviz.surface.grid import Grid, resolve
+from lossviz.surface.grid import Grid, Index, resolve
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.sampled_scan import sampled_plane
+from lossviz.surface.samples import Seen
 
 TITLE = "surface.accuracy: 2%"
 OFFICIAL = Path(__file__).with_name("official-accuracy.yaml")
@@ -35,11 +37,13 @@ def costs(plan: ScanPlan, count: int) -> dict[str, Any]:
     config, found = plan.config, plan.directions()
     y = config.y or config.x
     grid = Grid.empty(resolve(config.x), resolve(y), plan.quantities)
-    file, execution = ScanFile(plan.setup.run, "main", grid), plan.execution(grid.status.size, found.subspace)
+    execution = plan.execution(grid.status.size, found.subspace)
+    file = ScanFile(plan.setup.run, "main", grid, execution.attributes())
     with undisturbed(plan.objective.model, found.subspace.moved_tensors) as origin:
         forward = Forward(plan.objective, execution)
         plane = plan.plane(found.subspace, found.vectors, forward, origin=origin, limit=1)
-        point = sampled_plane(plan, file, plane, execution, lambda _: None)
+        samples: dict[Index, Seen] = {}
+        point = replace(sampled_plane(plan, file, plane, lambda _: None), seen=samples.__getitem__)
         fine = [index for index in np.ndindex(*grid.status.shape) if index not in point.lattice]
         chosen = [fine[i] for i in np.random.default_rng(0).permutation(len(fine))[:count]]
         rows: dict[tuple[int, ...], list[float]] = {}
@@ -47,7 +51,8 @@ def costs(plan: ScanPlan, count: int) -> dict[str, Any]:
             for each in (*point.lattice.around(index), index):
                 if each not in rows:
                     started = time.process_time()
-                    values = point(each)
+                    values, here = point(each)
+                    samples[each] = {prefix: part.astype(np.float32).astype(float) for prefix, part in here.items()}
                     seen, precise, loss, stderr = (
                         float(values[name]) for name in ("examples", "precise_examples", "loss", "loss_stderr")
                     )

@@ -234,7 +234,7 @@ def surface(
         with needing_extra("cluster", "--workers" if workers else "--scheduler"):
             from lossviz.cluster.cluster import Cluster
         with Cluster(workers or 0, scheduler or "", device) as cluster:
-            work.surface(jobs, options, cluster.workers)
+            work.surface(jobs, options, cluster)
 
 
 @app.command()

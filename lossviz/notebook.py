@@ -27,7 +27,6 @@ from lossviz.errors import RequestError, either, refuse
 from lossviz.models.duplicate import unwrapped
 from lossviz.models.misfits import misfit
 from lossviz.progress import Report
-from lossviz.signals import StopRequest
 from lossviz.surface.attributes import direction_attributes
 from lossviz.surface.batch_norm import treatment_of
 from lossviz.surface.directions import KINDS
@@ -38,7 +37,7 @@ from lossviz.surface.grid import Grid, resolve
 from lossviz.surface.kept import KeptSurface, identity
 from lossviz.surface.plane import LossPlane, quantities
 from lossviz.surface.subspace import Subspace
-from lossviz.surface.waypoints import measure_waypoints
+from lossviz.surface.waypoints import measure_waypoint, waypoints_dataset
 
 # Filter-normalised; biases and normalisation layers stay.
 RANDOM = Random()
@@ -148,7 +147,8 @@ def loss_surface(
         surface.resume(plane)
         if found.waypoints and not surface.waypoints:
             with report.track("checkpoints", len(found.waypoints), "checkpoints") as track:
-                surface.waypoints = measure_waypoints(plane, found.waypoints, track, StopRequest())
+                each = [measure_waypoint(plane, checkpoint) for checkpoint in track.each(found.waypoints)]
+            surface.waypoints = waypoints_dataset(found.waypoints, each)
         with report.track("loss surface", surface.grid.status.size, "points", surface.grid.done) as track:
             surface.compute(plane, track)
         for doubt in plane.prefix.doubts if plane.prefix else ():

@@ -1,12 +1,15 @@
 """What a person sees while work goes on: a bar on a terminal, a line now and then otherwise."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -52,15 +55,22 @@ class Track:
     def __init__(self, report: Report | None, what: str, total: int, unit: str, done: int) -> None:
         self.report, self.what, self.total, self.unit = report, what, total, unit
         self.first = self.done = done
+        self.state = ""
         self.started = self.last_line = time.monotonic()
 
     def advance(self) -> None:
         """One more unit is finished."""
         self.reach(self.done + 1)
 
-    def reach(self, done: int) -> None:
-        """Set the number of finished units, of all processes."""
-        self.done = done
+    def each(self, units: Sequence[T]) -> Iterator[T]:
+        """One after another; each is finished when the next one is asked for."""
+        for unit in units:
+            yield unit
+            self.advance()
+
+    def reach(self, done: int, state: str = "") -> None:
+        """Set the number of finished units, and how the work goes beside that."""
+        self.done, self.state = done, state
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
@@ -87,10 +97,10 @@ class Bar(Track):
         self.bar = bar
         self.task = bar.add_task(what, total=total, completed=done, rate="")
 
-    def reach(self, done: int) -> None:
-        """Set the number of finished units, of all processes."""
+    def reach(self, done: int, state: str = "") -> None:
+        """Set the number of finished units, and how the work goes beside that."""
         self.done = done
-        rate = f"{self.rate():.3g} {self.unit}/s"
+        rate = ", ".join(filter(None, [f"{self.rate():.3g} {self.unit}/s", state]))
         self.bar.update(self.task, completed=self.done, rate=rate)
 
 

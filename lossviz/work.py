@@ -25,7 +25,7 @@ from lossviz.signals import Stopped, StopRequest, deferred
 from lossviz.surface.command import surface as scan_variant
 from lossviz.surface.estimate import surface_lines, surface_time
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.workers import Opening, alone
+from lossviz.surface.workers import HERE, Place
 from lossviz.training.command import train as train_variant
 from lossviz.training.plan import plan_training, time_training
 from lossviz.user_code.loader import explained
@@ -92,12 +92,12 @@ def probe(jobs: Jobs, options: Options, at_checkpoints: bool) -> None:
     _each(jobs, options, Command(_itself, planned, action, lambda run, _: [run.probe_file, run.replay_file]))
 
 
-def surface(jobs: Jobs, options: Options, workers: Opening = alone) -> None:
-    """`lossviz surface`, by workers."""
+def surface(jobs: Jobs, options: Options, place: Place = HERE) -> None:
+    """`lossviz surface`, computed at a place."""
     command = Command(
         ScanPlan,
         surface_lines,
-        partial(scan_variant, workers=workers),
+        partial(scan_variant, place=place),
         _scan_files,
         instead="the workers of a scan are others: lossviz surface ... --workers N, without torchrun; "
         "a scan that torchrun's processes left unfinished goes on",

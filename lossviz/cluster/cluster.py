@@ -1,28 +1,27 @@
 """A cluster as the workers of scans: connected when the first one needs it, for all variants of a command."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-import xarray as xr
 
-from lossviz.cluster.crew import Crew
-from lossviz.cluster.job import Job
+from lossviz.cluster.crew import Assignment, Crew, Kind
+from lossviz.cluster.job import Computed, Decided, Job, Measured, pack, unpack
 from lossviz.cluster.local import Local, visible_devices
 from lossviz.cluster.pool import Pool
-from lossviz.cluster.worker import computing, place
+from lossviz.cluster.worker import coarse_points, compute, computing, decide_for, place, waypoint
 from lossviz.engine.point import Vector
-from lossviz.errors import refuse
-from lossviz.files import read
-from lossviz.progress import Track
-from lossviz.signals import StopRequest
+from lossviz.files import read, sha256
 from lossviz.surface.checkpoints import Checkpoint
-from lossviz.surface.file import Attributes, Found, ScanFile
+from lossviz.surface.file import Attributes, ScanFile
 from lossviz.surface.grid import Index
+from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.workers import alone
+from lossviz.surface.samples import Samples
+from lossviz.surface.waypoints import Waypoint, waypoint_quantities
+from lossviz.surface.workers import Results, Say
 
 # Of a worker on a CPU, whatever the number of its cores: others give other last digits.
 THREADS = 1
@@ -34,7 +33,7 @@ TCP = (
 
 @dataclass
 class Cluster:
-    """Where the points of the scans of one command are computed.
+    """Where the points of the scans of one command are computed; see `surface.workers.Place`.
 
     Attributes:
         count: of the workers to start on this machine; 0 where a scheduler is named.
@@ -45,8 +44,9 @@ class Cluster:
     count: int
     scheduler: str
     device: str
-    _local: Local | None = None
-    _pool: Pool | None = None
+    _pool: Pool | None = field(default=None, init=False)
+    _local: Local | None = field(default=None, init=False)
+    _crew: tuple[ScanPlan, Crew] | None = field(default=None, init=False)
 
     def __enter__(self) -> "Cluster":
         if self.device == "cpu" or not torch.cuda.is_available():
@@ -59,33 +59,12 @@ class Cluster:
         if self._local is not None:
             self._local.close()
 
-    @contextmanager
-    def workers(
-        self, plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Callable[[str], None]
-    ) -> Iterator["ClusterWorkers"]:
-        """The workers of one scan.
+    def connected(self, say: Say) -> Pool:
+        """The connection, which is made when it is first needed.
 
         Raises:
-            WorkError: the scheduler cannot be reached, or has ended.
+            WorkError: the scheduler cannot be started, or reached.
         """
-        if plan.sampled:
-            refuse("surface.accuracy", "is not for workers yet", advice="leave --workers and --scheduler out")
-        pool, setup = self._connected(say), plan.setup
-        job = Job(
-            id=uuid.uuid4().hex,
-            config=setup.config,
-            folder=str(setup.run.folder),
-            device=self.device,
-            threads=THREADS,
-            allow=tuple(setup.allowed.options[1::2]),
-            axes={axis: values.tolist() for axis, values in file.grid.axes.items()},
-            attributes=file.attributes,
-        )
-        content = read(setup.run.directions_file(file.name)) if plan.keeps_directions else b""
-        facts = {**computing(), **place(file.attributes)}
-        yield ClusterWorkers(plan, file, directions, Crew(pool, job, content, facts, plan.quantities, say), say)
-
-    def _connected(self, say: Callable[[str], None]) -> Pool:
         if self._pool is None:
             if self.count:
                 self._local = Local(self.count, visible_devices(self.device))
@@ -98,6 +77,48 @@ class Cluster:
             say(f"dashboard: {self._pool.dashboard}")
         return self._pool
 
+    def decide(self, plan: ScanPlan, file: ScanFile, _: Mapping[str, Vector], say: Say) -> Attributes:
+        """What is decided before a scan begins, by one worker: this machine may have no GPU."""
+        crew = self._crew_of(plan, say)
+        crew.assign(self._assignment(plan, file, most=1))
+
+        def decided(answer: Decided, *_: object) -> Attributes:
+            return answer.decided()
+
+        kind = Kind(decide_for, lambda _: (), Decided, decided, lambda _: "the choice of a batch size")
+        return next(found for found in crew.each(kind, [()]) if found is not None)
+
+    @contextmanager
+    def workers(self, plan: ScanPlan, file: ScanFile, _: Mapping[str, Vector], say: Say) -> Iterator["ClusterWorkers"]:
+        """The workers of one scan.
+
+        Raises:
+            WorkError: the scheduler cannot be reached, or has ended.
+        """
+        crew = self._crew_of(plan, say)
+        crew.assign(self._assignment(plan, file))
+        yield ClusterWorkers(plan, file, crew)
+
+    def _assignment(self, plan: ScanPlan, file: ScanFile, most: int = 10**9) -> Assignment:
+        setup = plan.setup
+        job = Job(
+            id=uuid.uuid4().hex,
+            config=setup.config,
+            folder=str(setup.run.folder),
+            device=self.device,
+            threads=THREADS,
+            allow=tuple(setup.allowed.options[1::2]),
+            axes={axis: values.tolist() for axis, values in file.grid.axes.items()},
+            attributes=file.attributes,
+        )
+        directions = read(setup.run.directions_file(file.name)) if plan.keeps_directions else b""
+        return Assignment(job, directions, {**computing(), **place(file.attributes)}, most)
+
+    def _crew_of(self, plan: ScanPlan, say: Say) -> Crew:
+        if self._crew is None or self._crew[0] is not plan:
+            self._crew = plan, Crew(self.connected(say), say)
+        return self._crew[1]
+
 
 @dataclass(eq=False)
 class ClusterWorkers:
@@ -105,21 +126,55 @@ class ClusterWorkers:
 
     plan: ScanPlan
     file: ScanFile
-    directions: Mapping[str, Vector]
     crew: Crew
-    say: Callable[[str], None]
 
-    def results(self, points: Sequence[Index]) -> Iterator[Found]:
+    def results(self, points: Sequence[Index], samples: Samples) -> Iterator[Results]:
         """What the workers find, in the order in which they do."""
-        return self.crew.results(points)
+        grid, lattice = self.file.grid, Lattice(self.file.grid.status.shape)
+        sizes = {prefix: len(split) for prefix, split in self.plan.splits.items()}
 
-    def waypoints(self, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest) -> xr.Dataset:
-        """What is found at the checkpoints, in this process."""
-        with alone(self.plan, self.file, self.directions, self.say) as here:
-            return here.waypoints(checkpoints, track, stop)
+        def arguments(block: list[Index]) -> tuple[object, ...]:
+            around = coarse_points(self.file, block) if self.plan.sampled else []
+            return block, pack({index: samples.load({"y": 0.0, **grid.where(index)}) for index in around})
+
+        def read_results(answer: Computed, rest: bytes, block: list[Index]) -> Results:
+            coarse = [index for index in block if self.plan.sampled and index in lattice]
+            return Results(answer.found(block, self.plan.quantities), unpack(rest, coarse, sizes))
+
+        if self.plan.sampled:  # neighbours need the same samples
+            points = sorted(points, key=lambda index: sorted(lattice.around(index)))
+        kind = Kind(compute, arguments, Computed, read_results, lambda index: f"the point {index}", _seconds)
+        return (each or Results() for each in self.crew.each(kind, points))
+
+    def waypoints(self, checkpoints: Sequence[Checkpoint]) -> Iterator[Mapping[int, Waypoint]]:
+        """What is found at the checkpoints, which the workers read under the same paths."""
+        names = waypoint_quantities(self.plan.axes)
+
+        def arguments(block: list[Index]) -> tuple[object, ...]:
+            each = checkpoints[block[0][0]]
+            return each.name, str(each.path), each.step, sha256(each.path)
+
+        def read_waypoint(answer: Measured, _: bytes, block: list[Index]) -> Mapping[int, Waypoint]:
+            return {block[0][0]: answer.waypoint(names)}
+
+        def what(index: Index) -> str:
+            return f"the checkpoint {checkpoints[index[0]].name}"
+
+        kind = Kind(waypoint, arguments, Measured, read_waypoint, what)
+        return (each or {} for each in self.crew.each(kind, [(place,) for place in range(len(checkpoints))]))
 
     def attributes(self) -> Attributes:
         """How the workers computed, and on which devices."""
         mine, devices = self.plan.setup.backend.facts()["device_name"], list(self.crew.devices)
         before = [each for each in str(self.file.attributes["device"]).split("; ") if each != mine]
         return {**self.crew.attributes, "device": "; ".join(dict.fromkeys([*before, *devices]))}
+
+    def state(self) -> str:
+        """How many workers there are, and how many tasks were lost with one."""
+        workers, retries = self.crew.ready, self.crew.retries
+        words = f"{workers} worker{'' if workers == 1 else 's'}"
+        return f"{words}, {retries} task{'' if retries == 1 else 's'} again" if retries else words
+
+
+def _seconds(results: Results) -> float:
+    return sum(float(values["seconds"]) for values in results.found.values()) / len(results.found)

@@ -4,13 +4,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from itertools import chain
+from typing import Generic, Protocol, TypeVar
 
-from lossviz.cluster.job import VERSIONS, Begun, Computed, Job, plain
+from lossviz.cluster.job import VERSIONS, Answer, Begun, Job, plain
 from lossviz.cluster.pool import TIME_OUT_S, Reply, Ticket
-from lossviz.cluster.worker import begin, compute
+from lossviz.cluster.worker import begin
 from lossviz.errors import Refusal, RequestError, WorkError
-from lossviz.surface.file import Attributes, Found
+from lossviz.surface.file import Attributes
 from lossviz.surface.grid import Index
 
 # A task took 2 to 14 ms beside its points (TLS, two cores): 1 % of this.
@@ -38,6 +39,31 @@ class Dealing(Protocol):
     def drop(self, ticket: Ticket) -> None: ...
 
 
+A = TypeVar("A")
+F = TypeVar("F", bound=Answer)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[F, A]):
+    """One kind of tasks: what is to be done with points of a grid, or with whatever else has an index.
+
+    Attributes:
+        function: of `worker`; its first argument is the id of the job.
+        arguments: the others, for some indices.
+        form: of its answer.
+        read: from an answer, what is behind it, and the indices, to what was found; raises ValueError if it is wrong.
+        what: an index in words.
+        seconds: what one index took; None where each is a task of its own.
+    """
+
+    function: Callable[..., bytes]
+    arguments: Callable[[list[Index]], tuple[object, ...]]
+    form: type[F]
+    read: Callable[[F, bytes, list[Index]], A]
+    what: Callable[[Index], str]
+    seconds: Callable[[A], float] | None = None
+
+
 @dataclass
 class Member:
     """A worker.
@@ -45,7 +71,7 @@ class Member:
     Attributes:
         ready: whether it has the job.
         refused: why it gets no task.
-        given: the points of its open tasks; none for a task that only begins the job.
+        given: the indices of its open tasks; none for a task that only begins the job.
     """
 
     ready: bool = False
@@ -53,15 +79,28 @@ class Member:
     given: dict[Ticket, list[Index]] = field(default_factory=dict)
 
 
+@dataclass
+class Assignment:
+    """What the members have to know.
+
+    Attributes:
+        job: of the scan.
+        directions: a safetensors file; empty where they are drawn by the workers.
+        facts: what each of them must find: versions, checkpoint, data, ...
+        most: how many of them are needed.
+    """
+
+    job: Job
+    directions: bytes
+    facts: Mapping[str, object]
+    most: int = 10**9
+
+
 class Crew:
     """The workers of one scan.
 
     Args:
         pool: where they are.
-        job: of the scan.
-        directions: a safetensors file; empty where they are drawn by the workers.
-        facts: what each of them must find: versions, checkpoint, data, ...
-        names: of the quantities at a point.
         say: told of workers that do not fit, of doubts that they have, and of waiting.
 
     Attributes:
@@ -71,64 +110,63 @@ class Crew:
         devices: on which.
     """
 
-    def __init__(
-        self,
-        pool: Dealing,
-        job: Job,
-        directions: bytes,
-        facts: Mapping[str, object],
-        names: Sequence[str],
-        say: Callable[[str], None],
-    ) -> None:
-        self.pool, self.job, self._directions, self._facts, self._names = pool, job, directions, facts, names
-        self._say = say
+    def __init__(self, pool: Dealing, say: Callable[[str], None]) -> None:
+        self.pool, self._say = pool, say
         self.members: dict[str, Member] = {}
         self.retries = 0
         self.attributes: Attributes = {}
         self.devices: dict[str, None] = {}
+        self._told: Assignment | None = None
         self._said: set[str] = set()
         self._losses: Counter[str] = Counter()
-        self._seconds_a_point = 0.0
-        self._idle_since = time.monotonic()
-        self._said_at = self._idle_since
+        self._lost: set[Index] = set()
+        self._seconds = 0.0
+        self._idle_since = self._said_at = time.monotonic()
 
     @property
     def ready(self) -> int:
         """How many workers have the job."""
         return sum(each.ready for each in self.members.values())
 
-    def results(self, points: Sequence[Index]) -> Iterator[Found]:
-        """What is found at some points, in any order; nothing now and then.
+    def assign(self, told: Assignment) -> None:
+        """Let the members begin a job, those that fit so far."""
+        self._told, self.attributes = told, {}
+        for each in self.members.values():
+            each.ready = False
+
+    def each(self, kind: Kind[F, A], items: Sequence[Index]) -> Iterator[A | None]:
+        """What is found for all items, in any order, some at a time; None now and then.
 
         Raises:
             RequestError: no worker fits.
-            WorkError: there are no workers, or one block ends all that get it.
+            WorkError: there are no workers, or one item ends all that get it.
         """
-        todo, missing = deque(points), set(points)
+        todo, missing = deque(items), set(items)
+        self._lost.clear()
+        self._idle_since = self._said_at = time.monotonic()
         while missing:
-            self._muster(todo)
-            self._deal(todo)
+            self._muster(kind, todo)
+            self._deal(kind, todo)
             for reply in self.pool.replies(WAIT_S):
-                found = self._take(reply, todo)
-                missing.difference_update(found)
-                yield found
-            yield {}
+                for block, found in self._take(kind, reply, todo):
+                    missing.difference_update(block)
+                    yield found
+            yield None
 
-    def _muster(self, todo: deque[Index]) -> None:
+    def _muster(self, kind: Kind[F, A], todo: deque[Index]) -> None:
         """See who came and who went."""
         there = self.pool.workers()
         for address in self.members.keys() - set(there):
-            gone = self.members.pop(address)
-            for ticket, block in gone.given.items():
+            for ticket, block in self.members.pop(address).given.items():
                 self.pool.drop(ticket)
-                self._lose(block, todo)
+                self._lose(kind, block, todo)
         for address in there:
             self.members.setdefault(address, Member())
         if any(each.ready or each.given for each in self.members.values()):
             self._idle_since = self._said_at = time.monotonic()
         elif self.members and all(each.refused for each in self.members.values()):
             reasons = [f"{name}: {each.refused}" for name, each in self.members.items()]
-            raise RequestError(*[Refusal("no worker fits this scan", "; ".join(reasons[:4]))])
+            raise RequestError(Refusal("no worker fits this scan", "; ".join(reasons[:4])))
         else:
             self._wait()
 
@@ -142,94 +180,119 @@ class Crew:
             silent = self.pool.silent_s > TIME_OUT_S / 2
             self._say("the scheduler does not answer, waiting for it" if silent else "waiting for a worker")
 
-    def _deal(self, todo: deque[Index]) -> None:
+    def _deal(self, kind: Kind[F, A], todo: deque[Index]) -> None:
         """Give out what is to do: two tasks to each worker while there is plenty."""
-        beginning = sum(not each.ready and bool(each.given) for each in self.members.values())
-        for address, each in self.members.items():
-            if each.refused or each.ready or each.given:
-                continue
-            if beginning and (beginning + 1) * len(self._directions) > BYTES_ON_THE_WAY:
-                break
-            each.given[self.pool.give(address, begin, self.job.model_dump_json(), self._directions)] = []
-            beginning += 1
+        self._begin()
         ready = {address: each for address, each in self.members.items() if each.ready}
         for depth in (1, 2):
             for address, each in ready.items():
                 plenty = len(todo) > 2 * len(ready)
                 if todo and len(each.given) < depth and (depth == 1 or plenty):
-                    block = [todo.popleft() for _ in range(min(self._size(len(todo), len(ready)), len(todo)))]
-                    each.given[self.pool.give(address, compute, self.job.id, block)] = block
+                    block = self._block(kind, todo, len(ready))
+                    ticket = self.pool.give(address, kind.function, self._assigned.job.id, *kind.arguments(block))
+                    each.given[ticket] = block
 
-    def _size(self, left: int, ready: int) -> int:
-        """Points in a task: as many as take a second or two, and no more than a share of the rest."""
-        seconds = max(SECONDS_A_TASK, CLIENT_SECONDS_A_TASK * ready)
-        in_time = seconds / self._seconds_a_point if self._seconds_a_point else 1
-        return int(max(1, min(left // (SHARE_OF_THE_REST * ready), in_time)))
+    def _begin(self) -> None:
+        """Tell the job to members that do not know it."""
+        told = self._assigned
+        beginning = sum(not each.ready and bool(each.given) for each in self.members.values())
+        for address, each in self.members.items():
+            if each.refused or each.ready or each.given:
+                continue
+            if self.ready + beginning >= told.most:
+                return
+            if beginning and (beginning + 1) * len(told.directions) > BYTES_ON_THE_WAY:
+                return
+            each.given[self.pool.give(address, begin, told.job.model_dump_json(), told.directions)] = []
+            beginning += 1
 
-    def _take(self, reply: Reply, todo: deque[Index]) -> Found:
-        """What a reply says of points; nothing where it says something else."""
+    @property
+    def _assigned(self) -> Assignment:
+        assert self._told is not None
+        return self._told
+
+    def _block(self, kind: Kind[F, A], todo: deque[Index], ready: int) -> list[Index]:
+        """As many as take a second or two, and no more than a share of the rest; a lost one by itself."""
+        seconds, size = max(SECONDS_A_TASK, CLIENT_SECONDS_A_TASK * ready), 1
+        if kind.seconds and self._seconds:
+            size = int(max(1, min(len(todo) // (SHARE_OF_THE_REST * ready), seconds / self._seconds)))
+        block = [todo.popleft()]
+        while len(block) < size and todo and not self._lost.intersection((block[0], todo[0])):
+            block.append(todo.popleft())
+        return block
+
+    def _take(self, kind: Kind[F, A], reply: Reply, todo: deque[Index]) -> list[tuple[list[Index], A]]:
+        """For which indices a reply says what; none where it says something else."""
         member = self.members.get(reply.ticket.worker)
         if member is None or reply.ticket not in member.given:
-            return {}  # of a worker that was thought dead
+            return []  # of a worker that was thought dead
         block = member.given.pop(reply.ticket)
         try:
             if reply.failure:
                 raise ValueError(reply.failure)
             if reply.answer is None:  # lost with the connection, or with a worker whose death is not known yet
-                self._lose(block, todo)
+                self._lose(kind, block, todo)
                 member.ready = False
             elif block:
-                return self._computed(member, block, reply.answer, todo)
+                return self._found(kind, member, block, reply.answer, todo)
             else:
                 self._begun(member, reply.answer)
         except ValueError as error:
-            todo.extendleft(reversed(block))
-            for ticket, points in member.given.items():
-                self.pool.drop(ticket)
-                todo.extendleft(reversed(points))
-            member.given.clear()
-            member.ready, member.refused = False, plain(str(error))
-            self._say(f"warning: the worker {reply.ticket.worker} gets no points: {member.refused}")
-        return {}
+            self._refuse(reply.ticket.worker, member, [*block, *chain(*member.given.values())], str(error), todo)
+        return []
+
+    def _refuse(self, address: str, member: Member, open_items: list[Index], why: str, todo: deque[Index]) -> None:
+        for ticket in member.given:
+            self.pool.drop(ticket)
+        member.given.clear()
+        todo.extendleft(reversed(open_items))
+        member.ready, member.refused = False, plain(why)
+        self._say(f"warning: the worker {address} gets no points: {member.refused}")
 
     def _begun(self, member: Member, content: bytes) -> None:
-        answer = Begun.read(content)
+        answer, expected = Begun.read(content), self._assigned.facts
         facts = dict(answer.facts)
         device = facts.pop("device", None)
-        wrong = [name for name in VERSIONS if facts.get(name) != self._facts[name]]
+        wrong = [name for name in VERSIONS if facts.get(name) != expected[name]]
         if answer.problem and not wrong:
             raise ValueError(" ".join(answer.problem.lines))
-        wrong = wrong or [name for name, value in self._facts.items() if facts.get(name) != value]
+        wrong = wrong or [name for name, value in expected.items() if facts.get(name) != value]
         if wrong:
-            there, here = ({name: _short(each.get(name)) for name in wrong} for each in (facts, self._facts))
+            there, here = ({name: _short(each.get(name)) for name in wrong} for each in (facts, expected))
             raise ValueError(", ".join(f"its {name} is {there[name]}, and not {here[name]}" for name in wrong))
         member.ready = True
         self.devices[str(device)] = None
 
-    def _computed(self, member: Member, block: list[Index], content: bytes, todo: deque[Index]) -> Found:
-        answer = Computed.read(content)
+    def _found(
+        self, kind: Kind[F, A], member: Member, block: list[Index], content: bytes, todo: deque[Index]
+    ) -> list[tuple[list[Index], A]]:
+        text, _, rest = content.partition(b"\0")
+        answer = kind.form.read(text)
         if answer.problem:
             raise answer.problem.error
+        if answer.misfit:
+            raise ValueError(answer.misfit)
         if not answer.has_job:  # it was started again, under the address that it had
             member.ready = False
-            self._lose(block, todo)
-            return {}
-        found = answer.found(block, self._names)
+            self._lose(kind, block, todo)
+            return []
+        found = kind.read(answer, rest, block)
         self._losses.clear()
         self.attributes |= answer.kept()
         for line in answer.said:
             if line not in self._said:
                 self._said.add(line)
                 self._say(plain(line))
-        seconds = sum(float(values["seconds"]) for values in found.values()) / len(found)
-        self._seconds_a_point = (self._seconds_a_point + seconds) / 2 if self._seconds_a_point else seconds
-        return found
+        if kind.seconds:
+            self._seconds = (self._seconds + kind.seconds(found)) / (2 if self._seconds else 1)
+        return [(block, found)]
 
-    def _lose(self, block: list[Index], todo: deque[Index]) -> None:
-        """Do lost points again, each by itself and last of all: it may be they that end a worker."""
+    def _lose(self, kind: Kind[F, A], block: list[Index], todo: deque[Index]) -> None:
+        """Do lost items again, each by itself and last of all: it may be they that end a worker."""
         self.retries += 1
         todo.extend(block)
-        for what in [f"the point {index}" for index in block] or ["the beginning of the job"]:
+        self._lost.update(block)
+        for what in [kind.what(index) for index in block] or ["the beginning of the job"]:
             self._losses[what] += 1
             if self._losses[what] >= LOSSES:
                 problem = f"was lost {LOSSES} times with its worker, and nothing else was finished meanwhile"

@@ -46,6 +46,13 @@ def loads(pickled: bytes, *, buffers: Sequence[pickle.PickleBuffer] = ()) -> obj
         return NotUnpickledError(str(error)[:200])
 
 
+def clean_exception(exception: object = None, *_: object, **__: object) -> tuple[type[Exception], Exception, None]:
+    """In place of distributed's: an error without its traceback, whatever came."""
+    found = loads(bytes(exception)) if isinstance(exception, bytes | bytearray) else exception
+    error = found if isinstance(found, Exception) else NotUnpickledError(str(found)[:200])
+    return type(error), error, None
+
+
 class _Guarded:
     """In place of the module `pickle` where distributed uses it by name."""
 
@@ -60,7 +67,7 @@ def guard() -> None:
     (`protocol.core.loads`), and the warnings that a worker logs (`_handle_warn`).
     """
     vars(distributed.protocol.pickle)["loads"] = loads
-    vars(distributed.client).update(loads=loads, pickle=_Guarded)
+    vars(distributed.client).update(loads=loads, pickle=_Guarded, clean_exception=clean_exception)
     quiet(logging.CRITICAL + 1)
     warnings.filterwarnings("ignore", module=r"distributed\.|contextlib")
     for topic in ("print", "warn"):

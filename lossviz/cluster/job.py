@@ -1,17 +1,21 @@
 """What a worker needs for a scan, and what it answers, as text that is checked on both sides."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Self
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from lossviz.config import Config
-from lossviz.errors import LossvizError, RequestError, WorkError
+from lossviz.errors import LossvizError, RequestError, WorkError, first_line
 from lossviz.surface.file import Attributes, Found
+from lossviz.surface.forward import ExecutionPlan
 from lossviz.surface.grid import GROUPED, Index
-from lossviz.surface.sampling import GROUPS
+from lossviz.surface.samples import Seen
+from lossviz.surface.sampling import GROUPS, Values
+from lossviz.surface.waypoints import Waypoint
 
 Text = Annotated[str, StringConstraints(max_length=4000)]
 Facts = dict[Text, Text | int | float]
@@ -22,7 +26,7 @@ PLACE = ("checkpoint_sha256", "data_sha256", "own_code", "precision", "direction
 # Attributes of a result file that only who computes knows.
 COMPUTED = (
     *("batch_size", "compiled", "pace", "low_precision", "frozen_prefix", "frozen_prefix_bytes"),
-    *("frozen_prefix_speedup", "hessian_products", "hessian_step", "hessian_error"),
+    *("loss_range", "frozen_prefix_speedup", "hessian_products", "hessian_step", "hessian_error"),
 )
 
 
@@ -100,24 +104,76 @@ class Begun(_Message):
     problem: Problem | None = None
 
 
-class Computed(_Message):
-    """What a worker found at some points.
+class Answer(_Message):
+    """What a worker answers to a task, at the least.
 
     Attributes:
         has_job: whether it still knows the job; a worker that was started again does not.
-        points: of the grid.
-        values: of each quantity, a number (or a number a group) for every point.
+        misfit: why it cannot compute what others can.
         said: doubts, in words.
-        attributes: how it computed.
-        problem: why it could not.
+        attributes: how it computed, or what it decided.
+        problem: why it could not compute.
     """
 
     has_job: bool = True
-    points: list[list[int]] = []
-    values: dict[Text, list[float] | list[list[float]]] = {}
+    misfit: Text = ""
     said: list[Text] = []
     attributes: Facts = {}
     problem: Problem | None = None
+
+    def kept(self) -> Attributes:
+        """The attributes that a worker may set."""
+        return {name: plain(v) if isinstance(v, str) else v for name, v in self.attributes.items() if name in COMPUTED}
+
+
+class Decided(Answer):
+    """What was decided where a scan is computed, before it begins."""
+
+    def decided(self) -> Attributes:
+        """The attributes, if they are complete.
+
+        Raises:
+            ValueError: they are not.
+        """
+        found = self.kept()
+        try:
+            sound = 0 < ExecutionPlan.saved(found).batch_size < 10**9 and isinstance(
+                found.get("loss_range", 0.0), float
+            )
+        except (KeyError, ValueError):
+            sound = False
+        if not sound:
+            raise ValueError("it does not decide how to compute")
+        return found
+
+
+class Measured(Answer):
+    """What a worker found at a checkpoint beside the grid."""
+
+    values: dict[Text, float] = {}
+    precision: Text = ""
+
+    def waypoint(self, names: Collection[str]) -> Waypoint:
+        """The numbers, if they are those that were asked for.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if set(self.values) != set(names):
+            raise ValueError("it answers with other quantities than those that it was asked for")
+        return Waypoint(self.values, plain(self.precision))
+
+
+class Computed(Answer):
+    """What a worker found at some points.
+
+    Attributes:
+        points: of the grid.
+        values: of each quantity, a number (or a number a group) for every point.
+    """
+
+    points: list[list[int]] = []
+    values: dict[Text, list[float] | list[list[float]]] = {}
 
     @classmethod
     def of(cls, found: Found, said: Sequence[str], attributes: Attributes) -> "Computed":
@@ -143,9 +199,38 @@ class Computed(_Message):
             for i, point in enumerate(points)
         }
 
-    def kept(self) -> Attributes:
-        """The attributes that a worker may set."""
-        return {name: plain(v) if isinstance(v, str) else v for name, v in self.attributes.items() if name in COMPUTED}
+
+def pack(seen: Mapping[Index, Seen]) -> bytes:
+    """Losses of single examples at coarse points as a safetensors file: float32, as they are kept."""
+    return safetensors.numpy.save(
+        {
+            f"{','.join(map(str, index))}/{prefix}": values.astype(np.float32)
+            for index, each in seen.items()
+            for prefix, values in each.items()
+        }
+    )
+
+
+def unpack(content: bytes, points: Sequence[Index], most: Mapping[str, int]) -> Mapping[Index, Seen]:
+    """The same back, if it is of these points and has at most so many examples of each split, by its prefix.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        tensors = safetensors.numpy.load(content)
+    except Exception as error:
+        raise ValueError(f"its samples are of another form: {first_line(error)}") from None
+    names = {f"{','.join(map(str, index))}/{prefix}": (index, prefix) for index in points for prefix in most}
+    if tensors.keys() != names.keys():
+        raise ValueError("it answers with samples of other points than those that it was asked for")
+    found: dict[Index, dict[str, Values]] = {index: {} for index in points}
+    for name, values in tensors.items():
+        index, prefix = names[name]
+        if values.dtype != np.float32 or values.shape[1:] != (2,) or not 0 < len(values) <= most[prefix]:
+            raise ValueError(f"its samples are {values.dtype} {list(values.shape)}")
+        found[index][prefix] = values.astype(float)
+    return found
 
 
 def plain(text: str) -> str:

@@ -1,6 +1,6 @@
 """What a worker of Dask does: it builds the network of a scan once, keeps it, and computes points.
 
-Both functions take and return text alone, and raise nothing: an error goes back in words.
+The functions return text and numbers alone, and raise nothing: an error goes back in words.
 """
 
 import hashlib
@@ -13,18 +13,22 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from lossviz.cluster.job import PLACE, Begun, Computed, Job, Problem
+from lossviz.cluster.job import PLACE, Answer, Begun, Computed, Decided, Job, Measured, Problem, pack, unpack
 from lossviz.engine.memory import explained_memory
 from lossviz.engine.point import Vector
 from lossviz.errors import LossvizError, WorkError, first_line
+from lossviz.files import sha256
 from lossviz.provenance import code_fingerprint, versions
 from lossviz.run import Run
 from lossviz.setup import prepare
 from lossviz.surface.attributes import scan_attributes
-from lossviz.surface.file import ScanFile
-from lossviz.surface.grid import Grid
+from lossviz.surface.checkpoints import Checkpoint
+from lossviz.surface.file import Attributes, ScanFile
+from lossviz.surface.grid import Grid, Index, Quantities
+from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.workers import Alone, alone
+from lossviz.surface.samples import Seen
+from lossviz.surface.workers import Alone, alone, decide
 from lossviz.user_code.loader import explained
 from lossviz.user_code.permissions import parse_allowed
 
@@ -37,6 +41,9 @@ class Bench:
         self.lock = threading.Lock()
         self.said: list[str] = []
         self._facts: Mapping[str, str | int | float] = {}
+        self._planned: tuple[Job, ScanPlan, Attributes] | None = None
+        self._file: ScanFile | None = None
+        self._directions: Mapping[str, Vector] = {}
         self._stack = ExitStack()
         self._alone: Alone | None = None
 
@@ -45,32 +52,70 @@ class Bench:
         if self.job == job.id:  # the connection was lost, and the client begins it again
             return self._facts
         self.clear()
-        if job.device == "cpu" or not torch.cuda.is_available():
-            torch.set_num_threads(job.threads)
-        allowed = parse_allowed(job.allow)
-        setup = prepare(job.config, Run(Path(job.folder)), job.device, allowed, precision=job.config.surface.precision)
-        plan = ScanPlan(setup)
-        attributes = scan_attributes(setup, plan.checkpoint, plan.ordered)
+        plan, attributes = self._plan(job)
         grid = Grid.unknown({axis: np.array(values) for axis, values in job.axes.items()}, plan.quantities)
-        file = ScanFile(setup.run, job.config.surface.name, grid, dict(job.attributes))
-        vectors, digest = _directions(plan, file, directions)
-        self._alone = self._stack.enter_context(alone(plan, file, vectors, self.said.append))
+        self._file = ScanFile(plan.setup.run, plan.config.name, grid, dict(job.attributes))
+        self._directions, digest = _directions(plan, self._file, directions)
         self.job = job.id
         self._facts = {**place({**attributes, "directions_sha256": digest}), "device": attributes["device"]}
         return self._facts
 
-    def compute(self, points: Sequence[tuple[int, ...]]) -> Computed:
+    def decide(self) -> Decided:
+        """See `surface.workers.decide`."""
+        assert self._planned is not None
+        assert self._file is not None
+        return Decided(attributes=decide(self._planned[1], self._file, self._directions))
+
+    def compute(self, points: Sequence[Index], samples: bytes) -> bytes:
         """The points, one after another."""
-        assert self._alone is not None
-        found = {index: values for each in self._alone.results(points) for index, values in each.items()}
-        said, self.said[:] = list(self.said), []
-        return Computed.of(found, said, self._alone.attributes())
+        here = self._here()
+        sizes = {prefix: len(split) for prefix, split in here.plan.splits.items()}
+        around = coarse_points(here.file, points) if here.sampled else []
+        known = unpack(samples, around, sizes) if around else {}
+        found: dict[Index, Quantities] = {}
+        seen: dict[Index, Seen] = {}
+        for each in here.results_beside(points, known.__getitem__):
+            found |= each.found
+            seen |= each.seen
+        return Computed.of(found, self._words(), here.attributes()).encode() + b"\0" + pack(seen)
+
+    def waypoint(self, name: str, path: str, step: int | None, digest: str) -> Measured:
+        """What is found at a checkpoint, if it is the one that the client has."""
+        here = self._here()
+        if sha256(Path(path)) != digest:
+            return Measured(misfit=f"its {path} is another checkpoint")
+        checkpoint = Checkpoint(name, Path(path), step, title=here.plan.setup.run.title)
+        (found,) = here.waypoints([checkpoint])
+        return Measured(values=dict(found[0].values), precision=found[0].precision, said=self._words())
 
     def clear(self) -> None:
         """Forget the job."""
         self.job, self._alone = "", None
         self.said.clear()
         self._stack.close()
+
+    def _plan(self, job: Job) -> tuple[ScanPlan, Attributes]:
+        """The plan of a job, or of the one before, where that is the same scan."""
+        same = {"id": "", "attributes": {}, "axes": {}}
+        if self._planned is None or self._planned[0].model_copy(update=same) != job.model_copy(update=same):
+            if job.device == "cpu" or not torch.cuda.is_available():
+                torch.set_num_threads(job.threads)
+            run, precision = Run(Path(job.folder)), job.config.surface.precision
+            plan = ScanPlan(prepare(job.config, run, job.device, parse_allowed(job.allow), precision=precision))
+            self._planned = job, plan, scan_attributes(plan.setup, plan.checkpoint, plan.ordered)
+        return self._planned[1:]
+
+    def _here(self) -> Alone:
+        if self._alone is None:
+            assert self._planned is not None
+            assert self._file is not None
+            opened = alone(self._planned[1], self._file, self._directions, self.said.append)
+            self._alone = self._stack.enter_context(opened)
+        return self._alone
+
+    def _words(self) -> list[str]:
+        said, self.said[:] = list(self.said), []
+        return said
 
 
 BENCH = Bench()
@@ -87,17 +132,31 @@ def begin(text: str, directions: bytes) -> bytes:
     return Begun(facts=facts, problem=problem).encode()
 
 
-def compute(job: str, points: Sequence[Sequence[int]]) -> bytes:
-    """Compute some points of a job; JSON of `Computed`."""
-    answer = Computed(has_job=False)
+def decide_for(job: str) -> bytes:
+    """Decide how to compute a job; JSON of `Decided`."""
+    return _answer(job, lambda: BENCH.decide().encode())
 
-    def computed() -> None:
-        nonlocal answer
-        if BENCH.job == job:
-            answer = BENCH.compute([tuple(point) for point in points])
 
-    problem = _told(computed)
-    return (Computed(problem=problem) if problem else answer).encode()
+def compute(job: str, points: Sequence[Sequence[int]], samples: bytes) -> bytes:
+    """Compute some points of a job; JSON of `Computed`, and behind a 0 what was seen at coarse points (`pack`).
+
+    Args:
+        job: its id.
+        points: of the grid.
+        samples: what was seen at the coarse points around them, in the same form.
+    """
+    return _answer(job, lambda: BENCH.compute([tuple(point) for point in points], samples))
+
+
+def waypoint(job: str, name: str, path: str, step: int | None, digest: str) -> bytes:
+    """Measure a checkpoint beside the grid; JSON of `Measured`."""
+    return _answer(job, lambda: BENCH.waypoint(name, path, step, digest).encode())
+
+
+def coarse_points(file: ScanFile, points: Sequence[Index]) -> list[Index]:
+    """The coarse points of a sampled scan that some points are interpolated from."""
+    lattice = Lattice(file.grid.status.shape)
+    return list(dict.fromkeys(each for index in points if index not in lattice for each in lattice.around(index)))
 
 
 def computing() -> dict[str, str | int | float]:
@@ -111,6 +170,18 @@ def place(attributes: Mapping[str, str | int | float]) -> dict[str, str | int | 
     """The facts among the attributes of a scan, see `job.PLACE`; the paths of a person's code may differ."""
     found = {name: attributes[name] for name in PLACE}
     return {**found, "own_code": " ".join(line.split()[-1] for line in str(found["own_code"]).splitlines())}
+
+
+def _answer(job: str, work: Callable[[], bytes]) -> bytes:
+    answer = Answer(has_job=False).encode()
+
+    def answered() -> None:
+        nonlocal answer
+        if BENCH.job == job:
+            answer = work()
+
+    problem = _told(answered)
+    return Answer(problem=problem).encode() if problem else answer
 
 
 def _told(work: Callable[[], None]) -> Problem | None:

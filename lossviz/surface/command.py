@@ -10,16 +10,16 @@ from lossviz.surface.forward import ExecutionPlan
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.resume import unfollowed
 from lossviz.surface.scan import open_scan
-from lossviz.surface.workers import Opening, alone
+from lossviz.surface.workers import HERE, Place
 
 
-def surface(plan: ScanPlan, report: Report, stop: StopRequest, workers: Opening = alone) -> None:
-    """Scan what a plan says, or what is left of it, with workers.
+def surface(plan: ScanPlan, report: Report, stop: StopRequest, place: Place = HERE) -> None:
+    """Scan what a plan says, or what is left of it, at a place.
 
     Raises:
         RequestError: the checkpoint does not fit the network, or the file holds another scan.
     """
-    setup, scan = plan.setup, open_scan(plan)
+    setup, scan = plan.setup, open_scan(plan, place, report.say)
     file, total = scan.file.path, scan.file.grid.status.size
     if scan.is_complete:
         report.say(f"{file}: nothing left to scan ({total:,} points)")
@@ -29,8 +29,8 @@ def surface(plan: ScanPlan, report: Report, stop: StopRequest, workers: Opening 
         report.say(f"{file}: resuming, {scan.file.grid.done:,} of {total:,} points are there{said}")
     with setup.run.stage(f"surface-{plan.config.name}", **setup.facts(), processes=1) as outcome:
         scan.file.save()
-        with workers(plan, scan.file, scan.directions, report.say) as opened:
-            scan.compute(opened, report, stop)
+        with place.workers(plan, scan.file, scan.directions, report.say) as workers:
+            scan.compute(workers, report, stop)
         outcome["points"] = total
         report.say(f"{file}: {total:,} points, {_examples(plan, scan.file)}")
         scan.judge(report)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +18,7 @@ from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, Index, Quantities
 from lossviz.surface.lattice import Lattice, interpolate
 from lossviz.surface.plane import LossPlane
-from lossviz.surface.samples import Samples
+from lossviz.surface.samples import Seen
 from lossviz.surface.sampling import SHARE_OF_CONTROL, Accuracy, Oracle, Sample, Values, sample
 
 
@@ -43,6 +43,10 @@ class Sampling:
     unseen_loss: float = 0.0
 
 
+def _unseen(index: Index) -> Seen:
+    raise KeyError(index)
+
+
 @dataclass(frozen=True, eq=False)
 class SampledPlane:
     """Estimates at the points of a grid: coarse points by themselves, the others beside the coarse ones around them.
@@ -50,30 +54,29 @@ class SampledPlane:
     Attributes:
         plane: gives the network of a point.
         sampling: of what, to which accuracy.
-        samples: what was seen at coarse points; every point but these needs that of those around it.
         grid: whose points they are.
         low: forward passes in a low precision, where these are faster.
+        seen: what was seen at a coarse point; every point but these needs that of those around it.
     """
 
     plane: LossPlane
     sampling: Sampling
-    samples: Samples
     grid: Grid
     low: Forward | None = None
+    seen: Callable[[Index], Seen] = _unseen
 
-    def __call__(self, index: Index) -> Quantities:
-        """The quantities of a point, and the seconds it took; what was seen at a coarse point is written first."""
+    def __call__(self, index: Index) -> tuple[Quantities, Seen]:
+        """The quantities of a point, and the seconds it took; at a coarse point also what was seen there."""
         started = time.perf_counter()
         accuracy, coarse = self.sampling.accuracy, index in self.lattice
         where = {"y": 0.0, **self.grid.where(index)}
         wanted = accuracy.tighter(SHARE_OF_CONTROL) if coarse else accuracy
         found = self.plane.with_network(**where, compute=partial(self._sample, index, wanted, coarse=coarse))
-        if coarse:
-            self.samples.save(where, {prefix: each.values for prefix, each in found.items()})
+        seen = {prefix: each.values for prefix, each in found.items()} if coarse else {}
         values: dict[str, float | Values] = {"penalty": self.plane.penalty(**where)}
         for prefix, each in found.items():
             values |= {f"{prefix}{name}": value for name, value in _quantities(each).items()}
-        return values | {"seconds": time.perf_counter() - started}
+        return values | {"seconds": time.perf_counter() - started}, seen
 
     @property
     def lattice(self) -> Lattice:
@@ -91,7 +94,7 @@ class SampledPlane:
 
     def _controls(self, index: Index, prefix: str) -> Sequence[Values]:
         around = self.lattice.around(index)
-        parents = [self.samples.load({"y": 0.0, **self.grid.where(each)})[prefix] for each in around]
+        parents = [self.seen(each)[prefix] for each in around]
         if not all(np.isfinite(parent[:, 0]).all() for parent in parents):
             return ()  # nothing is estimated from a loss that is not finite
         return interpolate(parents, list(around.values()))

@@ -8,7 +8,7 @@ import numpy as np
 from lossviz.engine.point import Vector, undisturbed
 from lossviz.results import DONE, TO_DO
 from lossviz.run import Run
-from lossviz.surface.file import ScanFile
+from lossviz.surface.file import Attributes, ScanFile
 from lossviz.surface.forward import ExecutionPlan, Forward
 from lossviz.surface.grid import Grid
 from lossviz.surface.lattice import Lattice
@@ -20,13 +20,12 @@ from lossviz.surface.sampling import PILOT, Accuracy
 from lossviz.surface.subspace import Subspace
 
 
-def sampled_plane(
-    plan: ScanPlan, file: ScanFile, plane: LossPlane, execution: ExecutionPlan, say: Callable[[str], None]
-) -> SampledPlane:
+def sampled_plane(plan: ScanPlan, file: ScanFile, plane: LossPlane, say: Callable[[str], None]) -> SampledPlane:
     """Estimates at the points of a scan."""
+    execution = ExecutionPlan.saved(file.attributes)
     beside = Forward(plan.objective.in_bfloat16(), execution, say, beside=True) if execution.low_precision else None
     sampling = sampling_of(plan, float(file.attributes.get("loss_range", math.nan)))
-    return SampledPlane(plane, sampling, Samples(plan.setup.run.samples_folder(file.name)), file.grid, beside)
+    return SampledPlane(plane, sampling, file.grid, beside)
 
 
 def sampling_of(plan: ScanPlan, loss_range: float) -> Sampling:
@@ -41,23 +40,18 @@ def sampling_of(plan: ScanPlan, loss_range: float) -> Sampling:
     return Sampling(plan.ordered, wanted, math.log(setup.data.outputs) if classes else 0.0)
 
 
-def begin_sampled(
-    plan: ScanPlan, file: ScanFile, subspace: Subspace, directions: Mapping[str, Vector], execution: ExecutionPlan
-) -> None:
-    """Forget what was kept of another scan, and find the range of the losses, where the accuracy is one in it.
-
-    The range is that of the coarse points, by the first examples.
-    """
-    Samples(plan.setup.run.samples_folder(file.name)).discard()
+def loss_range(
+    plan: ScanPlan, grid: Grid, subspace: Subspace, directions: Mapping[str, Vector], execution: ExecutionPlan
+) -> Attributes:
+    """The range of the losses, where the accuracy is one in it: at the coarse points, by the first examples."""
     if not (isinstance(plan.config.accuracy, Mapping) and "range" in plan.config.accuracy):
-        return
+        return {}
     with undisturbed(plan.objective.model, subspace.moved_tensors) as origin:
         forward = Forward(plan.objective, ExecutionPlan(execution.batch_size))
         plane = plan.plane(subspace, directions, forward, origin=origin, limit=PILOT)
-        points = Lattice(file.grid.status.shape).points
-        losses = np.array([plane.loss(**file.grid.where(index)) for index in points])
+        losses = np.array([plane.loss(**grid.where(index)) for index in Lattice(grid.status.shape).points])
     finite = losses[np.isfinite(losses)]
-    file.attributes["loss_range"] = float(finite.max() - finite.min()) if len(finite) else math.nan
+    return {"loss_range": float(finite.max() - finite.min()) if len(finite) else math.nan}
 
 
 def forget_unsampled(run: Run, name: str, grid: Grid) -> None:

@@ -12,21 +12,24 @@ from lossviz.errors import LossvizError
 from lossviz.files import atomic_write, check_owner, read_sealed, seal
 from lossviz.surface.sampling import Values
 
+Seen = Mapping[str, Values]
+"""What was seen at a point: by the prefix of a split, losses and wrong answers (examples, 2)."""
+
 _LOST = "delete it: the same command computes the point again"
 
 
 @dataclass(frozen=True)
 class Samples:
-    """One file for each coarse point, written whole by the process that computed it.
+    """One file for each coarse point, in float32.
 
-    Every process interpolates from what the files say, so the numbers do not depend on which one computed what.
+    Every point is interpolated from what the files say, so the numbers do not depend on who computed what, and when.
 
     Attributes:
         folder: of the files.
     """
 
     folder: Path
-    _held: dict[Path, Mapping[str, Values]] = field(default_factory=dict, init=False)
+    _held: dict[Path, Seen] = field(default_factory=dict, init=False)
 
     def has(self, where: Mapping[str, float]) -> bool:
         """Whether there is a sound file of a point, by its x and y."""
@@ -35,15 +38,15 @@ class Samples:
         except LossvizError:
             return False
 
-    def save(self, where: Mapping[str, float], values: Mapping[str, Values]) -> None:
-        """Write what was seen at a point: by the prefix of a split, losses and wrong answers (examples, 2)."""
+    def save(self, where: Mapping[str, float], values: Seen) -> None:
+        """Write what was seen at a point."""
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {f"{prefix}values": each.astype(np.float32) for prefix, each in values.items()}
         path = self._file(where)
         np.savez(buffer, of=np.array(_place(path)), **arrays)
         atomic_write(path, seal(buffer.getvalue()))
 
-    def load(self, where: Mapping[str, float]) -> Mapping[str, Values]:
+    def load(self, where: Mapping[str, float]) -> Seen:
         """Read what was seen at a point; each file is read once.
 
         Raises:

@@ -1,8 +1,10 @@
 """A scan of a run: started or resumed, computed point by point, judged at the end."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import xarray as xr
 
 from lossviz.engine.checkpoint import load_tensors, save_tensors
 from lossviz.engine.curvature import attributes_of_products
@@ -12,14 +14,16 @@ from lossviz.progress import Report, Track
 from lossviz.signals import StopRequest
 from lossviz.surface.attributes import direction_attributes, scan_attributes
 from lossviz.surface.checkpoints import Checkpoint
-from lossviz.surface.file import Found, ScanFile
+from lossviz.surface.file import ScanFile
 from lossviz.surface.grid import Grid, Index, Interval, resolve
 from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.resume import has_points, refuse_another, refuse_other_directions, resumed_attributes
-from lossviz.surface.sampled_scan import begin_sampled, forget_unsampled
+from lossviz.surface.sampled_scan import forget_unsampled
+from lossviz.surface.samples import Samples
 from lossviz.surface.sanity import facts, findings
-from lossviz.surface.workers import Workers
+from lossviz.surface.waypoints import Waypoint, waypoints_dataset
+from lossviz.surface.workers import Place, Say, Workers
 
 # Saving takes some 20 ms: at most 1 % of the time, and a kill -9 costs two seconds of work.
 SECONDS_BETWEEN_SAVES = 2.0
@@ -53,28 +57,41 @@ class Scan:
         variant, grid = self.plan.setup.run.variant, self.file.grid
         if self.checkpoints:
             with report.track(f"checkpoints of {variant}", len(self.checkpoints), "checkpoints") as track:
-                self.file.waypoints = workers.waypoints(self.checkpoints, track, stop)
+                self.file.waypoints = self._waypoints(workers, track, stop)
             self.file.save()
         with report.track(f"scanning {variant}", grid.status.size, "points", grid.done) as track:
             for points in self._stages():
                 try:
-                    self._take(workers.results(points), track, stop)
+                    self._take(workers, points, track, stop)
                 finally:
                     self.file.save()
                 stop.obey()
         self.file.attributes |= workers.attributes()
 
-    def _take(self, results: Iterable[Found], track: Track, stop: StopRequest) -> None:
+    def _waypoints(self, workers: Workers, track: Track, stop: StopRequest) -> xr.Dataset:
+        found: dict[int, Waypoint] = {}
+        for each in workers.waypoints(self.checkpoints):
+            found |= each
+            track.reach(len(found), workers.state())
+            stop.obey()
+        return waypoints_dataset(self.checkpoints, [found[place] for place in range(len(self.checkpoints))])
+
+    def _take(self, workers: Workers, points: Sequence[Index], track: Track, stop: StopRequest) -> None:
         """Put results into the grid until there are no more, or somebody asks to stop."""
-        saved_at = time.monotonic()
-        for found in results:
-            self.file.put(found)
-            track.reach(self.file.grid.done)
+        samples, saved_at = self._samples(), time.monotonic()
+        for each in workers.results(points, samples):
+            for index, seen in each.seen.items():  # first: a point that is known is not computed again
+                samples.save({"y": 0.0, **self.file.grid.where(index)}, seen)
+            self.file.put(each.found)
+            track.reach(self.file.grid.done, workers.state())
             if stop:
                 break
             if time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
                 self.file.save()
                 saved_at = time.monotonic()
+
+    def _samples(self) -> Samples:
+        return Samples(self.plan.setup.run.samples_folder(self.file.name))
 
     def _stages(self) -> list[list[Index]]:
         """What is to do; of a sampled scan the coarse points, which the others need, before these."""
@@ -96,16 +113,16 @@ class Scan:
             report.say(f"  warning: {line}")
 
 
-def open_scan(plan: ScanPlan) -> Scan:
-    """The scan of a plan: the one that its file holds, or a new one.
+def open_scan(plan: ScanPlan, place: Place, say: Say) -> Scan:
+    """The scan of a plan: the one that its file holds, or a new one at a place.
 
     Raises:
         RequestError: the file holds another scan, or points that have no place in this one.
     """
-    return _resumed(plan) if has_points(plan.setup.run, plan.config.name) else _begun(plan)
+    return _resumed(plan) if has_points(plan.setup.run, plan.config.name) else _begun(plan, place, say)
 
 
-def _begun(plan: ScanPlan) -> Scan:
+def _begun(plan: ScanPlan, place: Place, say: Say) -> Scan:
     setup, name = plan.setup, plan.config.name
     attributes = scan_attributes(setup, plan.checkpoint, plan.ordered)
     found = plan.directions()
@@ -115,7 +132,7 @@ def _begun(plan: ScanPlan) -> Scan:
     directions = setup.run.directions_file(name)
     if plan.keeps_directions:
         save_tensors(directions, plan.subspace.to_tensors(found.vectors))
-    execution = plan.execution(grid.status.size, found.subspace)
+    Samples(setup.run.samples_folder(name)).discard()
     attributes |= {
         **found.facts,
         **attributes_of_products(plan.objective.model),
@@ -124,11 +141,9 @@ def _begun(plan: ScanPlan) -> Scan:
     attributes |= direction_attributes(plan.subspace, found.vectors)
     digest = sha256(directions) if plan.keeps_directions else found.digest
     attributes |= {"directions_sha256": digest, "moved": "\n".join(sorted(found.subspace.moved))}
-    attributes |= execution.attributes()
-    attributes["by_batch"] = int(plan.treatment.by_batch)
     file = ScanFile(setup.run, name, grid, attributes)
-    if plan.sampled:
-        begin_sampled(plan, file, found.subspace, found.vectors, execution)
+    attributes |= place.decide(plan, file, found.vectors, say)
+    attributes["by_batch"] = int(plan.treatment.by_batch)
     return Scan(plan, file, found.vectors, _with_own(plan.checkpoint, found.waypoints))
 
 

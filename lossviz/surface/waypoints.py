@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,9 +12,7 @@ from torch import Tensor
 from lossviz.engine.checkpoint import fit
 from lossviz.engine.point import undisturbed
 from lossviz.engine.state import steady
-from lossviz.progress import Track
 from lossviz.results import variable
-from lossviz.signals import StopRequest
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.plane import LossPlane, PlainLoss
 from lossviz.surface.projection import project
@@ -29,41 +28,53 @@ _QUANTITIES = {
 }
 
 
-def measure_waypoints(
-    plane: LossPlane, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest, own: Checkpoint | None = None
-) -> xr.Dataset:
-    """Variables checkpoint_* of a result file, along the dimension `checkpoint`.
+class Waypoint(NamedTuple):
+    """What is found at a checkpoint.
 
-    Losses of the checkpoints themselves are taken by the plain path in float64: the one at the centre checks the grid.
+    Attributes:
+        values: of `_QUANTITIES`.
+        precision: in which its own loss was taken.
+    """
+
+    values: Mapping[str, float]
+    precision: str
+
+
+def measure_waypoint(plane: LossPlane, checkpoint: Checkpoint, own: Checkpoint | None = None) -> Waypoint:
+    """The loss of a checkpoint itself, its place, and what the plane says there.
+
+    The former is taken by the plain path in float64: the one at the centre checks the grid.
 
     Args:
         plane: the line or plane; its network is left somewhere on it.
-        checkpoints: the scan's own among them.
-        track: told of every one.
-        stop: asked between them.
+        checkpoint: to be measured.
         own: the one at the centre, which is not read again.
     """
-    model, rows, precisions = plane.objective.model, [], set()
-    for each in checkpoints:
-        state = None if own is not None and each.same_file(own) else each.load(model)
-        position, distance = project(plane.subspace, plane.theta, plane.directions, state)
-        plane_loss = plane.loss(**position)
-        itself, precision, outputs = _at_centre(plane) if state is None else _elsewhere(plane, state, each.path)
-        precisions.add(precision)
-        losses = {"loss": itself.loss, "error": itself.error, "plane_loss": plane_loss}
-        rows.append({**position, **losses, "distance": distance, "outputs": outputs})
-        track.advance()
-        stop.obey()
+    state = None if own is not None and checkpoint.same_file(own) else checkpoint.load(plane.objective.model)
+    position, distance = project(plane.subspace, plane.theta, plane.directions, state)
+    plane_loss = plane.loss(**position)
+    itself, precision, outputs = _at_centre(plane) if state is None else _elsewhere(plane, state, checkpoint.path)
+    losses = {"loss": itself.loss, "error": itself.error, "plane_loss": plane_loss}
+    return Waypoint({**position, **losses, "distance": distance, "outputs": outputs}, precision)
+
+
+def waypoint_quantities(axes: Sequence[str]) -> set[str]:
+    """Names of what is found at a checkpoint, in the plane of some axes."""
+    return {name for name in _QUANTITIES if name not in ("x", "y") or name in axes}
+
+
+def waypoints_dataset(checkpoints: Sequence[Checkpoint], found: Sequence[Waypoint]) -> xr.Dataset:
+    """Variables checkpoint_* of a result file, along the dimension `checkpoint`."""
     names = np.array([each.name for each in checkpoints], dtype=object)
-    found = xr.Dataset(
+    results = xr.Dataset(
         {
-            f"checkpoint_{name}": variable("checkpoint", [row[name] for row in rows], *_QUANTITIES[name])
-            for name in rows[0]
+            f"checkpoint_{name}": variable("checkpoint", [each.values[name] for each in found], *_QUANTITIES[name])
+            for name in found[0].values
         },
         coords={"checkpoint": xr.Variable("checkpoint", names, {"long_name": "step of the run, or path"})},
     )
-    found.checkpoint_loss.attrs["precision"] = " or ".join(sorted(precisions))
-    return found
+    results.checkpoint_loss.attrs["precision"] = " or ".join(sorted({each.precision for each in found}))
+    return results
 
 
 def _at_centre(plane: LossPlane) -> PlainLoss:

@@ -2,39 +2,72 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
-
-import xarray as xr
 
 from lossviz.engine.curvature import attributes_of_products
 from lossviz.engine.point import Vector, undisturbed
-from lossviz.progress import Track
-from lossviz.signals import StopRequest
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.file import Attributes, Found, ScanFile
 from lossviz.surface.forward import ExecutionPlan, Forward
-from lossviz.surface.grid import Index, Quantities
+from lossviz.surface.grid import Index
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
-from lossviz.surface.sampled_scan import sampled_plane
-from lossviz.surface.waypoints import measure_waypoints
+from lossviz.surface.sampled_plane import SampledPlane
+from lossviz.surface.sampled_scan import loss_range, sampled_plane
+from lossviz.surface.samples import Samples, Seen
+from lossviz.surface.waypoints import Waypoint, measure_waypoint
 
 # Of a sampled scan: its checkpoints and what the plane says there are compared on so many.
 CHECKPOINT_EXAMPLES = 2000
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was found at some points.
+
+    Attributes:
+        found: their quantities.
+        seen: of coarse points of a sampled scan, what other points are interpolated from.
+    """
+
+    found: Found = field(default_factory=dict)
+    seen: Mapping[Index, Seen] = field(default_factory=dict)
 
 
 class Workers(Protocol):
     """Who computes which points. The numbers do not depend on it."""
 
-    def results(self, points: Sequence[Index]) -> Iterator[Found]:
-        """What is found at these points, some at a time and in any order; nothing now and then while none is ready."""
+    def results(self, points: Sequence[Index], samples: Samples) -> Iterator[Results]:
+        """What is found at these points, some at a time and in any order; nothing now and then while none is ready.
 
-    def waypoints(self, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest) -> xr.Dataset:
-        """What is found at the checkpoints beside the grid."""
+        Args:
+            points: to be computed; of a sampled scan all of them coarse, or none.
+            samples: what was seen at the coarse points.
+        """
+
+    def waypoints(self, checkpoints: Sequence[Checkpoint]) -> Iterator[Mapping[int, Waypoint]]:
+        """What is found at checkpoints beside the grid, by their places in the list, in the same way."""
 
     def attributes(self) -> Attributes:
         """How it was computed, for the result file; known at the end."""
+
+    def state(self) -> str:
+        """How the work goes, for the progress; empty if there is nothing to say."""
+
+
+class Place(Protocol):
+    """Where scans are computed."""
+
+    def decide(self, plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Say) -> Attributes:
+        """What is decided where a scan is computed before it begins: see `decide`."""
+
+    def workers(
+        self, plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Say
+    ) -> AbstractContextManager[Workers]:
+        """Begin to work for a scan, and end that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,23 +76,41 @@ class Alone:
 
     Attributes:
         plan: what is scanned.
+        file: its grid, and what was decided when it began.
         plane: the line or plane.
         forward: how its networks are evaluated.
-        point: the quantities at a point of the grid.
+        sampled: estimates on the plane, for a scan with an accuracy.
     """
 
     plan: ScanPlan
+    file: ScanFile
     plane: LossPlane
     forward: Forward
-    point: Callable[[Index], Quantities]
+    sampled: SampledPlane | None = None
 
-    def results(self, points: Sequence[Index]) -> Iterator[Found]:
+    def results(self, points: Sequence[Index], samples: Samples) -> Iterator[Results]:
         """One point after another."""
-        yield from ({index: self.point(index)} for index in points)
+        grid = self.file.grid
 
-    def waypoints(self, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest) -> xr.Dataset:
+        def seen(index: Index) -> Seen:
+            return samples.load({"y": 0.0, **grid.where(index)})
+
+        return self.results_beside(points, seen)
+
+    def results_beside(self, points: Sequence[Index], seen: Callable[[Index], Seen]) -> Iterator[Results]:
+        """One point after another, where it is known what was seen at the coarse points."""
+        if self.sampled is None:
+            yield from (Results({index: self.plane(**self.file.grid.where(index))}) for index in points)
+            return
+        sampled = replace(self.sampled, seen=seen)
+        for index in points:
+            quantities, here = sampled(index)
+            yield Results({index: quantities}, {index: here} if here else {})
+
+    def waypoints(self, checkpoints: Sequence[Checkpoint]) -> Iterator[Mapping[int, Waypoint]]:
         """One checkpoint after another."""
-        return measure_waypoints(self.plane, checkpoints, track, stop, own=self.plan.checkpoint)
+        for place, each in enumerate(checkpoints):
+            yield {place: measure_waypoint(self.plane, each, own=self.plan.checkpoint)}
 
     def attributes(self) -> Attributes:
         """Batch size, compilation, what was kept of frozen layers, how products with the Hessian were taken."""
@@ -71,35 +122,43 @@ class Alone:
             **attributes_of_products(self.plane.treatment.module),
         }
 
-
-class Opening(Protocol):
-    """Begins to work for a scan, and ends that."""
-
-    def __call__(
-        self, plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Callable[[str], None]
-    ) -> AbstractContextManager[Workers]: ...
+    def state(self) -> str:
+        """Nothing: the pace says it."""
+        return ""
 
 
 @contextmanager
-def alone(
-    plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Callable[[str], None]
-) -> Iterator[Alone]:
-    """This process as the only worker; the network is as it was afterwards.
-
-    Args:
-        plan: what is scanned.
-        file: its grid, and what was decided when it began.
-        directions: by axis.
-        say: told of doubts, and of too little memory.
-    """
-    execution = ExecutionPlan.saved(file.attributes)
+def alone(plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Say) -> Iterator[Alone]:
+    """This process as the only worker; the network is as it was afterwards."""
     moving, folder = plan.subspace.only(file.moved), str(plan.setup.run.folder)
     keep, limit = plan.keeps_directions, CHECKPOINT_EXAMPLES if plan.sampled else None
     with undisturbed(plan.objective.model, moving.moved_tensors, keep=keep, folder=folder) as origin:
-        forward = Forward(plan.objective, execution, say)
+        forward = Forward(plan.objective, ExecutionPlan.saved(file.attributes), say)
         plane = plan.plane(moving, directions, forward, origin=origin, limit=limit)
         forward.mention(plan.objective.doubts)
-        if plan.sampled:
-            yield Alone(plan, plane, forward, sampled_plane(plan, file, plane, execution, say))
-        else:
-            yield Alone(plan, plane, forward, lambda index: plane(**file.grid.where(index)))
+        yield Alone(plan, file, plane, forward, sampled_plane(plan, file, plane, say) if plan.sampled else None)
+
+
+def decide(plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector]) -> Attributes:
+    """What all points share, decided once on a device as they are computed on: batch size, compilation, loss range."""
+    subspace, grid = plan.subspace.only(file.moved), file.grid
+    execution = plan.execution(grid.status.size, subspace)
+    range_ = loss_range(plan, grid, subspace, directions, execution) if plan.sampled else {}
+    return {**execution.attributes(), **range_}
+
+
+class Here:
+    """This process as a place."""
+
+    def decide(self, plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], _: Say) -> Attributes:
+        """As the function of this name."""
+        return decide(plan, file, directions)
+
+    def workers(
+        self, plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Say
+    ) -> AbstractContextManager[Workers]:
+        """This process alone."""
+        return alone(plan, file, directions, say)
+
+
+HERE = Here()

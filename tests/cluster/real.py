@@ -46,7 +46,7 @@ def scanned_by(cluster: Cluster, out: Path, *settings: str) -> None:
     config = configured(*settings)
     setup = prepare(config, run_of(config, out), "cpu", precision=config.surface.precision)
     with setup.run.writing(config):
-        surface(ScanPlan(setup), Report(), StopRequest(), cluster.workers)
+        surface(ScanPlan(setup), Report(), StopRequest(), cluster)
 
 
 def children(pid: int) -> list[int]:

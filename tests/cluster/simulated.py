@@ -1,12 +1,14 @@
 """A pool of workers that only exist in a test: they answer, die, sleep and join as it says, in a time of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from lossviz.cluster.crew import Crew
+from lossviz.cluster.crew import Assignment, Crew, Kind
 from lossviz.cluster.job import Begun, Computed, Job
 from lossviz.cluster.pool import Reply, Ticket
+from lossviz.cluster.worker import compute
 from lossviz.config import read
+from lossviz.surface.file import Found
 from lossviz.surface.grid import Index
 
 FACTS = {"lossviz": "1", "code": "a", "torch": "2", "checkpoint_sha256": "c", "data_sha256": "d"}
@@ -86,5 +88,19 @@ class Simulated:
         return Reply(ticket, failure=answer) if isinstance(answer, str) else Reply(ticket, answer)
 
 
-def crew(pool: Simulated, said: list[str] | None = None) -> Crew:
-    return Crew(pool, JOB, b"directions", FACTS, ["loss"], (said if said is not None else []).append)
+def kind() -> Kind[Computed, Found]:
+    """Points, of which only the loss is known."""
+
+    def found(answer: Computed, _: bytes, block: list[Index]) -> Found:
+        return answer.found(block, ["loss"])
+
+    def seconds(found: Found) -> float:
+        return sum(float(values["seconds"]) for values in found.values()) / len(found)
+
+    return Kind(compute, lambda block: (block, b""), Computed, found, lambda index: f"the point {index}", seconds)
+
+
+def results(pool: Simulated, points: Sequence[Index], said: list[str] | None = None, most: int = 99) -> Iterator[Found]:
+    crew = Crew(pool, (said if said is not None else []).append)
+    crew.assign(Assignment(JOB, b"directions", FACTS, most))
+    return (each or {} for each in crew.each(kind(), points))

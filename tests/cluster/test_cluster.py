@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,13 +11,14 @@ import pytest
 
 from lossviz.cluster.cluster import Cluster
 from lossviz.cluster.local import Local
-from lossviz.engine.checkpoint import load_tensors, save_tensors
+from lossviz.cluster.pool import Reply
 from lossviz.errors import RequestError, WorkError
 from lossviz.results import load_results
 from lossviz.run import run_of
+from tests.cluster import malicious
 from tests.cluster.real import children, command, runs, scanned_by, somebodys, until
 from tests.surface.conftest import trained as trained  # noqa: PLC0414
-from tests.surface.scans import configured, same, scanned, surface_of
+from tests.surface.scans import checkpoint, configured, same, scanned, surface_of
 
 FINE = ("surface.x=[-1, 1, 15]", "surface.y=[-0.5, 0.5, 15]")
 
@@ -67,6 +69,51 @@ def test_directions_that_no_file_holds_are_drawn_by_the_workers(trained: Path, c
     same(surface_of(trained), surface_of(trained, "kept"))
 
 
+@pytest.mark.parametrize("accuracy", ["10%", "{range: 5%}"])
+def test_a_sampled_scan(trained: Path, cluster: Cluster, accuracy: str) -> None:
+    """What the coarse points are told by is sent along, and the client keeps it: the scan can be refined."""
+    coarse = ("surface.data.examples=360", "surface.data.split=both", f"surface.accuracy={accuracy}")
+    fine = (*coarse, "surface.x=[-1, 1, 9]", "surface.y=[-0.5, 0.5, 5]")
+    run = run_of(configured(), trained)
+    for settings in (coarse, fine):
+        scanned(trained, *settings, "surface.name=alone")
+        scanned_by(cluster, trained, *settings)
+        same(surface_of(trained), surface_of(trained, "alone"))
+        assert surface_of(trained).attrs.get("loss_range") == surface_of(trained, "alone").attrs.get("loss_range")
+        names, others = ({path.name for path in run.samples_folder(name).iterdir()} for name in ("main", "alone"))
+        assert names == others
+
+
+def test_the_checkpoints_of_a_run(trained: Path, cluster: Cluster) -> None:
+    for step, shift in ((0, 0.2), (1, 0.1), (4, -0.05)):
+        checkpoint(trained, step, shift)
+    settings = ("surface.directions={kind: pca}", "surface.x=[auto, auto, 3]", "surface.y=[auto, auto, 3]")
+    scanned(trained, *settings, "surface.name=alone")
+    scanned_by(cluster, trained, *settings)
+    same(surface_of(trained), surface_of(trained, "alone"))
+    assert list(surface_of(trained).checkpoint.values) == [f"step {step}" for step in (0, 1, 3, 4)]
+
+
+def test_a_worker_that_pickles(cluster: Cluster, tmp_path: Path) -> None:
+    """What it returns, raises and logs is not unpickled here, nor does it end the connection."""
+    pool, file = cluster.connected(print), tmp_path / "touched"
+    until(pool.workers, "a worker")
+    (worker,) = pool.workers()
+    replies: dict[str, Reply] = {}
+    for function in (malicious.returned, malicious.raised, malicious.logged, malicious.honest):
+        ticket = pool.give(worker, function, str(file))
+        name = function.__name__
+        end = time.monotonic() + 60
+        while name not in replies and time.monotonic() < end:
+            replies.update((name, each) for each in pool.replies(1) if each.ticket == ticket)
+    assert not file.exists()
+    assert "is not read" in replies["returned"].failure
+    assert replies["raised"].failure
+    assert (replies["logged"].answer, replies["honest"].answer) == (b"logged", b"honest")
+    malicious.fire(str(file))
+    assert file.exists()  # so it would have been
+
+
 def test_what_a_worker_does_not_have_is_named(trained: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the client is in another folder than the workers: what lies there under the same path is another network."""
     run = run_of(configured(), trained)
@@ -77,10 +124,6 @@ def test_what_a_worker_does_not_have_is_named(trained: Path, cluster: Cluster, m
     out = Path()
     with pytest.raises(RequestError, match=r"no worker fits this scan: tls://\S+: .*has no checkpoint to scan"):
         scanned_by(cluster, out)
-    other = run_of(configured(), Path("/") / trained.relative_to("/"))
-    other.checkpoint_file(3).parent.mkdir(parents=True)
-    moved = {name: tensor + 1 for name, tensor in load_tensors(run_of(configured(), out).checkpoint_file(3)).items()}
-    save_tensors(other.checkpoint_file(3), moved)
 
 
 def test_a_killed_command_leaves_no_process_and_goes_on(trained: Path) -> None:

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from lossviz.cluster.crew import LOSSES
-from lossviz.cluster.job import Computed, Problem
+from lossviz.cluster.job import Answer, Computed, Problem
 from lossviz.cluster.pool import TIME_OUT_S, Reply
 from lossviz.errors import RequestError, WorkError
 from lossviz.surface.grid import Index
-from tests.cluster.simulated import Simulated, begun, computed, crew, loss
+from tests.cluster.simulated import Simulated, begun, computed, loss, results
 
 POINTS: list[Index] = [(i, j) for i in range(6) for j in range(7)]
 
 
-def results(pool: Simulated, points: Sequence[Index] = POINTS, said: list[str] | None = None) -> dict[Index, float]:
+def all_of(pool: Simulated, points: Sequence[Index] = POINTS, said: list[str] | None = None) -> dict[Index, float]:
     """What is found; each point once."""
     found: dict[Index, float] = {}
-    for each in crew(pool, said).results(points):
+    for each in results(pool, points, said):
         assert not found.keys() & each.keys()
         found |= {index: float(values["loss"]) for index, values in each.items()}
     return found
@@ -34,7 +34,7 @@ RIGHT = {index: loss(index) for index in POINTS}
 @pytest.mark.parametrize("speed", [1e-4, 0.4, 100.0])
 def test_every_point_once(count: int, speed: float) -> None:
     pool = Simulated({f"w{i}": [] for i in range(count)}, speed=speed)
-    assert results(pool) == RIGHT
+    assert all_of(pool) == RIGHT
     computed_points = Counter(index for _, function, block in pool.given if function == "compute" for index in block)
     assert set(computed_points.values()) == {1}
 
@@ -61,7 +61,7 @@ def test_every_point_once_whatever_happens(seed: int) -> None:
             pool.asleep.clear()
 
     pool.before = chaos
-    assert results(pool) == RIGHT
+    assert all_of(pool) == RIGHT
 
 
 def test_tasks_take_a_second_or_two_and_are_small_near_the_end() -> None:
@@ -70,7 +70,7 @@ def test_tasks_take_a_second_or_two_and_are_small_near_the_end() -> None:
     pool = Simulated({"w0": [], "w1": []}, speed=0.01)
     open_tasks = []
     pool.before = lambda: open_tasks.append([len(tasks) for tasks in pool.there.values()])
-    assert len(results(pool, points)) == 2000
+    assert len(all_of(pool, points)) == 2000
     sizes = [len(block) for _, function, block in pool.given if function == "compute"]
     assert sizes[0] == 1  # nothing is known of its cost
     assert max(sizes) == 150
@@ -84,7 +84,7 @@ def test_tasks_take_a_second_or_two_and_are_small_near_the_end() -> None:
 
 def test_who_comes_late_gets_points_at_once() -> None:
     pool = Simulated({"w0": []}, speed=0.5)
-    found = crew(pool).results(POINTS)
+    found = results(pool, POINTS)
     list(islice(found, 12))
     pool.there["late"] = []
     list(islice(found, 6))
@@ -107,7 +107,7 @@ def test_a_worker_that_does_not_fit_is_named_and_gets_nothing(facts: dict[str, s
     said: list[str] = []
     pool = Simulated({"good": [], "other": []})
     pool.answers = lambda name, function, _: begun(**facts) if name == "other" and function == "begin" else b""
-    assert results(pool, said=said) == RIGHT
+    assert all_of(pool, said=said) == RIGHT
     if words:
         assert any(line.startswith("warning: the worker other gets no points: ") and words in line for line in said)
         assert not any(name == "other" and block for name, _, block in pool.given)
@@ -116,7 +116,7 @@ def test_a_worker_that_does_not_fit_is_named_and_gets_nothing(facts: dict[str, s
 def test_where_no_worker_fits_the_request_is_refused() -> None:
     pool = Simulated({"a": [], "b": []}, answers=lambda *_: begun(torch="1"))
     with pytest.raises(RequestError, match="no worker fits this scan: a: its torch is 1, and not 2; b: "):
-        results(pool)
+        all_of(pool)
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,14 @@ def test_where_no_worker_fits_the_request_is_refused() -> None:
         b"\x80\x05}.",
         computed([(9, 9)]),
         Computed.of({(0, 0): {"loss": 1.0}}, [], {}).encode(),
+        Answer(misfit="its file is another one").encode(),
     ],
 )
 def test_a_worker_whose_answers_are_none_gets_no_more(bad: bytes | str) -> None:
     said: list[str] = []
     pool = Simulated({"good": [], "bad": []})
     pool.answers = lambda name, function, _: bad if name == "bad" and function == "compute" else b""
-    assert results(pool, said=said) == RIGHT
+    assert all_of(pool, said=said) == RIGHT
     assert sum("the worker bad gets no points" in line for line in said) == 1
 
 
@@ -140,7 +141,7 @@ def test_an_error_of_a_point_is_the_error_of_the_scan() -> None:
     problem = Computed(problem=Problem.of(WorkError("mine.py, line 3: ZeroDivisionError"))).encode()
     pool = Simulated({"a": []}, answers=lambda _, function, __: problem if function == "compute" else b"")
     with pytest.raises(WorkError, match=r"mine\.py, line 3"):
-        results(pool)
+        all_of(pool)
 
 
 def test_a_worker_that_was_started_again_begins_again() -> None:
@@ -150,7 +151,7 @@ def test_a_worker_that_was_started_again_begins_again() -> None:
         return Computed(has_job=False).encode() if function == "compute" and next(forgot, False) else b""
 
     pool = Simulated({"a": []}, answers=answers)
-    assert results(pool) == RIGHT
+    assert all_of(pool) == RIGHT
     assert sum(function == "begin" for _, function, _ in pool.given) == 2
 
 
@@ -169,7 +170,7 @@ def test_a_point_that_ends_every_worker_is_named_after_all_others_are_found() ->
     pool.before = chaos
     found: dict[Index, float] = {}
     with pytest.raises(WorkError, match=rf"the point \(2, 2\): was lost {LOSSES} times with its worker"):
-        for each in crew(pool).results(POINTS):
+        for each in results(pool, POINTS):
             found |= {index: float(values["loss"]) for index, values in each.items()}
     assert found == {index: value for index, value in RIGHT.items() if index != (2, 2)}
     assert deaths.total() >= LOSSES
@@ -183,7 +184,7 @@ def test_a_job_that_ends_every_worker_is_named() -> None:
 
     pool.before = chaos
     with pytest.raises(WorkError, match="the beginning of the job: was lost 3 times"):
-        results(pool)
+        all_of(pool)
 
 
 @pytest.mark.parametrize("after", [0, 3])
@@ -193,7 +194,7 @@ def test_without_workers_it_waits_says_so_and_ends(monkeypatch: pytest.MonkeyPat
     if after:
         pool.before = lambda: pool.there.clear() if pool.clock > after else None
     with pytest.raises(WorkError, match=f"no worker for {2 * TIME_OUT_S:.0f} seconds"):
-        results(pool, said=said)
+        all_of(pool, said=said)
     assert 2 * TIME_OUT_S - 1 <= pool.clock - after <= 2 * TIME_OUT_S + 1
     assert said == ["waiting for a worker"] * 3
 
@@ -203,5 +204,20 @@ def test_large_directions_are_not_sent_to_all_at_once(monkeypatch: pytest.Monkey
     pool = Simulated({f"w{i}": [] for i in range(9)})
     on_the_way = []
     pool.before = lambda: on_the_way.append(sum(f == "begin" for tasks in pool.there.values() for _, f, _ in tasks))
-    assert results(pool) == RIGHT
+    assert all_of(pool) == RIGHT
     assert max(on_the_way) == 2
+
+
+def test_no_more_workers_begin_than_are_needed() -> None:
+    """What is decided once is decided by one of them; if that one goes, by another."""
+    pool = Simulated({f"w{i}": [] for i in range(5)})
+
+    def chaos() -> None:
+        if pool.clock > 0.5:
+            pool.there.pop("w0", None)
+
+    pool.before = chaos
+    found = [index for each in results(pool, POINTS, most=1) for index in each]
+    assert sorted(found) == POINTS
+    assert [name for name, function, _ in pool.given if function == "begin"] == ["w0", "w1"]
+    assert {name for name, function, _ in pool.given if function == "compute"} == {"w0", "w1"}

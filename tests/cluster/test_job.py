@@ -2,15 +2,18 @@
 
 import json
 import math
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lossviz.cluster.job import Begun, Computed, Job, Problem, plain
+from lossviz.cluster.job import Begun, Computed, Decided, Job, Measured, Problem, pack, plain, unpack
 from lossviz.config import read
 from lossviz.errors import LossvizError, Refusal, RequestError, WorkError
-from lossviz.surface.file import Found
+from lossviz.surface.file import Attributes, Found
+from lossviz.surface.grid import Index
+from lossviz.surface.samples import Seen
 from lossviz.surface.sampling import GROUPS
 
 POINTS = [(0, 3), (1, 2)]
@@ -79,6 +82,59 @@ def test_no_message_at_all(content: bytes) -> None:
     for kind in (Begun, Computed, Job):
         with pytest.raises(ValueError, match="of another form"):
             kind.read(content)
+
+
+SEEN: dict[Index, Seen] = {(0, 3): {"": np.array([[0.1, 1.0], [2.5, 0.0]]), "test_": np.array([[np.inf, 0.0]])}}
+
+
+def test_samples_arrive_as_they_are_kept() -> None:
+    """In float32, which every point is interpolated from."""
+    back = unpack(pack(SEEN), [(0, 3)], {"": 2, "test_": 7})
+    assert back.keys() == SEEN.keys()
+    for prefix, values in SEEN[(0, 3)].items():
+        np.testing.assert_array_equal(back[(0, 3)][prefix], values.astype(np.float32).astype(float))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "of another form"),
+        (pickle.dumps(SEEN), "of another form"),
+        (pack({}), "samples of other points"),
+        (pack({(0, 2): SEEN[(0, 3)]}), "samples of other points"),
+        (pack({(0, 3): {"": np.zeros((2, 2))}}), "samples of other points"),
+        (pack({(0, 3): {"": np.zeros((3, 2)), "test_": np.zeros((1, 2))}}), r"samples are float32 \[3, 2\]"),
+        (pack({(0, 3): {"": np.zeros((0, 2)), "test_": np.zeros((1, 2))}}), r"samples are float32 \[0, 2\]"),
+        (pack({(0, 3): {"": np.zeros((2, 3)), "test_": np.zeros((1, 2))}}), r"samples are float32 \[2, 3\]"),
+        (pack({(0, 3): {"": np.zeros(()), "test_": np.zeros((1, 2))}}), r"samples are float32 \[\]"),
+    ],
+)
+def test_other_samples_are_not_taken(content: bytes, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        unpack(content, [(0, 3)], {"": 2, "test_": 7})
+
+
+def test_what_is_decided_must_be_complete() -> None:
+    good: Attributes = {"batch_size": 64, "compiled": 0, "pace": "64 a batch", "loss_range": 0.5}
+    assert Decided(attributes=good).decided() == good
+    bad_ones: tuple[Attributes, ...] = (
+        {"batch_size": 0},
+        {"batch_size": "all"},
+        {"batch_size": 10**12},
+        {"loss_range": "wide"},
+    )
+    for bad in bad_ones:
+        with pytest.raises(ValueError, match="does not decide"):
+            Decided(attributes={**good, **bad}).decided()
+    with pytest.raises(ValueError, match="does not decide"):
+        Decided().decided()
+
+
+def test_a_checkpoint_is_measured_in_all_that_was_asked_for() -> None:
+    found = Measured(values={"loss": 0.1, "x": math.nan}, precision="float64\a").waypoint({"x", "loss"})
+    assert (found.values["loss"], found.precision) == (0.1, "float64?")
+    with pytest.raises(ValueError, match="other quantities"):
+        Measured(values={"loss": 0.1}, precision="float64").waypoint({"x", "loss"})
 
 
 def test_attributes_are_those_of_computing() -> None:

@@ -1,6 +1,5 @@
 """A scan that processes of lossviz 0.1 under torchrun left unfinished: points in files beside the result file."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,9 @@ import xarray as xr
 from lossviz.results import load_results, save_results
 from lossviz.run import run_of
 from lossviz.signals import Stopped
+from lossviz.surface.grid import Grid
+from lossviz.surface.lattice import Lattice
+from lossviz.surface.samples import Samples
 from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
 
 SAMPLED = ("surface.accuracy=10%", "surface.data.examples=200")
@@ -32,7 +34,9 @@ def test_its_blocks_are_taken_over(trained: Path, settings: tuple[str, ...]) -> 
         block["seconds"][1][:] = 77.0
         save_results(run.blocks_folder("main") / f"{place:08d}.nc", xr.Dataset(block, {"point": points}))
     if settings:
-        shutil.copytree(run.samples_folder("whole"), run.samples_folder("main"), dirs_exist_ok=True)
+        grid, there = Grid.of(whole), Samples(run.samples_folder("whole"))
+        for where in ({"y": 0.0, **grid.where(index)} for index in Lattice(grid.status.shape).points):
+            Samples(run.samples_folder("main")).save(where, there.load(where))
     scanned(trained, *settings)
     found = surface_of(trained)
     same(found, whole)

@@ -1,24 +1,26 @@
 """A scan and its workers: every point ends in the file, whoever computes it and in whatever order."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from lossviz.errors import WorkError
-from lossviz.progress import Report, Track
+from lossviz.progress import Report
 from lossviz.results import load_results
 from lossviz.run import run_of
 from lossviz.setup import prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.checkpoints import Checkpoint
-from lossviz.surface.file import Attributes, Found
+from lossviz.surface.file import Attributes
 from lossviz.surface.grid import Index
 from lossviz.surface.plan import ScanPlan
+from lossviz.surface.samples import Samples
 from lossviz.surface.scan import Scan, open_scan
+from lossviz.surface.waypoints import Waypoint
+from lossviz.surface.workers import HERE, Results
 from tests.surface.scans import StopAfter, configured
 
 POINTS = 15
@@ -31,16 +33,20 @@ class Given:
         self.answers = answers
         self.asked: list[list[Index]] = []
 
-    def results(self, points: Sequence[Index]) -> Iterator[Found]:
+    def results(self, points: Sequence[Index], samples: Samples) -> Iterator[Results]:
+        assert not samples.folder.exists()
         self.asked.append(list(points))
         for block in self.answers(points):
-            yield {index: dict.fromkeys(NAMES, 10.0 * index[0] + index[1]) for index in block}
+            yield Results({index: dict.fromkeys(NAMES, 10.0 * index[0] + index[1]) for index in block})
 
-    def waypoints(self, checkpoints: Sequence[Checkpoint], track: Track, stop: StopRequest) -> xr.Dataset:
-        names = [each.name for each in checkpoints]
-        track.reach(len(names))
-        stop.obey()
-        return xr.Dataset({"checkpoint_loss": ("checkpoint", np.ones(len(names)))}, {"checkpoint": names})
+    def waypoints(self, checkpoints: Sequence[Checkpoint]) -> Iterator[Mapping[int, Waypoint]]:
+        yield {}
+        for place in reversed(range(len(checkpoints))):
+            values = dict.fromkeys(("x", "y", "loss", "error", "plane_loss", "distance", "outputs"), float(place + 1))
+            yield {place: Waypoint(values, "float64")}
+
+    def state(self) -> str:
+        return "2 workers"
 
     def attributes(self) -> Attributes:
         return {"pace": "fast"}
@@ -69,7 +75,7 @@ def twice(points: Sequence[Index]) -> Iterator[Sequence[Index]]:
 @pytest.fixture(name="scan")
 def _scan(trained: Path) -> Scan:
     config = configured()
-    scan = open_scan(ScanPlan(prepare(config, run_of(config, trained), "cpu")))
+    scan = open_scan(ScanPlan(prepare(config, run_of(config, trained), "cpu")), HERE, print)
     scan.file.save()
     return scan
 
