@@ -1,6 +1,6 @@
 """`make chaos`: kill commands at random times, damage files, and tell what was wrong.
 
-python -m chaos [--seed N] [--kills N] [--fresh N] [--damaged N] [--out FILE]
+python -m chaos [--seed N] [--kills N] [--fresh N] [--clusters N] [--damaged N] [--out FILE]
 
 Networks are tiny, and most commands are forked from a server that has imported torch: a new Python takes five seconds
 for that, the commands take one or two. A smaller share is new Pythons, killed while they import too.
@@ -11,8 +11,10 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
+from chaos.cluster import FAULTS, disturb
 from chaos.damage import damage
 from chaos.kills import VICTIMS, kill
 from chaos.ledger import Damage, Row, damage_table, table
@@ -29,6 +31,13 @@ def killed(stages: Stages, kills: int, fresh: int, chance: random.Random) -> Ite
     for number, victim in zip(_shares(fresh, len(VICTIMS)), VICTIMS, strict=True):
         if number:
             yield kill(victim, number, stages, chance, fresh=True)
+
+
+def disturbed(stages: Stages, rounds: int, chance: random.Random) -> Iterator[Row]:
+    """Scans on clusters, each fault about as often as the others."""
+    for number, fault in zip(_shares(rounds, len(FAULTS)), FAULTS, strict=True):
+        if number:
+            yield disturb(fault, number, stages, chance)
 
 
 def damaged(stages: Stages, files: int, chance: random.Random) -> Iterator[Damage]:
@@ -48,6 +57,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of all random times and places")
     parser.add_argument("--kills", type=int, default=240, help="signals that meet a running command")
     parser.add_argument("--fresh", type=int, default=16, help="signals that meet a new Python")
+    parser.add_argument("--clusters", type=int, default=39, help="faults of scans with --workers or --scheduler")
     parser.add_argument("--damaged", type=int, default=1000, help="files that are damaged")
     parser.add_argument("--out", type=Path, help="a Markdown file for the tables")
     asked = parser.parse_args()
@@ -56,7 +66,8 @@ def main() -> None:
     files: list[Damage] = []
     with tempfile.TemporaryDirectory(prefix="lossviz-chaos-") as folder:
         stages = Stages(Path(folder))
-        for row in killed(stages, asked.kills, asked.fresh, chance):
+        kills = killed(stages, asked.kills, asked.fresh, chance)
+        for row in chain(kills, disturbed(stages, asked.clusters, chance)):
             rows.append(row)
             report.say("\n  ".join([f"{row.command}, {row.done}: {row.rounds} met it, {row.late} too late", *row.told]))
         for each in damaged(stages, asked.damaged, chance):

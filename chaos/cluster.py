@@ -25,7 +25,7 @@ from tests.faults.launch import ROOT, Lossviz
 
 # Many small passes, so that a scan lasts while its workers are disturbed.
 SCAN = settings(
-    *("surface.x=[-1, 1, 8]", "surface.y=[-1, 1, 7]", "surface.batch_size=2", "surface.compile=false"),
+    *("surface.x=[-1, 1, 8]", "surface.y=[-1, 1, 7]", "surface.batch_size=10", "surface.compile=false"),
     "surface.data={examples: all}",
 )
 COMMAND = ["surface", RUN, *SCAN]
@@ -282,7 +282,9 @@ def disturb(fault: Fault, rounds: int, stages: Stages, chance: random.Random) ->
 def _alone(stages: Stages) -> Pieces:
     """What one process with one thread computes."""
     folder = stages.copy("trained")
-    assert Lossviz(COMMAND, folder).wait() == 0
+    lossviz = Lossviz(COMMAND, folder)
+    lossviz.process.join(SECONDS_TO_END)
+    assert lossviz.process.exitcode == 0, lossviz.err
     found = pieces(folder / "runs")
     shutil.rmtree(folder)
     return found
