@@ -53,9 +53,9 @@ class Stand:
     lossviz: Lossviz | None = None
     address: str = ""
 
-    def start(self, options: Sequence[str], **faults: int) -> None:
-        """Start the command."""
-        self.lossviz = Lossviz([*COMMAND, *options], self.folder, environment={MARK: self.mark}, **faults)
+    def start(self, options: Sequence[str], full_at: int | None = None) -> None:
+        """Start the command; see `Lossviz` for a disk that is full."""
+        self.lossviz = Lossviz([*COMMAND, *options], self.folder, environment={MARK: self.mark}, full_at=full_at)
 
     @property
     def alive(self) -> bool:
@@ -65,7 +65,8 @@ class Stand:
     @property
     def said(self) -> str:
         """What the command said so far."""
-        return "" if self.lossviz is None else self.lossviz.out + self.lossviz.err
+        lossviz = self.lossviz
+        return lossviz.out + lossviz.err if lossviz is not None and lossviz.err_file.exists() else ""
 
     def ours(self, module: str) -> list[int]:
         """Processes of a Python module."""
@@ -93,13 +94,13 @@ class Stand:
         """One of the processes of a module."""
         return self.chance.choice(self.ours(module))
 
-    def dask(self, module: str, *options: str, folder: Path | None = None, **environment: str) -> None:
+    def dask(self, module: str, *options: str, folder: Path | None = None, package: Path = ROOT) -> None:
         """Start a part of a cluster of one's own."""
-        path = os.pathsep.join([environment.pop("PYTHONPATH", str(ROOT)), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])
         subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.{module}", *options],
             cwd=folder or self.folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", MARK: self.mark, "PYTHONPATH": path, **environment},
+            env={**os.environ, "OMP_NUM_THREADS": "1", MARK: self.mark, "PYTHONPATH": path},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -114,10 +115,10 @@ class Stand:
         time.sleep(0.5)
         self.address = str(json.loads(file.read_text(encoding="utf-8"))["address"])
 
-    def worker(self, folder: Path | None = None, **environment: str) -> None:
-        """Start a worker of that scheduler."""
+    def worker(self, folder: Path | None = None, package: Path = ROOT) -> None:
+        """Start a worker of that scheduler, in a folder and with a copy of lossviz of its own."""
         options = ("--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--no-dashboard")
-        self.dask("dask_worker", self.address, *options, folder=folder, **environment)
+        self.dask("dask_worker", self.address, *options, folder=folder, package=package)
 
 
 WORKER, SCHEDULER = "lossviz.cluster.worker_process", "lossviz.cluster.scheduler"
@@ -216,7 +217,7 @@ def _another_version(stand: Stand) -> None:
     shutil.copytree(ROOT / "lossviz", copy / "lossviz", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "configs", copy / "configs")
     (copy / "lossviz" / "_version.py").write_text('"""Another version."""\n\n__version__ = "9.9"\n', encoding="utf-8")
-    _on_a_cluster(stand, 1, PYTHONPATH=str(copy))
+    _on_a_cluster(stand, 1, copy)
     # The fitting one comes when the other has been refused, so that it is.
     stand.wait(lambda: "gets no points" in stand.said)
     stand.worker()
@@ -234,10 +235,10 @@ def _another_checkpoint(stand: Stand) -> None:
     stand.worker()
 
 
-def _on_a_cluster(stand: Stand, workers: int, **environment: str) -> None:
+def _on_a_cluster(stand: Stand, workers: int, package: Path = ROOT) -> None:
     stand.scheduler()
     for _ in range(workers):
-        stand.worker(**environment)
+        stand.worker(package=package)
     stand.start(("--scheduler", stand.address))
 
 
