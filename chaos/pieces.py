@@ -71,6 +71,8 @@ def _rows(results: xr.Dataset) -> Iterator[tuple[str, object]]:
     if "status" in results:
         dims = results["status"].dims
         known = np.argwhere(results["status"].values > 0)
+        if not len(known):
+            return  # such a scan may become any other one, and what it has beside the grid is measured again
     else:
         dims = ()
         known = np.empty((0, 0), int)

@@ -90,7 +90,7 @@ def test_what_is_gone_by_the_turn_of_a_variant_is_refused_before_anything_is_dis
     work.surface(made, QUIET)
     second = made[1][0]
 
-    def action(scan: ScanPlan, *_: object) -> None:
+    def action(scan: ScanPlan, *_: object, **__: object) -> None:
         assert scan.setup.run == made[0][0], "the second variant is refused"
         for step in second.checkpoint_steps:
             second.checkpoint_file(step).unlink()
