@@ -16,8 +16,9 @@ from lossviz.surface.grid import Index
 
 # A task took 2 to 14 ms beside its points (TLS, two cores): 1 % of this.
 SECONDS_A_TASK = 1.5
-# The client needs 1.2 ms for each task, and should not be busy for more than a third of the time.
-CLIENT_SECONDS_A_TASK = 0.004
+# The scheduler needs that for each task (TLS; the client 2 ms), and should be busy for a third of the time.
+SCHEDULER_SECONDS_A_TASK = 0.0045
+SHARE_OF_THE_SCHEDULER = 3
 # Near the end nobody should get what the others could have done meanwhile.
 SHARE_OF_THE_REST = 4
 WAIT_S = 0.2
@@ -212,14 +213,18 @@ class Crew:
         return self._told
 
     def _block(self, kind: Kind[F, A], todo: deque[Index], ready: int) -> list[Index]:
-        """As many as take a second or two, and no more than a share of the rest; a lost one by itself."""
-        seconds, size = max(SECONDS_A_TASK, CLIENT_SECONDS_A_TASK * ready), 1
-        if kind.seconds and self._seconds:
-            size = int(max(1, min(len(todo) // (SHARE_OF_THE_REST * ready), seconds / self._seconds)))
+        """As many as fit into a task; a lost one by itself."""
+        size = self._size(len(todo), ready) if kind.seconds and self._seconds else 1
         block = [todo.popleft()]
         while len(block) < size and todo and not self._lost.intersection((block[0], todo[0])):
             block.append(todo.popleft())
         return block
+
+    def _size(self, left: int, ready: int) -> int:
+        """A second or two, near the end a share of the rest, but no fewer than the scheduler can deal with."""
+        least = SCHEDULER_SECONDS_A_TASK * ready / self._seconds
+        most = max(SECONDS_A_TASK / self._seconds, SHARE_OF_THE_SCHEDULER * least)
+        return int(max(1, min(most, max(least, left // (SHARE_OF_THE_REST * ready)))))
 
     def _take(self, kind: Kind[F, A], reply: Reply, todo: deque[Index]) -> list[tuple[list[Index], A]]:
         """For which indices a reply says what; none where it says something else."""

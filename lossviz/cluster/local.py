@@ -120,7 +120,7 @@ class Local:
             start_new_session=True,  # Ctrl-C is for the command
         )
         assert process.stdin is not None
-        given = {**told, "parent": os.getpid(), "security": _fields(self.security)}
+        given = {**told, "parent": os.getpid(), "security": fields(self.security)}
         process.stdin.write(json.dumps(given).encode() + b"\n")
         process.stdin.flush()
         return _Process(process, log)
@@ -134,7 +134,8 @@ def visible_devices(device: str) -> list[str]:
     return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _fields(security: Security) -> dict[str, object]:
+def fields(security: Security) -> dict[str, object]:
+    """What `Security` is made from, as JSON can say it."""
     names = [name for name in Security.__slots__ if name.startswith("tls_") and name not in _VERSIONS]
     return {"require_encryption": True, **{name: getattr(security, name) for name in names if getattr(security, name)}}
 
