@@ -14,9 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import matplotlib.pyplot as plt
+from typing import cast
 
 from benchmarks.crowd import Crowd, Row, begin, crew, crowd, losses, points, results, scan
 from benchmarks.waiting import FACTS, loss
@@ -37,7 +35,7 @@ PAPER_POINTS, PAPER_SECONDS = 51 * 51, 50_000 / 116_000
 
 @dataclass
 class Paced:
-    """A pool in a time of its own: one client and one scheduler, which take some time for a task, and workers that wait.
+    """A pool in a time of its own: a client and a scheduler, which need some time for a task, and workers that wait.
 
     Attributes:
         count: of workers.
@@ -59,9 +57,9 @@ class Paced:
         """Always the same."""
         return [str(number) for number in range(self.count)]
 
-    def give(self, worker: str, function: Callable[..., bytes], *arguments: Any) -> Ticket:
+    def give(self, worker: str, function: Callable[..., bytes], *arguments: object) -> Ticket:
         """A task goes to the scheduler."""
-        block = arguments[1] if function.__name__ == "compute" else []
+        block = cast("list[Index]", arguments[1]) if function.__name__ == "compute" else []
         self.clock += self.client_s / 2
         self.tasks += 1
         ticket = Ticket(worker, str(self.tasks))
@@ -134,7 +132,9 @@ def measure(sizes: Sequence[int], seconds: Sequence[float], of_work: float = SEC
             found["size"].append({"workers": size, **there.size()})
             if size in (64, max(sizes)):
                 megabytes = 50 if size == 64 else 1
-                found["begun"].append({"megabytes": megabytes, **begin(there, crew(there.pool, os.urandom(10**6 * megabytes)))})
+                found["begun"].append(
+                    {"megabytes": megabytes, **begin(there, crew(there.pool, os.urandom(10**6 * megabytes)))}
+                )
                 say(found["begun"][-1])
         found["losses"] = losses(there, them, *lost_work(there, of_work))
         say(found["losses"])
@@ -156,14 +156,7 @@ def processes(count: int, last: bool) -> list[int]:
 
 def say(row: Row) -> None:
     """A line while it goes."""
-    sys.stderr.write(json.dumps({name: rounded(value) for name, value in row.items()}) + "\n")
-
-
-def rounded(value: Any) -> Any:
-    """Three digits are enough to look at."""
-    if isinstance(value, dict):
-        return {name: rounded(each) for name, each in value.items()}
-    return float(f"{value:.3g}") if isinstance(value, float) else value
+    sys.stderr.write(json.dumps(row) + "\n")
 
 
 def main() -> None:

@@ -12,9 +12,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-import psutil
+from distributed.security import Security
 
 from benchmarks.waiting import FACTS, loss
 from lossviz.cluster.crew import Assignment, Crew, Dealing, Kind
@@ -32,14 +33,14 @@ Row = dict[str, Any]
 class Watched(Pool):
     """A pool that remembers which points were given to whom, and when."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, address: str, security: Security, tend: Callable[[], None]) -> None:
+        super().__init__(address, security, tend)
         self.given: list[tuple[float, str, Sequence[Index]]] = []
 
-    def give(self, worker: str, function: Callable[..., bytes], *arguments: Any) -> Ticket:
+    def give(self, worker: str, function: Callable[..., bytes], *arguments: object) -> Ticket:
         """As a pool does."""
         if function.__name__ == "compute":
-            self.given.append((time.monotonic(), worker, arguments[1]))
+            self.given.append((time.monotonic(), worker, cast("list[Index]", arguments[1])))
         return super().give(worker, function, *arguments)
 
 
@@ -101,8 +102,8 @@ class Crowd:
         """Resident bytes, and open files."""
         found: Row = {}
         for name, number in (("client", os.getpid()), ("scheduler", self.scheduler)):
-            process = psutil.Process(number)
-            found[name] = {"bytes": process.memory_info().rss, "files": process.num_fds()}
+            resident = int(_process(number, "statm").split()[1]) * resource.getpagesize()
+            found[name] = {"bytes": resident, "files": len(list(Path(f"/proc/{number}/fd").iterdir()))}
         return found
 
 
@@ -115,7 +116,7 @@ def crowd() -> Iterator[Crowd]:
     local.start()
     with tempfile.TemporaryDirectory() as folder:
         pool = Watched(local.address, local.security, local.tend)
-        scheduler = next(c.pid for c in psutil.Process().children() if "lossviz.cluster.scheduler" in c.cmdline())
+        scheduler = int(_process(os.getpid(), f"task/{os.getpid()}/children").split()[-1])
         found = Crowd(local, pool, folder, scheduler)
         try:
             yield found
@@ -131,7 +132,7 @@ def crew(pool: Dealing, directions: bytes = b"") -> Crew:
     """Of a scan that asks for nothing but `loss`."""
     config = read("quickstart", only=["standard"])[0]
     job = Job(id=uuid.uuid4().hex, config=config, folder="", device="cpu", threads=1, allow=(), axes={}, attributes={})
-    them = Crew(pool, lambda line: print(line, file=sys.stderr))
+    them = Crew(pool, lambda line: cast("None", sys.stderr.write(line + "\n")))
     them.assign(Assignment(job, directions, FACTS))
     return them
 
@@ -230,6 +231,11 @@ def again(given: Sequence[tuple[float, str, Sequence[Index]]]) -> list[float]:
     return times
 
 
-def _cpu(process: int) -> float:
-    times = psutil.Process(process).cpu_times()
-    return times.user + times.system
+def _cpu(number: int) -> float:
+    """Seconds in the program and in the kernel, see proc(5), `stat`."""
+    values = _process(number, "stat").rpartition(")")[2].split()
+    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _process(number: int, name: str) -> str:
+    return Path(f"/proc/{number}/{name}").read_text()

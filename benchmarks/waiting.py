@@ -1,7 +1,7 @@
 """Workers that do nothing but wait, many on one event loop: `python -m benchmarks.waiting`, started by `cluster`.
 
-They stand where the module `lossviz.cluster.worker` stands in a real worker, and answer in its form. A point is (k, ms):
-it takes so many milliseconds.
+They stand where the module `lossviz.cluster.worker` stands in a real worker, and answer in its form. A point
+is (k, ms): it takes so many milliseconds.
 """
 
 import _pickle
@@ -25,12 +25,12 @@ QUIET = {"distributed.admin.system-monitor.interval": "60s", "distributed.admin.
 STARTED_TOGETHER = 8
 
 
-async def begin(text: str, directions: bytes) -> bytes:
+async def begin(*_: object) -> bytes:
     """Take any job at once."""
     return json.dumps({"facts": {**FACTS, "device": "waiting"}}).encode()
 
 
-async def compute(job: str, points: Sequence[tuple[int, int]], samples: bytes) -> bytes:
+async def compute(_job: str, points: Sequence[tuple[int, int]], _samples: bytes) -> bytes:
     """Wait as long as these points take."""
     seconds = [milliseconds / 1000 for _, milliseconds in points]
     await asyncio.sleep(sum(seconds))

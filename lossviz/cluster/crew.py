@@ -24,6 +24,7 @@ SHARE_OF_THE_REST = 4
 WAIT_S = 0.2
 # So often in a row, while nothing else was finished, a block may be lost with its worker.
 LOSSES = 3
+BEGINNING = "the beginning of the job"
 # Directions that are on their way to workers at one time.
 BYTES_ON_THE_WAY = 2**30
 
@@ -266,6 +267,7 @@ class Crew:
             there, here = ({name: _short(each.get(name)) for name in wrong} for each in (facts, expected))
             raise ValueError(", ".join(f"its {name} is {there[name]}, and not {here[name]}" for name in wrong))
         member.ready = True
+        self._losses.pop(BEGINNING, None)
         self.devices[str(device)] = None
 
     def _found(
@@ -297,10 +299,13 @@ class Crew:
         self.retries += 1
         todo.extend(block)
         self._lost.update(block)
-        for what in [kind.what(index) for index in block] or ["the beginning of the job"]:
+        for what in [kind.what(index) for index in block] or [BEGINNING]:
             self._losses[what] += 1
-            if self._losses[what] >= LOSSES:
-                problem = f"was lost {LOSSES} times with its worker, and nothing else was finished meanwhile"
+            # Of a thousand workers a hundred may begin and die at once; a point ends one worker at a time.
+            if self._losses[what] >= LOSSES * (max(1, len(self.members)) if what == BEGINNING else 1):
+                problem = (
+                    f"was lost {self._losses[what]} times with its worker, and nothing else was finished meanwhile"
+                )
                 advice = "look at the workers' logs, and at their memory; the same command resumes"
                 raise WorkError(Refusal(what, problem, advice=advice))
 

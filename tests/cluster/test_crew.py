@@ -82,11 +82,25 @@ def test_tasks_take_a_second_or_two_and_are_small_near_the_end() -> None:
     assert max(open_tasks[-1]) == 1
 
 
+def test_many_workers_may_lose_their_beginnings() -> None:
+    """Of 40 every second one loses it once, and no point is finished meanwhile."""
+    lost: set[str] = set()
+
+    def answers(name: str, function: str, _: list[Index]) -> bytes | None:
+        if function == "compute" or int(name[1:]) % 2 or name in lost:
+            return b""
+        lost.add(name)
+        return None
+
+    assert all_of(Simulated({f"w{i}": [] for i in range(40)}, answers=answers)) == RIGHT
+    assert len(lost) == 20
+
+
 def test_many_workers_have_no_smaller_tasks_than_the_scheduler_can_deal_with() -> None:
     """500 workers and 0.1 s a point: tasks of less than 22 points would come faster than one in 4.5 ms."""
     pool = Simulated({f"w{i}": [] for i in range(500)}, speed=0.1)
     points: list[Index] = [(0, j) for j in range(15_000)]
-    assert sum(len(each) for each in results(pool, points)) == 15_000
+    assert sum(len(each) for each in results(pool, points, most=500)) == 15_000
     sizes = [len(block) for _, function, block in pool.given if function == "compute"]
     assert set(sizes[-100:-1]) == {22}
 
