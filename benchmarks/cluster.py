@@ -10,11 +10,14 @@ import argparse
 import heapq
 import json
 import os
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
+
+import matplotlib.pyplot as plt
 
 from benchmarks.crowd import Crowd, Row, begin, crew, crowd, losses, points, results, scan
 from benchmarks.waiting import FACTS, loss
@@ -25,6 +28,8 @@ from lossviz.surface.grid import Index
 WORKERS = (8, 64, 256, 1000)
 # From long to short: what a crew knows of one is no mistake for the next.
 SECONDS = (60.0, 10.0, 1.0, 0.1, 0.01)
+# A point of a minute each would only show that there is one.
+CURVES = (10.0, 1.0, 0.1, 0.01)
 # Of work for each worker, but at least a point, and no more points than that in all.
 SECONDS_OF_WORK, MOST_POINTS = 20.0, 60_000
 # Workers in a process; the last two of the largest crowd are killed and stopped.
@@ -159,17 +164,42 @@ def say(row: Row) -> None:
     sys.stderr.write(json.dumps(row) + "\n")
 
 
+def curve(sizes: Sequence[int], seconds: Sequence[float], client_s: float, scheduler_s: float) -> list[Row]:
+    """What would be reached if client, scheduler and workers each had a core."""
+    return [paced(size, work(size, each), each, client_s, scheduler_s) for each in seconds for size in sizes]
+
+
+def draw(curves: Sequence[Row], path: Path) -> None:
+    """Efficiency against workers, a line for the seconds of a point."""
+    figure, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
+    for each, marker in zip(sorted({row["seconds"] for row in curves}, reverse=True), "osv^D", strict=False):
+        rows = [row for row in curves if row["seconds"] == each]
+        efficiency = [100 * row["efficiency"] for row in rows]
+        ax.plot([row["workers"] for row in rows], efficiency, marker=marker, label=f"{each:g} s a point")
+    sizes = sorted({row["workers"] for row in curves})
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    ax.set(xlabel="workers", ylabel="time that workers compute (%)", ylim=(0, 104))
+    ax.legend(loc="lower left", frameon=False)
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
     """Measure, print, draw."""
     arguments = argparse.ArgumentParser(description="scans by many workers that wait")
     arguments.add_argument("--workers", type=int, nargs="+", default=WORKERS)
     arguments.add_argument("--out", type=Path)
+    arguments.add_argument("--figure", type=Path)
     chosen = arguments.parse_args()
     found = measure(sorted(chosen.workers), SECONDS)
     text = json.dumps(found, indent=1) + "\n"
     if chosen.out:
         chosen.out.write_text(text)
     sys.stdout.write(text)
+    if chosen.figure:
+        busy = [row["ms_a_task"] for row in found["scans"] if row["tasks"] > 1000]
+        costs = [statistics.median(each[name] for each in busy) / 1000 for name in ("client", "scheduler")]
+        draw(curve(sorted(chosen.workers), CURVES, *costs), chosen.figure)
 
 
 if __name__ == "__main__":
