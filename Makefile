@@ -47,6 +47,7 @@ bench: $(VENV)/.installed
 # Kills commands at random times and damages files, for about an hour; SEED and CHAOS=--kills 1000 change it.
 chaos: $(VENV)/.installed-test
 	$(BIN)/python -m chaos --seed $(or $(SEED),0) $(CHAOS)
+	$(BIN)/python -m chaos.network
 
 clean:
 	rm -rf $(VENV) $(OLDEST) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache
