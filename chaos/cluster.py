@@ -265,19 +265,26 @@ def disturb(fault: Fault, rounds: int, stages: Stages, chance: random.Random) ->
     expected = _alone(stages)
     for _ in range(rounds):
         stand = Stand(stages.copy("trained"), chance)
-        fault.act(stand)
-        status = _end(stand, fault, row)
-        row.rounds += 1
-        before = pieces(stand.folder / "runs")
-        row.note("wrong", wrong(before, expected))
-        if status != 0:
-            stand.start(LOCAL)
-            _end(stand, Fault(f"{fault.name}, again", fault.act), row)
-        found = pieces(stand.folder / "runs")
-        row.note("wrong", wrong(found, expected))
-        row.note("lost", lost(found, expected | before))
-        shutil.rmtree(stand.folder)
+        try:
+            _round(stand, fault, expected, row)
+        finally:
+            end_orphans(-1, stand.mark, 0)  # nothing outlives the suite, whatever ends it
+            shutil.rmtree(stand.folder)
     return row
+
+
+def _round(stand: Stand, fault: Fault, expected: Pieces, row: Row) -> None:
+    fault.act(stand)
+    status = _end(stand, fault, row)
+    row.rounds += 1
+    before = pieces(stand.folder / "runs")
+    row.note("wrong", wrong(before, expected))
+    if status != 0:
+        stand.start(LOCAL)
+        _end(stand, Fault(f"{fault.name}, again", fault.act), row)
+    found = pieces(stand.folder / "runs")
+    row.note("wrong", wrong(found, expected))
+    row.note("lost", lost(found, expected | before))
 
 
 def _alone(stages: Stages) -> Pieces:

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import sys
+from types import ModuleType
 
 import pytest
 
+from lossviz.__main__ import main as start
 from lossviz.signals import Stopped, StopRequest, deferred, raise_on_signals
 
 BOTH = pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -66,3 +69,16 @@ def test_nothing_that_catches_exceptions_swallows_a_stop() -> None:
 
 def test_a_request_that_nobody_made_is_not_obeyed() -> None:
     StopRequest().obey()
+
+
+def test_ctrl_c_during_the_imports_ends_the_process_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[object] = []
+    stub = ModuleType("lossviz.cli")
+    monkeypatch.setattr(stub, "main", lambda: found.append(signal.getsignal(signal.SIGINT)), raising=False)
+    monkeypatch.setitem(sys.modules, "lossviz.cli", stub)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert found == [signal.SIG_DFL]
