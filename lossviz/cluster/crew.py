@@ -186,9 +186,11 @@ class Crew:
         """Give out what is to do: two tasks to each worker while there is plenty."""
         self._begin()
         ready = {address: each for address, each in self.members.items() if each.ready}
+        # Those that are still beginning count: else the first ones take two long points each, and the others none.
+        expected = min(self._assigned.most, sum(not each.refused for each in self.members.values()))
         for depth in (1, 2):
             for address, each in ready.items():
-                plenty = len(todo) > 2 * len(ready)
+                plenty = len(todo) > 2 * expected
                 if todo and len(each.given) < depth and (depth == 1 or plenty):
                     block = self._block(kind, todo, len(ready))
                     ticket = self.pool.give(address, kind.function, self._assigned.job.id, *kind.arguments(block))

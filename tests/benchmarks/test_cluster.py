@@ -12,6 +12,12 @@ def test_without_any_cost_no_worker_waits() -> None:
     assert row["wall_s"] == pytest.approx(10.0, abs=0.5)
 
 
+def test_long_points_wait_for_workers_that_begin() -> None:
+    """Eight of a minute by eight workers, of which the first is there before the others: none takes two."""
+    row = paced(workers=8, count=8, seconds=60.0, client_s=0.002, scheduler_s=0.004)
+    assert row["wall_s"] == pytest.approx(60.0, abs=1.0)
+
+
 def test_a_slow_scheduler_is_the_limit() -> None:
     """64 tasks of one point each, of which the scheduler deals with one in a second."""
     row = paced(workers=64, count=64, seconds=0.1, client_s=0.0, scheduler_s=1.0)
