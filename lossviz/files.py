@@ -134,20 +134,20 @@ def _seal_at(content: bytes | mmap, at: int) -> bytes:
     return MARK + digest.hexdigest().encode()
 
 
-def check_owner(path: Path, found: str, wanted: str) -> None:
+def check_owner(path: Path, found: str, wanted: tuple[str, ...]) -> None:
     """Refuse a file that is whole and lies in the place of another.
 
     Args:
         path: of the file.
         found: what it says that it is of; older files say nothing.
-        wanted: what a file in that place is of; empty where any will do.
+        wanted: what a file in that place may be of, by one name or another; empty where any will do.
 
     Raises:
-        WorkError: they differ.
+        WorkError: it is of something else.
     """
-    if found and wanted and found != wanted:
+    if found and wanted and found not in wanted:
         advice = "files were swapped, or copied from elsewhere: put back the one that belongs here"
-        raise WorkError(Refusal(shown(path), f"is of {found}, and should be of {wanted}", advice=advice))
+        raise WorkError(Refusal(shown(path), f"is of {found}, and should be of {wanted[0]}", advice=advice))
 
 
 def seal_file(file: BufferedRandom, at: int) -> None:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +53,19 @@ class Run:
         """
         tree = open_document(self.config_file).tree if self.config_file.is_file() else {}
         return f"{tree.get('name', self.experiment)}/{tree.get('variant', self.variant)}"
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """The title, and the one that the run began with: who renames an experiment keeps its results.
+
+        Raises:
+            RequestError: config.yaml cannot be read.
+        """
+        record: dict[str, Any] = {}
+        with suppress(WorkError):  # a damaged run.json is only a record
+            record = self.record()
+        began = f"{record.get('experiment')}/{record.get('variant')}"
+        return tuple(dict.fromkeys([self.title, *([began] if record else [])]))
 
     @property
     def config_file(self) -> Path:

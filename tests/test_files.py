@@ -235,10 +235,10 @@ def test_a_sealed_text_is_told_in_any_byte_and_cut_but_not_in_its_mark() -> None
 
 
 def test_a_file_in_the_place_of_another_is_named() -> None:
-    check_owner(Path("a.nc"), "tiny/a", "tiny/a")
-    check_owner(Path("a.nc"), "", "tiny/a")
+    check_owner(Path("a.nc"), "tiny/a", ("new/a", "tiny/a"))
+    check_owner(Path("a.nc"), "", ("tiny/a",))
     with pytest.raises(WorkError, match=r"a\.nc: is of tiny/b, and should be of tiny/a"):
-        check_owner(Path("a.nc"), "tiny/b", "tiny/a")
+        check_owner(Path("a.nc"), "tiny/b", ("tiny/a",))
 
 
 def test_a_missing_file_is_a_wrong_request(tmp_path: Path) -> None:

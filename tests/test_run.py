@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
 from lossviz.config.reading import dump
 from lossviz.errors import RequestError, WorkError
 from lossviz.files import sealed_text
 from lossviz.lock import LOCK, WRITER
+from lossviz.results import load_results, save_results
 from lossviz.run import Run, find_runs, run_of
 from lossviz.user_code.permissions import Allowed
 from tests.runs import configs, trained
@@ -37,6 +39,26 @@ def test_a_run_knows_its_name_from_inside(run: Run, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(run.folder)
     (here,) = find_runs(Path())
     assert (here.experiment, here.variant) == ("exp", "exp")
+
+
+def test_a_renamed_experiment_keeps_what_it_has_measured(run: Run, tmp_path: Path) -> None:
+    """Its configuration may have the new name too: config.yaml has that then, and run.json the one it began with."""
+    other = xr.Dataset(attrs={"experiment": "exp", "variant": "other"})
+    save_results(run.train_file, xr.Dataset(attrs={"experiment": "exp", "variant": "exp"}))
+    run.note("train", status="done")
+    run.folder.parent.rename(tmp_path / "runs" / "new")
+    (config,) = configs(tmp_path, "name=new")
+    renamed = Run(tmp_path / "runs" / "new" / "exp")
+    with renamed.writing(config):
+        save_results(renamed.surface_file("main"), xr.Dataset(attrs={"experiment": "new", "variant": "new"}))
+    assert renamed.titles == ("new/new", "exp/exp")
+    assert load_results(renamed.train_file, renamed.titles).attrs["experiment"] == "exp"
+    assert load_results(renamed.surface_file("main"), renamed.titles).attrs["experiment"] == "new"
+    save_results(renamed.train_file, other)
+    with pytest.raises(WorkError, match=r"train\.nc: is of exp/other, and should be of new/new"):
+        load_results(renamed.train_file, renamed.titles)
+    renamed.record_file.write_text("{")
+    assert renamed.titles == ("new/new",)
 
 
 def test_the_command_that_works_in_a_folder(run: Run, tmp_path: Path) -> None:

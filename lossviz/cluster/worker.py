@@ -84,7 +84,7 @@ class Bench:
         here = self._here()
         if sha256(Path(path)) != digest:
             return Measured(misfit=f"its {path} is another checkpoint")
-        checkpoint = Checkpoint(name, Path(path), step, title=here.plan.setup.run.title)
+        checkpoint = Checkpoint(name, Path(path), step, titles=here.plan.setup.run.titles)
         (found,) = here.waypoints([checkpoint])
         return Measured(values=dict(found[0].values), precision=found[0].precision, said=self._words())
 

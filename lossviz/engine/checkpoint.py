@@ -70,12 +70,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], of: str = "") -> Non
     atomic_write(path, write)
 
 
-def load_tensors(path: Path, of: str = "") -> dict[str, Tensor]:
+def load_tensors(path: Path, of: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """Read what `save_tensors` wrote, tied tensors under all their names.
 
     Args:
         path: of the file.
-        of: what it must be; empty where any will do.
+        of: what it must be, by one name or another; empty where any will do.
 
     Raises:
         RequestError: there is no such file.
@@ -92,6 +92,11 @@ def load_tensors(path: Path, of: str = "") -> dict[str, Tensor]:
 def of_step(title: str, step: int) -> str:
     """What the checkpoint of a step of a run says that it is of."""
     return f"{title}, step {step}"
+
+
+def of_steps(titles: tuple[str, ...], step: int) -> tuple[str, ...]:
+    """The same for a run that has, or had, other names."""
+    return tuple(of_step(title, step) for title in titles)
 
 
 def tied_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -166,7 +171,7 @@ def save_resume(path: Path, step: int, model: nn.Module, optimizer: torch.optim.
     atomic_write(path, seal(buffer.getvalue()))
 
 
-def load_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, of: str = "") -> int:
+def load_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, of: tuple[str, ...] = ()) -> int:
     """Put network and optimiser into the saved state, if it is one of the run `of`; returns the step.
 
     Raises:

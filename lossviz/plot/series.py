@@ -78,17 +78,17 @@ class PlottedRun:
 
     def _scan(self, path: Path) -> xr.Dataset:
         results = self._load(path)
-        if self._title:
-            check_owner(path, SurfaceResults(results).name, f"scan {scan_name(path)}")
+        if self._titles:
+            check_owner(path, SurfaceResults(results).name, (f"scan {scan_name(path)}",))
         return results
 
     def _load(self, path: Path) -> xr.Dataset:
         # Only a configuration knows what its folder was called when it ran.
-        return load_results(path, self._title)
+        return load_results(path, self._titles)
 
     @cached_property
-    def _title(self) -> str:
-        return self.run.title if self.run.config_file.is_file() else ""
+    def _titles(self) -> tuple[str, ...]:
+        return self.run.titles if self.run.config_file.is_file() else ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from functools import partial
 
 from lossviz.config.measures import MEASURES
 from lossviz.data.minibatches import Minibatch
-from lossviz.engine.checkpoint import fit, load_tensors, of_step
+from lossviz.engine.checkpoint import fit, load_tensors, of_steps
 from lossviz.errors import refuse
 from lossviz.models.layers import WeightLayer
 from lossviz.models.normalization import uses_batch_statistics
@@ -107,13 +107,13 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
     objective.model.train()
     stepper = Stepper(setup.train, objective.parameters)
     with run.stage("probe", **setup.facts(), measured_in=setup.backend.full_precision) as outcome:
-        saved_at, title = time.monotonic(), run.title
+        saved_at, titles = time.monotonic(), run.titles
         with report.track(
             f"probing {run.variant}", len(steps), "checkpoints", len(steps) - len(prober.missing)
         ) as track:
             for step in prober.missing:
                 file = run.checkpoint_file(step)
-                fit(objective.model, load_tensors(file, of_step(title, step)), file)
+                fit(objective.model, load_tensors(file, of_steps(titles, step)), file)
                 prober.observe(step, objective, minibatches(step), stepper)
                 track.advance()
                 stopping = bool(stop)  # a signal after this line waits for the next checkpoint: what is there is saved
@@ -141,7 +141,7 @@ def probed_training(setup: Setup) -> ProbedTraining:
     return ProbedTraining(
         setup.config.probe,
         setup.run.probe_file,
-        title=setup.run.title,
+        titles=setup.run.titles,
         precision=setup.backend.full_precision,
         trained_in=setup.backend.precision,
         attributes={

@@ -38,7 +38,7 @@ class ProbedTraining:
         subset: the fixed examples of `probe.sharpness`; empty for the minibatch of the step.
         weight_decay: the factor of the penalty.
         seed: the experiment's.
-        title: whose measurements the file must hold; empty where any will do.
+        titles: whose measurements the file must hold, see `Run.titles`; empty where any will do.
         anew: what a person says to discard measurements.
         rates: whether the file has the learning rate of each step, because no schedule tells it.
     """
@@ -53,7 +53,7 @@ class ProbedTraining:
     subset: Sequence[Minibatch] = ()
     weight_decay: float = 0.0
     seed: int = 0
-    title: str = ""
+    titles: tuple[str, ...] = ()
     anew: str = "--fresh"
     rates: bool = False
 
@@ -158,7 +158,7 @@ class Prober:
         file = self.training.file
         if not file.exists():
             return
-        saved = load_results(file, self.training.title)
+        saved = load_results(file, self.training.titles)
         there, here = ProbeResults(saved).config["probe"], self.config.model_dump(mode="json")
         for name, before, now in differences({**there, "every": None}, {**here, "every": None}, "probe"):
             problem = f"was measured with {name} = {before}, and now it is {now}"

@@ -35,12 +35,12 @@ def save_results(path: Path, results: xr.Dataset, *, compressed: bool = False) -
     atomic_write(path, seal(buffer.getvalue()))
 
 
-def load_results(path: Path, of: str = "") -> xr.Dataset:
+def load_results(path: Path, of: tuple[str, ...] = ()) -> xr.Dataset:
     """Read a result file into memory; nothing stays open or locked.
 
     Args:
         path: of the file.
-        of: the run that it must be of, `experiment/variant`; empty where any will do.
+        of: the run that it must be of, see `Run.titles`; empty where any will do.
 
     Raises:
         RequestError: there is no such file.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lossviz.engine.checkpoint import check_fit, load_tensors, of_step
+from lossviz.engine.checkpoint import check_fit, load_tensors, of_steps
 from lossviz.engine.foreign import load_foreign
 from lossviz.errors import RequestError, refuse
 from lossviz.run import Run
@@ -21,7 +21,7 @@ class Checkpoint:
         path: its file.
         step: its step in the run; None where it was given as a path.
         key: where the configuration names it, for errors.
-        title: whose step it is.
+        titles: whose step it is; see `Run.titles`.
         state: its tensors by name, where it is in memory and has no file.
     """
 
@@ -29,7 +29,7 @@ class Checkpoint:
     path: Path
     step: int | None = None
     key: str = field(default="", compare=False)
-    title: str = field(default="", compare=False)
+    titles: tuple[str, ...] = field(default=(), compare=False)
     state: Mapping[str, Tensor] | None = field(default=None, compare=False, repr=False)
 
     def load(self, model: nn.Module) -> dict[str, Tensor]:
@@ -53,13 +53,13 @@ class Checkpoint:
             return self.state
         if self.step is None:
             return load_foreign(self.path)
-        return load_tensors(self.path, of_step(self.title, self.step))
+        return load_tensors(self.path, of_steps(self.titles, self.step))
 
 
 def run_checkpoints(run: Run) -> list[Checkpoint]:
     """All checkpoints of a run, in order of step."""
-    title = run.title
-    return [_of_step(run, step, title) for step in run.checkpoint_steps]
+    titles = run.titles
+    return [_of_step(run, step, titles) for step in run.checkpoint_steps]
 
 
 def find_checkpoint(run: Run, wanted: str | int, key: str, training: str) -> Checkpoint:
@@ -86,8 +86,8 @@ def find_checkpoint(run: Run, wanted: str | int, key: str, training: str) -> Che
         there = ", ".join(f"{each:,}" for each in steps)
         problem = f"{run.folder} has no checkpoint of that step"
         refuse(key, problem, given=wanted, accepted=f"last, {there}, or a path")
-    return _of_step(run, steps[-1] if wanted == "last" else int(wanted), run.title)
+    return _of_step(run, steps[-1] if wanted == "last" else int(wanted), run.titles)
 
 
-def _of_step(run: Run, step: int, title: str) -> Checkpoint:
-    return Checkpoint(f"step {step}", run.checkpoint_file(step), step, title=title)
+def _of_step(run: Run, step: int, titles: tuple[str, ...]) -> Checkpoint:
+    return Checkpoint(f"step {step}", run.checkpoint_file(step), step, titles=titles)

@@ -56,7 +56,7 @@ class Samples:
         path = self._file(where)
         if path not in self._held:
             with np.load(io.BytesIO(read_sealed(path, _LOST)), allow_pickle=False) as saved:
-                check_owner(path, str(saved["of"]) if "of" in saved else "", _place(path))
+                check_owner(path, str(saved["of"]) if "of" in saved else "", (_place(path),))
                 names = [name for name in saved.files if name.endswith("values")]
                 self._held[path] = {name.removesuffix("values"): saved[name].astype(float) for name in names}
         return self._held[path]

@@ -138,7 +138,7 @@ def _last_state(setup: Setup, files: Files, observer: Observer | None) -> tuple[
     stepper = Stepper(setup.train, objective.parameters)
     if not files.resume_file.exists():
         return objective, stepper, None
-    step = load_resume(files.resume_file, objective.model, stepper.optimizer, files.title)
+    step = load_resume(files.resume_file, objective.model, stepper.optimizer, files.titles)
     if files.replays and observer and any(observer.due(earlier) for earlier in range(step)):
         objective = setup.objective()  # that replay was for other steps: these lie behind it
         return objective, Stepper(setup.train, objective.parameters), 0
@@ -211,7 +211,7 @@ def _over(run: Run) -> tuple[str, int] | None:
     """How a finished training ended and its last step; None unless all its files exist."""
     if run.record().get("train", {}).get("status") not in OVER or not run.train_file.exists():
         return None
-    protocol = load_results(run.train_file, run.title).attrs
+    protocol = load_results(run.train_file, run.titles).attrs
     if "diverged_at" in protocol:
         return "diverged", int(protocol["diverged_at"])
     last = int(protocol["steps"])

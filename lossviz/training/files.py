@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lossviz.engine.checkpoint import load_tensors, of_step, save_tensors
+from lossviz.engine.checkpoint import load_tensors, of_step, of_steps, save_tensors
 from lossviz.errors import Refusal, WorkError
 from lossviz.results import load_results, save_results
 from lossviz.run import Run
@@ -21,7 +21,7 @@ class Files(Protocol):
         doing: what a person reads beside the progress.
         replays: whether all of this is on disk already.
         resume_file: the file of the state to resume from.
-        title: whose files they are.
+        titles: whose files they are; see `Run.titles`.
     """
 
     @property
@@ -31,7 +31,7 @@ class Files(Protocol):
     @property
     def resume_file(self) -> Path: ...
     @property
-    def title(self) -> str: ...
+    def titles(self) -> tuple[str, ...]: ...
 
     def restore(self, curves: Curves, step: int | None) -> None:
         """Give the curves what is known before a step; None: nothing was trained yet."""
@@ -52,17 +52,17 @@ class TrainingFiles:
     doing, replays = "training", False
 
     def __init__(self, run: Run) -> None:
-        self.run, self.title = run, run.title
+        self.run, self.titles = run, run.titles
         self.resume_file = run.resume_file
 
     def restore(self, curves: Curves, step: int | None) -> None:
         """Take the curves up to a step from train.nc."""
         if step is not None:
-            curves.rewind(load_results(self.run.train_file, self.title), step)
+            curves.rewind(load_results(self.run.train_file, self.titles), step)
 
     def checkpoint(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Write the checkpoint of a step."""
-        save_tensors(self.run.checkpoint_file(step), dict(state), of_step(self.title, step))
+        save_tensors(self.run.checkpoint_file(step), dict(state), of_step(self.titles[0], step))
 
     def write(self, curves: Curves) -> None:
         """Write train.nc."""
@@ -83,13 +83,13 @@ class ReplayFiles:
     doing, replays = "replaying", True
 
     def __init__(self, run: Run, end: int) -> None:
-        self.run, self.title, self.end = run, run.title, end
+        self.run, self.titles, self.end = run, run.titles, end
         self.resume_file = run.replay_file
 
     def restore(self, curves: Curves, _step: int | None) -> None:
         """Take the evaluations, which a schedule may depend on, from train.nc."""
         if self.run.train_file.exists():
-            curves.recall(load_results(self.run.train_file, self.title), self.end)
+            curves.recall(load_results(self.run.train_file, self.titles), self.end)
 
     def checkpoint(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Compare the tensors of a step with its checkpoint, if there is one.
@@ -98,7 +98,7 @@ class ReplayFiles:
             WorkError: they differ.
         """
         path = self.run.checkpoint_file(step)
-        for name, saved in load_tensors(path, of_step(self.title, step)).items() if path.exists() else ():
+        for name, saved in load_tensors(path, of_steps(self.titles, step)).items() if path.exists() else ():
             if not torch.allclose(saved, state[name].cpu(), rtol=0, atol=0, equal_nan=True):
                 problem = (
                     f"the replay departs from the training before step {step} (first in {name}): "

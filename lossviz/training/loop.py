@@ -181,7 +181,7 @@ class TrainingLoop:
         # The state to resume from comes last: results may run ahead of it (they are rewound), never behind.
         self._write_results()
         if self.group.first:
-            file, title = self.files.resume_file, self.files.title
+            file, title = self.files.resume_file, self.files.titles[0]
             save_resume(file, self.step, self.objective.model, self.stepper.optimizer, title)
         self._saved_at = time.monotonic()
 

@@ -97,15 +97,15 @@ def test_a_whole_file_in_the_place_of_another_is_noticed(tmp_path: Path) -> None
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     save_tensors(path, model.state_dict(), of_step("tiny/a", 3))
     save_resume(tmp_path / "resume.pt", 3, model, optimizer, "tiny/a")
-    assert same(load_tensors(path, of_step("tiny/a", 3)), load_tensors(path))
-    assert load_resume(tmp_path / "resume.pt", model, optimizer, "tiny/a") == 3
+    assert same(load_tensors(path, (of_step("tiny/a", 3),)), load_tensors(path))
+    assert load_resume(tmp_path / "resume.pt", model, optimizer, ("new/a", "tiny/a")) == 3
     for wanted in (of_step("tiny/a", 4), of_step("tiny/b", 3)):
         with pytest.raises(WorkError, match=f"a.safetensors: is of tiny/a, step 3, and should be of {wanted}"):
-            load_tensors(path, wanted)
+            load_tensors(path, (wanted,))
     with pytest.raises(WorkError, match=r"resume\.pt: is of tiny/a, and should be of tiny/b"):
-        load_resume(tmp_path / "resume.pt", model, optimizer, "tiny/b")
+        load_resume(tmp_path / "resume.pt", model, optimizer, ("tiny/b",))
     save_tensors(path, model.state_dict())  # as earlier versions wrote it
-    assert same(load_tensors(path, "anything"), load_tensors(path))
+    assert same(load_tensors(path, ("anything",)), load_tensors(path))
 
 
 def test_appended_bytes_are_noticed(tmp_path: Path) -> None:
