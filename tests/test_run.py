@@ -58,7 +58,7 @@ def test_a_renamed_experiment_keeps_what_it_has_measured(run: Run, tmp_path: Pat
     with pytest.raises(WorkError, match=r"train\.nc: is of exp/other, and should be of new/new"):
         load_results(renamed.train_file, renamed.titles)
     renamed.record_file.write_text("{")
-    assert renamed.titles == ("new/new",)
+    assert list(renamed.titles) == ["new/new"]
 
 
 def test_the_command_that_works_in_a_folder(run: Run, tmp_path: Path) -> None:

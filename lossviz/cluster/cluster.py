@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lossviz.cluster.crew import Assignment, Crew, Kind
-from lossviz.cluster.job import Computed, Decided, Job, Measured, pack, unpack
+from lossviz.cluster.job import Answer, Computed, Decided, Job, Measured, pack, plain, unpack
 from lossviz.cluster.local import Local, visible_devices
 from lossviz.cluster.pool import Pool
 from lossviz.cluster.worker import coarse_points, compute, computing, decide_for, place, waypoint
@@ -138,6 +138,7 @@ class ClusterWorkers:
             return block, pack({index: samples.load({"y": 0.0, **grid.where(index)}) for index in around})
 
         def read_results(answer: Computed, rest: bytes, block: list[Index]) -> Results:
+            self._note(answer)
             coarse = [index for index in block if self.plan.sampled and index in lattice]
             return Results(answer.found(block, self.plan.quantities), unpack(rest, coarse, sizes))
 
@@ -155,6 +156,7 @@ class ClusterWorkers:
             return each.name, str(each.path), each.step, sha256(each.path)
 
         def read_waypoint(answer: Measured, _: bytes, block: list[Index]) -> Mapping[int, Waypoint]:
+            self._note(answer)
             return {block[0][0]: answer.waypoint(names)}
 
         def what(index: Index) -> str:
@@ -168,6 +170,10 @@ class ClusterWorkers:
         mine, devices = self.plan.setup.backend.facts()["device_name"], list(self.crew.devices)
         before = [each for each in str(self.file.attributes["device"]).split("; ") if each != mine]
         return {**self.crew.attributes, "device": "; ".join(dict.fromkeys([*before, *devices]))}
+
+    def _note(self, answer: Answer) -> None:
+        """Record what a worker skipped, where what this process skips is recorded."""
+        self.plan.setup.data.add_damaged({plain(path): plain(reason) for path, reason in answer.damaged.items()})
 
     def state(self) -> str:
         """How many workers there are, and how many tasks were lost with one."""

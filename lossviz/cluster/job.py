@@ -111,6 +111,7 @@ class Answer(_Message):
         has_job: whether it still knows the job; a worker that was started again does not.
         misfit: why it cannot compute what others can.
         said: doubts, in words.
+        damaged: files of data that it skipped, and what is wrong with each.
         attributes: how it computed, or what it decided.
         problem: why it could not compute.
     """
@@ -118,6 +119,7 @@ class Answer(_Message):
     has_job: bool = True
     misfit: Text = ""
     said: list[Text] = []
+    damaged: dict[Text, Text] = {}
     attributes: Facts = {}
     problem: Problem | None = None
 

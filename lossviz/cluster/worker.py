@@ -40,6 +40,7 @@ class Bench:
         self.job = ""
         self.lock = threading.Lock()
         self.said: list[str] = []
+        self._damaged: set[str] = set()
         self._facts: Mapping[str, str | int | float] = {}
         self._planned: tuple[Job, ScanPlan, Attributes] | None = None
         self._file: ScanFile | None = None
@@ -77,7 +78,8 @@ class Bench:
         for each in here.results_beside(points, known.__getitem__):
             found |= each.found
             seen |= each.seen
-        return Computed.of(found, self._words(), here.attributes()).encode() + b"\0" + pack(seen)
+        answer = Computed.of(found, self._words(), here.attributes()).model_copy(update={"damaged": self._met()})
+        return answer.encode() + b"\0" + pack(seen)
 
     def waypoint(self, name: str, path: str, step: int | None, digest: str) -> Measured:
         """What is found at a checkpoint, if it is the one that the client has."""
@@ -86,23 +88,29 @@ class Bench:
             return Measured(misfit=f"its {path} is another checkpoint")
         checkpoint = Checkpoint(name, Path(path), step, titles=here.plan.setup.run.titles)
         (found,) = here.waypoints([checkpoint])
-        return Measured(values=dict(found[0].values), precision=found[0].precision, said=self._words())
+        values, precision = dict(found[0].values), found[0].precision
+        return Measured(values=values, precision=precision, said=self._words(), damaged=self._met())
 
     def clear(self) -> None:
         """Forget the job."""
         self.job, self._alone = "", None
         self.said.clear()
+        self._damaged.clear()
         self._stack.close()
 
     def _plan(self, job: Job) -> tuple[ScanPlan, Attributes]:
         """The plan of a job, or of the one before, where that is the same scan."""
         same = {"id": "", "attributes": {}, "axes": {}}
-        if self._planned is None or self._planned[0].model_copy(update=same) != job.model_copy(update=same):
+        before, attributes = (self._planned[0], self._planned[2]) if self._planned else (None, {})
+        # Somebody's worker may be older than the checkpoint, which was trained again since.
+        here = attributes.get("checkpoint_sha256") == job.attributes["checkpoint_sha256"]
+        if before is None or not here or before.model_copy(update=same) != job.model_copy(update=same):
             if job.device == "cpu" or not torch.cuda.is_available():
                 torch.set_num_threads(job.threads)
             run, precision = Run(Path(job.folder)), job.config.surface.precision
             plan = ScanPlan(prepare(job.config, run, job.device, parse_allowed(job.allow), precision=precision))
             self._planned = job, plan, scan_attributes(plan.setup, plan.checkpoint, plan.ordered)
+        assert self._planned is not None
         return self._planned[1:]
 
     def _here(self) -> Alone:
@@ -116,6 +124,14 @@ class Bench:
     def _words(self) -> list[str]:
         said, self.said[:] = list(self.said), []
         return said
+
+    def _met(self) -> dict[str, str]:
+        """The damaged files that were skipped since the last answer."""
+        assert self._planned is not None
+        damaged = self._planned[1].setup.data.damaged
+        new = {path: reason for path, reason in damaged.items() if path not in self._damaged}
+        self._damaged |= new.keys()
+        return new
 
 
 BENCH = Bench()

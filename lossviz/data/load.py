@@ -1,6 +1,6 @@
 """From the `data` section to two splits and a loss."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -106,6 +106,11 @@ class Dataset:
     def damaged(self) -> dict[str, str]:
         """The damaged files that were met and skipped so far, with what is wrong with each."""
         return {path: reason for split in self.streamed for path, reason in sorted(split.damaged.items())}
+
+    def add_damaged(self, damaged: Mapping[str, str]) -> None:
+        """Count damaged files that another process met and skipped."""
+        for split in self.streamed[:1]:
+            split.damaged.update(damaged)
 
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of each split."""
