@@ -14,7 +14,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from lossviz.errors import Refusal, WorkError, first_line, refuse
 
-# Meanwhile another process may measure batch sizes, compile or compute eigenvectors.
+# Meanwhile another process may read data, compile or evaluate.
 PATIENCE = timedelta(hours=12)
 # torchrun's own store is there before its processes; without torchrun, the first of them may be reading data.
 PATIENCE_TO_CONNECT = {True: timedelta(minutes=1), False: timedelta(minutes=30)}
