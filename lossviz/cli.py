@@ -15,7 +15,27 @@ from lossviz._version import __version__
 from lossviz.config import Config, read
 from lossviz.errors import LossvizError, RequestError, needing_extra, refuse
 from lossviz.launcher import end_with_launcher, let_first_speak, speaks
-from lossviz.plot.registry import figures_help
+from lossviz.options import (
+    Allow,
+    AnySource,
+    Clip,
+    ConfigSource,
+    Debug,
+    Device,
+    DryRun,
+    Figures,
+    FiguresFolder,
+    Formats,
+    Log,
+    Out,
+    Quiet,
+    Reference,
+    Scheduler,
+    Settings,
+    Sources,
+    Variants,
+    Workers,
+)
 from lossviz.run import Run, find_runs, run_of
 from lossviz.signals import Stopped, raise_on_signals
 from lossviz.user_code.permissions import Allowed, parse_allowed
@@ -35,108 +55,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ConfigSource = Annotated[
-    str,
-    typer.Argument(
-        metavar="CONFIG",
-        help="A YAML file, or the name of one that ships with lossviz: quickstart, batchnorm-small, ...",
-    ),
-]
-AnySource = Annotated[
-    str,
-    typer.Argument(
-        metavar="CONFIG|RUN",
-        help="A YAML file, the name of one that ships with lossviz, or a folder: runs/EXPERIMENT or "
-        "runs/EXPERIMENT/VARIANT.",
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the configuration: train.lr=0.05. Repeatable."),
-]
-Variants = Annotated[list[str] | None, typer.Option("--variant", metavar="NAME", help="Only this variant. Repeatable.")]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the runs of a CONFIG are kept.")]
-Device = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, or auto: the first GPU if any.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run, what it costs and what it writes.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Allow = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow",
-        metavar="FILE.py|MODULE",
-        help="Let the configuration run code of yours: that of this file or module. Repeatable.",
-    ),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Also print the traceback of an error.")]
-
-# Options that only surface has.
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        metavar="N",
-        min=1,
-        help="Compute points in N processes on this machine: one for each GPU, or on a CPU with one thread each.",
-    ),
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        "--scheduler",
-        metavar="tls://HOST:PORT",
-        help="Compute points with the workers of this scheduler of Dask.",
-    ),
-]
-
-# Options that only plot has.
-Sources = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="RUN",
-        help="Folders: runs/EXPERIMENT or runs/EXPERIMENT/VARIANT. Or files surface-NAME.nc in the latter, which then "
-        "share one figure, whatever their names; also surface files of the official tool (.h5).",
-    ),
-]
-Figures = Annotated[list[str] | None, typer.Option("--figure", metavar="NAME", help=figures_help())]
-Formats = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--format",
-        metavar="FORMAT",
-        help="png (the default), pdf or svg; of scans also html (interactive pages), vtk (for ParaView) and h5 (as "
-        "the official tool of Li et al. has them). Repeatable.",
-    ),
-]
-FiguresFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="DIR",
-        help="Where the figures go. [default: figures/ of the experiment; of one of its runs, in the run; of some, "
-        "figures/RUN+RUN]",
-    ),
-]
-Log = Annotated[
-    bool | None,
-    typer.Option(
-        "--log/--linear",
-        help="Scale of every loss. [default: log in training and landscape, and for a wide range in surfaces]",
-    ),
-]
-Clip = Annotated[
-    tuple[float, float] | None,
-    typer.Option("--clip", metavar="LOW HIGH", help="Clip the losses of surfaces, in the figures only."),
-]
-Reference = Annotated[
-    bool,
-    typer.Option(
-        "--reference",
-        help="Overlay the published curves (Santurkar et al. 2018, He et al. 2015) on the runs that they fit.",
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)

@@ -101,7 +101,7 @@ def surface(jobs: Jobs, options: Options, place: Place = HERE) -> None:
         _scan_files,
         instead="the workers of a scan are others: lossviz surface ... --workers N, without torchrun; "
         "a scan that torchrun's processes left unfinished goes on",
-        measured=surface_time,
+        measured=partial(surface_time, place=place),
         precision=lambda config: config.surface.precision,
     )
     _each(jobs, options, command)

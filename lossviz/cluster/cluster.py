@@ -1,5 +1,6 @@
 """A cluster as the workers of scans: connected when the first one needs it, for all variants of a command."""
 
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,13 +8,17 @@ from dataclasses import dataclass, field
 
 import torch
 
-from lossviz.cluster.crew import Assignment, Crew, Kind
+from lossviz.cluster.crew import SECONDS_A_TASK, Crew
 from lossviz.cluster.job import Answer, Computed, Decided, Job, Measured, pack, plain, unpack
 from lossviz.cluster.local import Local, visible_devices
-from lossviz.cluster.pool import Pool
+from lossviz.cluster.pool import SECONDS_BETWEEN_LOOKS, Pool
+from lossviz.cluster.tasks import Assignment, Kind
 from lossviz.cluster.worker import coarse_points, compute, computing, decide_for, place, waypoint
 from lossviz.engine.point import Vector
+from lossviz.errors import needing_extra
 from lossviz.files import read, sha256
+from lossviz.progress import duration
+from lossviz.provenance import machine
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.file import Attributes, ScanFile
 from lossviz.surface.grid import Index
@@ -25,6 +30,9 @@ from lossviz.surface.workers import Results, Say
 
 # Of a worker on a CPU, whatever the number of its cores: others give other last digits.
 THREADS = 1
+# From the start of a worker to its first point: torch, data, network.
+SECONDS_TO_BEGIN = 10.0
+SECONDS_TO_COUNT = 5.0
 TCP = (
     "warning: tcp:// is neither encrypted nor authenticated: who reaches the scheduler or a worker runs code there, "
     "and can change the numbers; use tls:// unless the network is yours alone"
@@ -67,7 +75,8 @@ class Cluster:
         """
         if self._pool is None:
             if self.count:
-                self._local = Local(self.count, visible_devices(self.device))
+                with needing_extra("cluster", "--workers"):
+                    self._local = Local(self.count, visible_devices(self.device))
                 self._local.start()
                 self._pool = Pool(self._local.address, self._local.security, self._local.tend)
             else:
@@ -98,6 +107,24 @@ class Cluster:
         crew = self._crew_of(plan, say)
         crew.assign(self._assignment(plan, file))
         yield ClusterWorkers(plan, file, crew)
+
+    def estimate(self, points: int, seconds: float) -> list[str]:
+        """By how many workers, and how long; those of a scheduler are counted."""
+        workers, devices = self.count, visible_devices(self.device)
+        if not workers:
+            pool, end = self.connected(lambda _: None), time.monotonic() + SECONDS_TO_COUNT
+            while not (workers := len(pool.workers())) and time.monotonic() < end:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+        if not workers:
+            return [f"{self.scheduler} has no worker yet"]
+        cores = int(machine()["cores"] or workers) if self.count and not devices else workers
+        at_once = min(workers, len(devices) or cores) if self.count else workers
+        tasks = max(min(points, workers), min(points, round(seconds / SECONDS_A_TASK)))
+        share = f", of which {at_once} compute at one time" if at_once < workers else ""
+        return [
+            f"by {_counted(workers, 'worker')}{share}: about {duration(SECONDS_TO_BEGIN + seconds / at_once)}, in some "
+            f"{tasks:,} tasks (1 % of the time); each reads the data and builds the network once"
+        ]
 
     def _assignment(self, plan: ScanPlan, file: ScanFile, most: int = 10**9) -> Assignment:
         setup = plan.setup
@@ -178,8 +205,12 @@ class ClusterWorkers:
     def state(self) -> str:
         """How many workers there are, and how many tasks were lost with one."""
         workers, retries = self.crew.ready, self.crew.retries
-        words = f"{workers} worker{'' if workers == 1 else 's'}"
-        return f"{words}, {retries} task{'' if retries == 1 else 's'} again" if retries else words
+        again = f", {_counted(retries, 'task')} again" if retries else ""
+        return f"{_counted(workers, 'worker')}{again}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _seconds(results: Results) -> float:

@@ -2,13 +2,12 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Generic, Protocol, TypeVar
 
-from lossviz.cluster.job import VERSIONS, Answer, Begun, Job, plain
-from lossviz.cluster.pool import TIME_OUT_S, Reply, Ticket
+from lossviz.cluster.job import VERSIONS, Begun, plain
+from lossviz.cluster.pool import TIME_OUT_S, Reply
+from lossviz.cluster.tasks import A, Assignment, Dealing, F, Kind, Member
 from lossviz.cluster.worker import begin
 from lossviz.errors import Refusal, RequestError, WorkError
 from lossviz.surface.file import Attributes
@@ -22,80 +21,13 @@ SHARE_OF_THE_SCHEDULER = 3
 # Near the end nobody should get what the others could have done meanwhile.
 SHARE_OF_THE_REST = 4
 WAIT_S = 0.2
+# A task that takes so many times as long as others do is given to a second worker too, once there is nothing else.
+LATE = 10
 # So often in a row, while nothing else was finished, a block may be lost with its worker.
 LOSSES = 3
 BEGINNING = "the beginning of the job"
 # Directions that are on their way to workers at one time.
 BYTES_ON_THE_WAY = 2**30
-
-
-class Dealing(Protocol):
-    """What a crew needs of a `Pool`."""
-
-    @property
-    def silent_s(self) -> float: ...
-
-    def workers(self) -> Sequence[str]: ...
-    def give(self, worker: str, function: Callable[..., bytes], *arguments: object) -> Ticket: ...
-    def replies(self, wait_s: float) -> list[Reply]: ...
-    def drop(self, ticket: Ticket) -> None: ...
-
-
-A = TypeVar("A")
-F = TypeVar("F", bound=Answer)
-
-
-@dataclass(frozen=True)
-class Kind(Generic[F, A]):
-    """One kind of tasks: what is to be done with points of a grid, or with whatever else has an index.
-
-    Attributes:
-        function: of `worker`; its first argument is the id of the job.
-        arguments: the others, for some indices.
-        form: of its answer.
-        read: from an answer, what is behind it, and the indices, to what was found; raises ValueError if it is wrong.
-        what: an index in words.
-        seconds: what one index took; None where each is a task of its own.
-    """
-
-    function: Callable[..., bytes]
-    arguments: Callable[[list[Index]], tuple[object, ...]]
-    form: type[F]
-    read: Callable[[F, bytes, list[Index]], A]
-    what: Callable[[Index], str]
-    seconds: Callable[[A], float] | None = None
-
-
-@dataclass
-class Member:
-    """A worker.
-
-    Attributes:
-        ready: whether it has the job.
-        refused: why it gets no task.
-        given: the indices of its open tasks; none for a task that only begins the job.
-    """
-
-    ready: bool = False
-    refused: str = ""
-    given: dict[Ticket, list[Index]] = field(default_factory=dict)
-
-
-@dataclass
-class Assignment:
-    """What the members have to know.
-
-    Attributes:
-        job: of the scan.
-        directions: a safetensors file; empty where they are drawn by the workers.
-        facts: what each of them must find: versions, checkpoint, data, ...
-        most: how many of them are needed.
-    """
-
-    job: Job
-    directions: bytes
-    facts: Mapping[str, object]
-    most: int = 10**9
 
 
 class Crew:
@@ -149,11 +81,16 @@ class Crew:
         while missing:
             self._muster(kind, todo)
             self._deal(kind, todo)
+            if not todo:
+                self._double(kind)
             for reply in self.pool.replies(WAIT_S):
                 for block, found in self._take(kind, reply, todo):
-                    missing.difference_update(block)
-                    yield found
+                    if missing.intersection(block):
+                        missing.difference_update(block)
+                        yield found
             yield None
+        for member in self.members.values():  # what is done a second time
+            self._forget(member)
 
     def _muster(self, kind: Kind[F, A], todo: deque[Index]) -> None:
         """See who came and who went."""
@@ -175,7 +112,8 @@ class Crew:
     def _wait(self) -> None:
         now = time.monotonic()
         if now - self._idle_since > 2 * TIME_OUT_S:
-            advice = "start some; the same command resumes from what was saved"
+            words = self.pool.last_words or "start some"
+            advice = f"{words}; the same command resumes from what was saved"
             raise WorkError(Refusal(f"no worker for {2 * TIME_OUT_S:.0f} seconds", advice=advice))
         if now - self._said_at > TIME_OUT_S / 2:
             self._said_at = now
@@ -192,9 +130,24 @@ class Crew:
             for address, each in ready.items():
                 plenty = len(todo) > 2 * expected
                 if todo and len(each.given) < depth and (depth == 1 or plenty):
-                    block = self._block(kind, todo, len(ready))
-                    ticket = self.pool.give(address, kind.function, self._assigned.job.id, *kind.arguments(block))
-                    each.given[ticket] = block
+                    self._give(kind, address, self._block(kind, todo, len(ready)))
+
+    def _give(self, kind: Kind[F, A], address: str, block: list[Index]) -> None:
+        member = self.members[address]
+        if not member.given:
+            member.busy_since = time.monotonic()
+        ticket = self.pool.give(address, kind.function, self._assigned.job.id, *kind.arguments(block))
+        member.given[ticket] = block
+
+    def _double(self, kind: Kind[F, A]) -> None:
+        """Where nothing else is to do, another does the tasks of a worker that hangs, as on a dead disk."""
+        idle = [name for name, each in self.members.items() if each.ready and not each.given]
+        late = time.monotonic() - max(TIME_OUT_S, LATE * max(SECONDS_A_TASK, self._seconds))
+        stuck = [each for each in self.members.values() if each.ready and each.given and each.busy_since < late]
+        for name, each in zip(idle, stuck, strict=False):
+            each.busy_since = time.monotonic()
+            for block in each.given.values():
+                self._give(kind, name, block)
 
     def _begin(self) -> None:
         """Tell the job to members that do not know it."""
@@ -234,7 +187,7 @@ class Crew:
         member = self.members.get(reply.ticket.worker)
         if member is None or reply.ticket not in member.given:
             return []  # of a worker that was thought dead
-        block = member.given.pop(reply.ticket)
+        block, member.busy_since = member.given.pop(reply.ticket), time.monotonic()
         try:
             if reply.failure:
                 raise ValueError(reply.failure)
@@ -250,12 +203,15 @@ class Crew:
         return []
 
     def _refuse(self, address: str, member: Member, open_items: list[Index], why: str, todo: deque[Index]) -> None:
-        for ticket in member.given:
-            self.pool.drop(ticket)
-        member.given.clear()
+        self._forget(member)
         todo.extendleft(reversed(open_items))
         member.ready, member.refused = False, plain(why)
         self._say(f"warning: the worker {address} gets no points: {member.refused}")
+
+    def _forget(self, member: Member) -> None:
+        for ticket in member.given:
+            self.pool.drop(ticket)
+        member.given.clear()
 
     def _begun(self, member: Member, content: bytes) -> None:
         answer, expected = Begun.read(content), self._assigned.facts
@@ -308,7 +264,8 @@ class Crew:
                 problem = (
                     f"was lost {self._losses[what]} times with its worker, and nothing else was finished meanwhile"
                 )
-                advice = "look at the workers' logs, and at their memory; the same command resumes"
+                words = self.pool.last_words or "the workers' logs say why"
+                advice = f"{words}; is their memory too small? the same command resumes"
                 raise WorkError(Refusal(what, problem, advice=advice))
 
 

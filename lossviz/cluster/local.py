@@ -35,6 +35,15 @@ class _Process:
         lines = self.log.read().decode(errors="replace").strip().splitlines()
         return f"{how}: {lines[-1][:300]}" if lines else how
 
+    def close(self) -> None:
+        """End it, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.log):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+
 
 @dataclass
 class Local:
@@ -51,7 +60,7 @@ class Local:
     devices: Sequence[str] = ()
     security: Security = field(default_factory=Security.temporary)
     address: str = ""
-    restarts: int = 0
+    _last_words: str = ""
     _workers: dict[int, _Process] = field(default_factory=dict)
     _scheduler: _Process | None = None
 
@@ -78,8 +87,8 @@ class Local:
         told = {"address": self.address, "folder": self._folder.name, "name": str(number)}
         self._workers[number] = self._run("worker_process", told, visible or ONE_THREAD)
 
-    def tend(self) -> None:
-        """Start workers again that have ended.
+    def tend(self) -> str:
+        """Start workers again that have ended; the last words of the last of them.
 
         Raises:
             WorkError: the scheduler has ended.
@@ -90,18 +99,15 @@ class Local:
             raise WorkError(Refusal("the scheduler of --workers has ended", words, advice=advice))
         for number, each in list(self._workers.items()):
             if each.process.poll() is not None:
-                self.restarts += 1
+                self._last_words = f"worker {number} has ended: {each.last_words()}"
+                each.close()
                 self.add(number)
+        return self._last_words
 
     def close(self) -> None:
         """End them all; a stopped one too."""
         for each in filter(None, [*self._workers.values(), self._scheduler]):
-            each.process.kill()
-            each.process.wait()
-            for pipe in (each.process.stdin, each.process.stdout, each.log):
-                with suppress(OSError):
-                    if pipe is not None:
-                        pipe.close()
+            each.close()
         self._workers.clear()
         self._folder.cleanup()
 

@@ -76,13 +76,13 @@ class Pool:
     Args:
         address: of the scheduler.
         security: certificates; those of Dask's configuration unless given.
-        tend: looks after processes that are this one's own.
+        tend: looks after processes that are this one's own; the last words of the last that ended.
 
     Raises:
         WorkError: the scheduler cannot be reached.
     """
 
-    def __init__(self, address: str, security: Security | None = None, tend: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, address: str, security: Security | None = None, tend: Callable[[], str] = str) -> None:
         guard()
         self.address, self._tend = address, tend
         kind: type[distributed.Client] = _Client
@@ -102,7 +102,9 @@ class Pool:
         self._handles: dict[Ticket, Handle[None]] = {}
         self._members: Mapping[str, int] = {}
         self._look: Handle[Mapping[str, int]] | None = None
-        self._heard_at = self._looked_at = time.monotonic()
+        self.last_words = ""
+        self._looked_at = 0.0
+        self._silent_since: float | None = None
 
     @property
     def dashboard(self) -> str:
@@ -115,23 +117,24 @@ class Pool:
         Raises:
             WorkError: the scheduler has not answered for two time-outs.
         """
-        self._tend()
+        self.last_words = self._tend()
         now = time.monotonic()
         if self._look is not None and self._look.done():
             with suppress(Exception, asyncio.CancelledError):
-                self._members, self._heard_at = self._look.result(), now
+                self._members, self._silent_since = self._look.result(), None
             self._look = None
         if self._look is None and now - self._looked_at > SECONDS_BETWEEN_LOOKS:
             self._look, self._looked_at = self._run(self._ask()), now
-        if now - self._heard_at > 2 * TIME_OUT_S or self._client.status == "closed":
+            self._silent_since = self._silent_since or now
+        if self.silent_s > 2 * TIME_OUT_S or self._client.status == "closed":
             problem = "the scheduler has ended, or cannot be reached"
             raise WorkError(Refusal(self.address, problem, advice="the same command resumes from what was saved"))
         return list(self._members) if self._client.status == "running" else []
 
     @property
     def silent_s(self) -> float:
-        """For how long the scheduler has not been heard."""
-        return time.monotonic() - self._heard_at
+        """For how long the scheduler has owed an answer."""
+        return 0.0 if self._silent_since is None else time.monotonic() - self._silent_since
 
     def give(self, worker: str, function: Callable[..., bytes], *arguments: object) -> Ticket:
         """Let a worker compute something; the answer is a `Reply` sooner or later, or never if the worker goes."""

@@ -17,6 +17,7 @@ from lossviz.surface.plan import ScanPlan
 from lossviz.surface.prediction import predict
 from lossviz.surface.sampling import PILOT
 from lossviz.surface.subspace import Subspace
+from lossviz.surface.workers import HERE, Place
 
 # Examples on which statistics are re-estimated here: less than a minibatch of a scan.
 FEW = 8
@@ -36,12 +37,13 @@ def surface_lines(plan: ScanPlan) -> list[str]:
     ]
 
 
-def surface_time(plan: ScanPlan, fresh: bool = False) -> list[str]:
+def surface_time(plan: ScanPlan, fresh: bool = False, place: Place = HERE) -> list[str]:
     """How long a scan will take, from a few points that are computed for it; empty if none is left.
 
     Args:
         plan: the scan.
         fresh: whether what is there will be discarded.
+        place: where it will be computed.
     """
     file = plan.setup.run.surface_file(plan.config.name)
     known = int((load_results(file).status != TO_DO).sum()) if file.exists() and not fresh else 0
@@ -50,7 +52,7 @@ def surface_time(plan: ScanPlan, fresh: bool = False) -> list[str]:
         return []
     seconds, measured = time_of_sampled_scan(plan, left) if plan.sampled else time_of_scan(plan, left)
     there = f" for the {left:,} that are left" if known else ""
-    return [f"about {duration(seconds)}{there} on this device, {measured}"]
+    return [f"about {duration(seconds)}{there} on this device, {measured}", *place.estimate(left, seconds)]
 
 
 def time_of_scan(plan: ScanPlan, points: int) -> Estimate:

@@ -69,6 +69,9 @@ class Place(Protocol):
     ) -> AbstractContextManager[Workers]:
         """Begin to work for a scan, and end that."""
 
+    def estimate(self, points: int, seconds: float) -> list[str]:
+        """What so many points take there, which take some seconds in this process: lines for --dry-run."""
+
 
 @dataclass(frozen=True, eq=False)
 class Alone:
@@ -159,6 +162,10 @@ class Here:
     ) -> AbstractContextManager[Workers]:
         """This process alone."""
         return alone(plan, file, directions, say)
+
+    def estimate(self, *_: float) -> list[str]:
+        """Nothing more."""
+        return []
 
 
 HERE = Here()

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from lossviz.cluster.crew import Assignment, Crew, Kind
+from lossviz.cluster.crew import Crew
 from lossviz.cluster.job import Begun, Computed, Job
 from lossviz.cluster.pool import Reply, Ticket
+from lossviz.cluster.tasks import Assignment, Kind
 from lossviz.cluster.worker import compute
 from lossviz.config import read
 from lossviz.surface.file import Found
@@ -54,6 +55,7 @@ class Simulated:
     before: Callable[[], None] = lambda: None
     clock: float = 0.0
     silent_s: float = 0.0
+    last_words: str = ""
     given: list[tuple[str, str, list[Index]]] = field(default_factory=list)
     dropped: list[Ticket] = field(default_factory=list)
     late: list[Reply] = field(default_factory=list)

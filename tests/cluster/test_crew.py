@@ -205,8 +205,8 @@ def test_a_job_that_ends_every_worker_is_named() -> None:
     def chaos() -> None:
         pool.there = {f"w{pool.clock:.1f}": []}
 
-    pool.before = chaos
-    with pytest.raises(WorkError, match="the beginning of the job: was lost 3 times"):
+    pool.before, pool.last_words = chaos, "worker 1 has ended: signal SIGKILL"
+    with pytest.raises(WorkError, match=r"(?s)the beginning of the job: was lost 3 times.*worker 1 has ended: signal"):
         all_of(pool)
 
 
@@ -244,3 +244,18 @@ def test_no_more_workers_begin_than_are_needed() -> None:
     assert sorted(found) == POINTS
     assert [name for name, function, _ in pool.given if function == "begin"] == ["w0", "w1"]
     assert {name for name, function, _ in pool.given if function == "compute"} == {"w0", "w1"}
+
+
+def test_the_task_of_a_worker_that_hangs_is_done_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there, and never answers: its disk has gone. What it says much later is not heard."""
+    pool = Simulated({"good": [], "hangs": []}, speed=1.0)
+    monkeypatch.setattr(time, "monotonic", lambda: pool.clock)
+
+    def chaos() -> None:
+        if pool.clock > 1:
+            pool.asleep.add("hangs")
+
+    pool.before = chaos
+    assert all_of(pool) == RIGHT
+    assert TIME_OUT_S < pool.clock < 2 * TIME_OUT_S
+    assert [ticket.worker for ticket in pool.dropped] == ["hangs", "hangs"]
