@@ -87,6 +87,19 @@ def test_a_quiet_terminal_stays_empty() -> None:
     assert screen.getvalue() == ""
 
 
+def test_lines_say_how_the_work_goes(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """And nothing of a pace that nobody knows."""
+    with Report().track("scanning", 100, "points") as track:
+        clock.now += 20
+        track.reach(0, "1 worker")
+        clock.now += 20
+        track.reach(10, "2 workers, 1 task again")
+    assert capsys.readouterr().out.splitlines() == [
+        "scanning: 0 of 100 points, 1 worker",
+        "scanning: 10 of 100 points, 0.25/s, 6:00 left, 2 workers, 1 task again",
+    ]
+
+
 @pytest.mark.parametrize(
     ("quiet", "rank", "said", "own"),
     [(False, 0, "a", "b"), (False, 2, "", "process 2: b"), (True, 0, "", ""), (True, 1, "", "")],

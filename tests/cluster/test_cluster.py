@@ -98,7 +98,7 @@ def test_a_worker_that_pickles(cluster: Cluster, tmp_path: Path) -> None:
     """What it returns, raises and logs is not unpickled here, nor does it end the connection."""
     pool, file = cluster.connected(print), tmp_path / "touched"
     until(pool.workers, "a worker")
-    (worker,) = pool.workers()
+    worker = pool.workers()[0]
     replies: dict[str, Reply] = {}
     for function in (malicious.returned, malicious.raised, malicious.logged, malicious.honest):
         ticket = pool.give(worker, function, str(file))
@@ -161,6 +161,7 @@ def test_a_killed_scheduler_is_told_in_words(trained: Path) -> None:
     assert (surface_of(trained).status == 1).any()
 
 
-def test_a_scheduler_that_is_not_there(trained: Path) -> None:
+def test_a_scheduler_that_is_not_there(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lossviz.cluster.pool.TIME_OUT_S", 1.0)
     with pytest.raises(WorkError, match="cannot be reached"), Cluster(0, "tls://127.0.0.1:9", "cpu") as cluster:
         scanned_by(cluster, trained)
