@@ -53,6 +53,7 @@ class Paced:
     scheduler_s: float
     clock: float = 0.0
     silent_s: float = 0.0
+    last_words: str = ""
     tasks: int = 0
     _scheduler_free: float = 0.0
     _free: dict[str, float] = field(default_factory=dict)

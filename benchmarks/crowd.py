@@ -18,10 +18,11 @@ from typing import Any, cast
 from distributed.security import Security
 
 from benchmarks.waiting import FACTS, loss
-from lossviz.cluster.crew import Assignment, Crew, Dealing, Kind
+from lossviz.cluster.crew import Crew
 from lossviz.cluster.job import Computed, Job
 from lossviz.cluster.local import Local, fields
 from lossviz.cluster.pool import Pool, Ticket
+from lossviz.cluster.tasks import Assignment, Dealing, Kind
 from lossviz.cluster.worker import compute
 from lossviz.config import read
 from lossviz.surface.file import Found
@@ -33,7 +34,7 @@ Row = dict[str, Any]
 class Watched(Pool):
     """A pool that remembers which points were given to whom, and when."""
 
-    def __init__(self, address: str, security: Security, tend: Callable[[], None]) -> None:
+    def __init__(self, address: str, security: Security, tend: Callable[[], str]) -> None:
         super().__init__(address, security, tend)
         self.given: list[tuple[float, str, Sequence[Index]]] = []
 

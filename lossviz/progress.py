@@ -83,10 +83,9 @@ class Track:
     def _show(self) -> None:
         if self.report:
             done = f"{self.done:,} of {self.total:,} {self.unit}"
-            left = (
-                f", {self.rate():.3g}/s, {duration((self.total - self.done) / self.rate())} left" if self.rate() else ""
-            )
-            self.report.say(f"{self.what}: {done}{left}")
+            rate, state = self.rate(), f", {self.state}" if self.state else ""
+            pace = f", {rate:.3g}/s, {duration((self.total - self.done) / rate)} left" if rate else ""
+            self.report.say(f"{self.what}: {done}{pace}{state}")
 
 
 class Bar(Track):
