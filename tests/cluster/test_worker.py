@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from lossviz.cluster.cluster import ClusterWorkers
-from lossviz.cluster.crew import Assignment, Crew
+from lossviz.cluster.crew import Crew
 from lossviz.cluster.job import Computed, Job, pack
+from lossviz.cluster.tasks import Assignment
 from lossviz.cluster.worker import Bench
 from lossviz.config import read as read_config
 from lossviz.engine.checkpoint import save_tensors
