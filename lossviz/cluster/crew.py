@@ -72,7 +72,7 @@ class Crew:
         """What is found for all items, in any order, some at a time; None now and then.
 
         Raises:
-            RequestError: no worker fits.
+            RequestError: no worker fits, and none ever did: one that died may be started again.
             WorkError: there are no workers, or one item ends all that get it.
         """
         todo, missing = deque(items), set(items)
@@ -103,7 +103,7 @@ class Crew:
             self.members.setdefault(address, Member())
         if any(each.ready or each.given for each in self.members.values()):
             self._idle_since = self._said_at = time.monotonic()
-        elif self.members and all(each.refused for each in self.members.values()):
+        elif self.members and not self.devices and all(each.refused for each in self.members.values()):
             reasons = [f"{name}: {each.refused}" for name, each in self.members.items()]
             raise RequestError(Refusal("no worker fits this scan", "; ".join(reasons[:4])))
         else:
@@ -226,7 +226,7 @@ class Crew:
             raise ValueError(", ".join(f"its {name} is {there[name]}, and not {here[name]}" for name in wrong))
         member.ready = True
         self._losses.pop(BEGINNING, None)
-        self.devices[str(device)] = None
+        self.devices[plain(str(device))] = None
 
     def _found(
         self, kind: Kind[F, A], member: Member, block: list[Index], content: bytes, todo: deque[Index]

@@ -184,8 +184,9 @@ def computing() -> dict[str, str | int | float]:
 
 def place(attributes: Mapping[str, str | int | float]) -> dict[str, str | int | float]:
     """The facts among the attributes of a scan, see `job.PLACE`; the paths of a person's code may differ."""
-    found = {name: attributes[name] for name in PLACE}
-    return {**found, "own_code": " ".join(line.split()[-1] for line in str(found["own_code"]).splitlines())}
+    digests = [line.split()[-1] for line in str(attributes["own_code"]).splitlines()]
+    own_code = hashlib.sha256(" ".join(digests).encode()).hexdigest() if digests else ""  # of any number of files
+    return {**{name: attributes[name] for name in PLACE}, "own_code": own_code}
 
 
 def _answer(job: str, work: Callable[[], bytes]) -> bytes:

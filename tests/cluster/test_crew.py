@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -140,6 +140,19 @@ def test_where_no_worker_fits_the_request_is_refused() -> None:
     pool = Simulated({"a": [], "b": []}, answers=lambda *_: begun(torch="1"))
     with pytest.raises(RequestError, match="no worker fits this scan: a: its torch is 1, and not 2; b: "):
         all_of(pool)
+
+
+def test_while_the_worker_that_fits_is_started_again_it_waits() -> None:
+    """Beside one that does not fit; a worker of a queue may be away for a minute."""
+    pool = Simulated({"good": [], "other": []}, speed=0.5)
+    pool.answers = lambda name, function, _: begun(torch="1") if name == "other" and function == "begin" else b""
+    found = results(pool, POINTS)
+    first = dict(chain.from_iterable(each.items() for each in islice(found, 12)))
+    del pool.there["good"]
+    assert list(islice(found, 5)) == [{}] * 5
+    pool.there["again"] = []
+    rest = dict(chain.from_iterable(each.items() for each in found))
+    assert {**first, **rest}.keys() == set(POINTS)
 
 
 @pytest.mark.parametrize(

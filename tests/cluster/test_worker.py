@@ -6,9 +6,9 @@ import pytest
 
 from lossviz.cluster.cluster import ClusterWorkers
 from lossviz.cluster.crew import Crew
-from lossviz.cluster.job import Computed, Job, pack
+from lossviz.cluster.job import PLACE, Begun, Computed, Job, pack
 from lossviz.cluster.tasks import Assignment
-from lossviz.cluster.worker import Bench
+from lossviz.cluster.worker import Bench, place
 from lossviz.config import read as read_config
 from lossviz.engine.checkpoint import save_tensors
 from lossviz.files import read, sha256
@@ -46,6 +46,15 @@ def job_of(setup: Setup, identity: str) -> tuple[Job, bytes]:
 
 def answer_of(bench: Bench, *points: Index) -> Computed:
     return Computed.read(bench.compute(points, b"").partition(b"\0")[0])
+
+
+def test_a_persons_code_may_be_of_any_number_of_files() -> None:
+    files = [f"/home/me/nets/part{i}.py sha256:{i:064}" for i in range(1000)]
+    attributes = dict.fromkeys(PLACE, "x") | {"own_code": "\n".join(files)}
+    elsewhere = {**attributes, "own_code": "\n".join(files).replace("/home/me", "/scratch")}
+    other = {**attributes, "own_code": "\n".join([*files[1:], files[0]])}
+    assert Begun.read(Begun(facts=place(attributes)).encode()).facts == place(elsewhere) != place(other)
+    assert place({**attributes, "own_code": ""})["own_code"] == ""
 
 
 def test_a_worker_that_is_older_than_the_checkpoint_reads_it_again(trained: Path) -> None:
