@@ -142,6 +142,7 @@ def measure(sizes: Sequence[int], seconds: Sequence[float], of_work: float = SEC
                     {"megabytes": megabytes, **begin(there, crew(there.pool, os.urandom(10**6 * megabytes)))}
                 )
                 say(found["begun"][-1])
+        begin(there, them := crew(there.pool))
         found["losses"] = losses(there, them, *lost_work(there, of_work))
         say(found["losses"])
     return found
