@@ -71,11 +71,14 @@ class Outcome:
     """What a command made of a folder.
 
     Attributes:
+        said: on standard error.
+        warnings: on standard output.
         pieces: all numbers below the folder afterwards.
     """
 
     status: int | None
     said: str
+    warnings: Sequence[str]
     pieces: Pieces
 
 
@@ -129,6 +132,8 @@ def _judge(row: Damage, kind: Kind, what: str, damaged: Sequence[Path], found: O
         differing = [*wrong(found.pieces, expected.pieces), *(untouched.keys() - found.pieces.keys())]
         if not differing:
             row.harmless += 1
+        elif any(str(each) in line for line in found.warnings for each in damaged):
+            row.named += 1
         elif kind.checked:
             row.wrong += 1
             row.told.append(f"{what}: other numbers: {', '.join(differing[:3])}")
@@ -161,7 +166,8 @@ def _run(kind: Kind, stages: Stages, folder: Path, damaged: Sequence[Path]) -> O
         lossviz.process.join()
     # A damaged file that the command left alone says nothing of what the command makes of it.
     left = {here / each for each, content in before.items() if _content(here / each) == content}
-    found = Outcome(lossviz.process.exitcode, lossviz.err, pieces(here, left))
+    warnings = [line for line in lossviz.out.splitlines() if "warning:" in line]
+    found = Outcome(lossviz.process.exitcode, lossviz.err, warnings, pieces(here, left))
     shutil.rmtree(here)
     return found
 

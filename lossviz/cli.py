@@ -177,7 +177,10 @@ def plot(
         from lossviz.plot.series import Options
 
         options = Options(log, clip, reference, scans)
-        paths = draw(runs, figures=figures or (), formats=formats or ("png",), folder=out, options=options)
+        from lossviz.progress import Report
+
+        say = Report(quiet).say
+        paths = draw(runs, figures=figures or (), formats=formats or ("png",), folder=out, options=options, say=say)
         if not quiet:
             typer.echo("\n".join(str(path) for path in paths))
             for table in (path for path in paths if path.suffix == ".md"):

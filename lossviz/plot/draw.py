@@ -1,7 +1,7 @@
 """Draw runs from disk into files of images and other formats."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +34,7 @@ def draw(
     formats: Sequence[str] = ("png",),
     folder: Path | None = None,
     options: Options = DEFAULT,
+    say: Callable[[str], object] = lambda _: None,
 ) -> list[Path]:
     """Draw everything there is on disk of the runs, which share axes, scales and legends.
 
@@ -43,6 +44,7 @@ def draw(
         formats: names among png, pdf and svg, which hold figures, and html, vtk and h5, which hold scans.
         folder: where the files go; by default `figures_folder` of the runs.
         options: what the figures show.
+        say: told of doubts about what is drawn.
 
     Raises:
         RequestError: an unknown name, or nothing to draw; says which command makes what is missing.
@@ -59,6 +61,8 @@ def draw(
     contents = _exports(plotted, figures, exports, options) if exports else {}
     if images:
         contents = _images(plotted, figures, images, options) | contents
+    for doubt in (doubt for each in plotted for doubt in each.doubts):
+        say(f"warning: {doubt}")
     for name, content in contents.items():
         atomic_write(folder / name, content)
     return [folder / name for name in contents]

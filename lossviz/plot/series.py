@@ -9,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from lossviz.config import Config
-from lossviz.files import check_owner
+from lossviz.files import shown
 from lossviz.official import SUFFIX, read_official_surface
 from lossviz.plot.kit.style import Look, look
 from lossviz.plot.published.curves import Published
@@ -49,12 +49,14 @@ class PlottedRun:
 
     Attributes:
         scans: its surface files that are drawn.
+        doubts: about those that were read.
     """
 
     run: Run
     label: str
     look: Look
     scans: tuple[Path, ...] = ()
+    doubts: list[str] = field(default_factory=list, compare=False)
 
     @cached_property
     def config(self) -> Config | None:
@@ -78,8 +80,9 @@ class PlottedRun:
 
     def _scan(self, path: Path) -> xr.Dataset:
         results = self._load(path)
-        if self._titles:
-            check_owner(path, SurfaceResults(results).name, (f"scan {scan_name(path)}",))
+        name = SurfaceResults(results).name if self._titles else ""
+        if name and name != f"scan {scan_name(path)}":
+            self.doubts.append(f"{shown(path)} says that it is {name}, and is drawn by the name of its file")
         return results
 
     def _load(self, path: Path) -> xr.Dataset:

@@ -17,7 +17,7 @@ from lossviz.plot.registry import FIGURES, load_figure
 from lossviz.plot.series import Options, plotted_runs
 from lossviz.results import save_results
 from lossviz.run import Run
-from tests.plot.conftest import VARIANTS, Build
+from tests.plot.conftest import VARIANTS, Build, configuration
 
 
 @pytest.fixture
@@ -164,3 +164,15 @@ def test_the_help_names_every_figure() -> None:
         [sys.executable, "-m", "lossviz", "plot", "--help"], capture_output=True, text=True, check=True
     )
     assert set(FIGURES) <= set(re.findall(r"[a-z0-9]+", said.stdout))
+
+
+def test_a_renamed_scan_is_drawn_and_named(build: Build) -> None:
+    """`mv surface-main.nc surface-old.nc`; the other scans of the folder are drawn, too."""
+    plane = build.surface(lambda x, y: 1 + x + y).assign_attrs(configuration=configuration())
+    run = build.run(main=plane, fine=plane)
+    run.surface_file("main").rename(run.surface_file("old"))
+    said: list[str] = []
+    names = {path.name for path in draw([run], figures=["heatmap"], say=said.append)}
+    assert names == {"surface-old-heatmap.png", "surface-fine-heatmap.png"}
+    old = run.surface_file("old")
+    assert said == [f"warning: {old} says that it is scan main, and is drawn by the name of its file"]

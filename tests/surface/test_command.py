@@ -97,6 +97,13 @@ def test_another_scan_of_the_same_name_is_refused(trained: Path, setting: str, n
     assert setup.run.surface_file("main").read_bytes() == before
 
 
+def test_a_scan_does_not_resume_from_a_file_that_was_renamed(trained: Path) -> None:
+    run = scanned(trained).run
+    run.surface_file("main").rename(run.surface_file("old"))
+    with pytest.raises(RequestError, match=r"surface-old\.nc: .* surface\.name = main, and now it is old"):
+        scanned(trained, "surface.name=old")
+
+
 def test_a_scan_that_failed_before_its_first_point_does_not_keep_its_name(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
