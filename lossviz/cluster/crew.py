@@ -4,8 +4,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from typing import NoReturn
 
-from lossviz.cluster.job import VERSIONS, Begun, plain
+from lossviz.cluster.job import VERSIONS, Begun, Problem, plain
 from lossviz.cluster.pool import TIME_OUT_S, Reply
 from lossviz.cluster.tasks import A, Assignment, Dealing, F, Kind, Member
 from lossviz.cluster.worker import begin
@@ -54,6 +55,7 @@ class Crew:
         self._said: set[str] = set()
         self._losses: Counter[str] = Counter()
         self._lost: set[Index] = set()
+        self._failed: set[Index] = set()
         self._seconds = 0.0
         self._idle_since = self._said_at = time.monotonic()
 
@@ -74,9 +76,11 @@ class Crew:
         Raises:
             RequestError: no worker fits, and none ever did: one that died may be started again.
             WorkError: there are no workers, or one item ends all that get it.
+        LossvizError: of an item, by the last worker that fits or by a second one.
         """
         todo, missing = deque(items), set(items)
         self._lost.clear()
+        self._failed.clear()
         self._idle_since = self._said_at = time.monotonic()
         while missing:
             self._muster(kind, todo)
@@ -202,6 +206,14 @@ class Crew:
             self._refuse(reply.ticket.worker, member, [*block, *chain(*member.given.values())], str(error), todo)
         return []
 
+    def _blame(self, member: Member, block: list[Index], problem: Problem) -> NoReturn:
+        """One worker may lack memory or a disk that others have; an item that fails at two of them ends the scan."""
+        if self._failed.intersection(block) or all(each.refused or each is member for each in self.members.values()):
+            raise problem.error
+        self._failed.update(block)
+        self._lost.update(block)
+        raise ValueError(" ".join(problem.lines))
+
     def _refuse(self, address: str, member: Member, open_items: list[Index], why: str, todo: deque[Index]) -> None:
         self._forget(member)
         todo.extendleft(reversed(open_items))
@@ -234,7 +246,7 @@ class Crew:
         text, _, rest = content.partition(b"\0")
         answer = kind.form.read(text)
         if answer.problem:
-            raise answer.problem.error
+            self._blame(member, block, answer.problem)
         if answer.misfit:
             raise ValueError(answer.misfit)
         if not answer.has_job:  # it was started again, under the address that it had

@@ -180,6 +180,34 @@ def test_an_error_of_a_point_is_the_error_of_the_scan() -> None:
         all_of(pool)
 
 
+PROBLEM = Computed(problem=Problem.of(WorkError("out of memory"))).encode()
+
+
+def test_what_one_worker_cannot_do_others_do() -> None:
+    """Its GPU is smaller; it is named, and its points are computed elsewhere."""
+    said: list[str] = []
+    pool = Simulated({"small": [], "large": []}, speed=0.5)
+    pool.answers = lambda name, function, _: PROBLEM if name == "small" and function == "compute" else b""
+    assert all_of(pool, said=said) == RIGHT
+    assert said == ["warning: the worker small gets no points: out of memory"]
+    assert sum(name == "small" and function == "compute" for name, function, _ in pool.given) <= 2
+
+
+def test_a_point_that_fails_at_two_workers_ends_the_scan() -> None:
+    """The others are found until then; a third one does not get it."""
+    pool = Simulated({f"w{i}": [] for i in range(5)}, speed=5.0)
+    tried = []
+
+    def answers(name: str, _: str, points: list[Index]) -> bytes:
+        tried.extend([name] if (2, 2) in points else [])
+        return PROBLEM if (2, 2) in points else b""
+
+    pool.answers = answers
+    with pytest.raises(WorkError, match="out of memory"):
+        all_of(pool)
+    assert len(set(tried)) == len(tried) == 2
+
+
 def test_a_worker_that_was_started_again_begins_again() -> None:
     forgot = iter([True])
 
