@@ -253,9 +253,9 @@ class Crew:
             member.ready = False
             self._lose(kind, block, todo)
             return []
-        found = kind.read(answer, rest, block)
+        found, attributes = kind.read(answer, rest, block), answer.kept()
         self._losses.clear()
-        self.attributes |= answer.kept()
+        self.attributes |= attributes
         for line in answer.said:
             if line not in self._said:
                 self._said.add(line)

@@ -1,7 +1,7 @@
 """What a worker needs for a scan, and what it answers, as text that is checked on both sides."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import safetensors.numpy
@@ -23,11 +23,16 @@ Facts = dict[Text, Text | int | float]
 # Facts of a worker, by name: what computes, and of the attributes of a scan those of the place where it is computed.
 VERSIONS = ("lossviz", "code", "torch")
 PLACE = ("checkpoint_sha256", "data_sha256", "own_code", "precision", "directions_sha256")
-# Attributes of a result file that only who computes knows.
-COMPUTED = (
-    *("batch_size", "compiled", "pace", "low_precision", "frozen_prefix", "frozen_prefix_bytes"),
-    *("loss_range", "frozen_prefix_speedup", "hessian_products", "hessian_step", "hessian_error"),
-)
+# Attributes of a result file that only who computes knows, and which are decided before a scan begins.
+COMPUTED: Mapping[str, type] = {
+    **{"batch_size": int, "compiled": int, "pace": str},
+    **{"frozen_prefix": str, "frozen_prefix_bytes": int, "frozen_prefix_speedup": float},
+    **{"hessian_products": str, "hessian_step": float, "hessian_error": float},
+}
+DECIDED: Mapping[str, type] = {
+    **{"batch_size": int, "compiled": int, "pace": str},
+    **{"low_precision": int, "loss_range": float},
+}
 
 
 class _Message(BaseModel):
@@ -116,6 +121,8 @@ class Answer(_Message):
         problem: why it could not compute.
     """
 
+    settable: ClassVar[Mapping[str, type]] = COMPUTED
+
     has_job: bool = True
     misfit: Text = ""
     said: list[Text] = []
@@ -124,12 +131,21 @@ class Answer(_Message):
     problem: Problem | None = None
 
     def kept(self) -> Attributes:
-        """The attributes that a worker may set."""
-        return {name: plain(v) if isinstance(v, str) else v for name, v in self.attributes.items() if name in COMPUTED}
+        """The attributes, which must be among those that such an answer may set.
+
+        Raises:
+            ValueError: one is none that may be set, or of another type.
+        """
+        for name, value in self.attributes.items():
+            if type(value) is not self.settable.get(name):
+                raise ValueError(f"it may not set {plain(name)[:60]} = {plain(str(value))[:60]}")
+        return {name: plain(value) if isinstance(value, str) else value for name, value in self.attributes.items()}
 
 
 class Decided(Answer):
     """What was decided where a scan is computed, before it begins."""
+
+    settable: ClassVar[Mapping[str, type]] = DECIDED
 
     def decided(self) -> Attributes:
         """The attributes, if they are complete.
@@ -139,9 +155,7 @@ class Decided(Answer):
         """
         found = self.kept()
         try:
-            sound = 0 < ExecutionPlan.saved(found).batch_size < 10**9 and isinstance(
-                found.get("loss_range", 0.0), float
-            )
+            sound = 0 < ExecutionPlan.saved(found).batch_size < 10**9
         except (KeyError, ValueError):
             sound = False
         if not sound:

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from lossviz.cluster.job import PLACE, Answer, Begun, Computed, Decided, Job, Measured, Problem, pack, unpack
+from lossviz.cluster.job import COMPUTED, PLACE, Answer, Begun, Computed, Decided, Job, Measured, Problem, pack, unpack
 from lossviz.engine.memory import explained_memory
 from lossviz.engine.point import Vector
 from lossviz.errors import LossvizError, WorkError, first_line
@@ -78,7 +78,8 @@ class Bench:
         for each in here.results_beside(points, known.__getitem__):
             found |= each.found
             seen |= each.seen
-        answer = Computed.of(found, self._words(), here.attributes()).model_copy(update={"damaged": self._met()})
+        how = {name: value for name, value in here.attributes().items() if name in COMPUTED}
+        answer = Computed.of(found, self._words(), how).model_copy(update={"damaged": self._met()})
         return answer.encode() + b"\0" + pack(seen)
 
     def waypoint(self, name: str, path: str, step: int | None, digest: str) -> Measured:

@@ -122,9 +122,10 @@ def test_what_is_decided_must_be_complete() -> None:
         {"batch_size": "all"},
         {"batch_size": 10**12},
         {"loss_range": "wide"},
+        {"frozen_prefix": "layer1"},
     )
     for bad in bad_ones:
-        with pytest.raises(ValueError, match="does not decide"):
+        with pytest.raises(ValueError, match=r"does not decide|may not set"):
             Decided(attributes={**good, **bad}).decided()
     with pytest.raises(ValueError, match="does not decide"):
         Decided().decided()
@@ -138,8 +139,25 @@ def test_a_checkpoint_is_measured_in_all_that_was_asked_for() -> None:
 
 
 def test_attributes_are_those_of_computing() -> None:
-    sent = {"batch_size": 64, "pace": "fast\x1b[2J", "title": "another", "checkpoint_sha256": "another"}
-    assert Computed.read(answer(attributes=sent)).kept() == {"batch_size": 64, "pace": "fast?[2J"}
+    sent = {"batch_size": 64, "pace": "fast\x1b[2J", "hessian_error": 1.0}
+    assert Computed.read(answer(attributes=sent)).kept() == {**sent, "pace": "fast?[2J"}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"title": "another"},
+        {"checkpoint_sha256": "another"},
+        {"loss_range": 0.5},  # decided before
+        {"batch_size": "64"},
+        {"batch_size": 64.0},
+        {"pace": 1},
+        {"frozen_prefix_speedup": "fast"},
+    ],
+)
+def test_other_attributes_are_not_taken(sent: Attributes) -> None:
+    with pytest.raises(ValueError, match=f"it may not set {next(iter(sent))} = "):
+        Computed.read(answer(attributes={"compiled": 0, **sent})).kept()
 
 
 @pytest.mark.parametrize("error", [RequestError(Refusal("x", "is wrong", advice="try y")), WorkError("lost", "gone")])
