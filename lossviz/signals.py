@@ -19,6 +19,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.number = 0
+        self.is_hasty = False
 
     def __bool__(self) -> bool:
         return self.number != 0
@@ -27,6 +28,16 @@ class StopRequest:
         """Stop here if a stop was requested."""
         if self.number:
             raise Stopped(self.number)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within the block the first request stops already, wherever it arrives: nothing would be lost."""
+        self.obey()
+        self.is_hasty = True
+        try:
+            yield
+        finally:
+            self.is_hasty = False
 
 
 def raise_on_signals() -> None:
@@ -41,7 +52,7 @@ def deferred() -> Iterator[StopRequest]:
     request = StopRequest()
 
     def remember(number: int, frame: FrameType | None) -> None:
-        if request:
+        if request or request.is_hasty:
             _raise(number, frame)
         request.number = number
 

@@ -43,6 +43,22 @@ def test_the_second_signal_stops_at_once(number: int, status: int) -> None:
 
 
 @BOTH
+def test_where_nothing_would_be_lost_the_first_signal_stops_at_once(number: int, status: int) -> None:
+    passed = []
+    with pytest.raises(Stopped) as stopped, deferred() as stop:
+        with stop.at_once():
+            passed.append(True)
+        send(number)
+        passed.append(bool(stop))
+        stop.number = 0
+        with stop.at_once():
+            send(number)
+            passed.append(False)
+    assert stopped.value.exit_status == status
+    assert passed == [True, True]
+
+
+@BOTH
 def test_outside_of_work_a_signal_stops_at_once(number: int, status: int) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,5 +1,7 @@
 """`lossviz surface`: the loss on a line or plane through a trained network."""
 
+from contextlib import ExitStack
+
 import numpy as np
 
 from lossviz.progress import Report
@@ -19,7 +21,9 @@ def surface(plan: ScanPlan, report: Report, stop: StopRequest, place: Place = HE
     Raises:
         RequestError: the checkpoint does not fit the network, or the file holds another scan.
     """
-    setup, scan = plan.setup, open_scan(plan, place, report.say)
+    setup = plan.setup
+    with stop.at_once():
+        scan = open_scan(plan, place, report.say)
     file, total = scan.file.path, scan.file.grid.status.size
     if scan.is_complete:
         report.say(f"{file}: nothing left to scan ({total:,} points)")
@@ -29,7 +33,10 @@ def surface(plan: ScanPlan, report: Report, stop: StopRequest, place: Place = HE
         report.say(f"{file}: resuming, {scan.file.grid.done:,} of {total:,} points are there{said}")
     with setup.run.stage(f"surface-{plan.config.name}", **setup.facts(), processes=1) as outcome:
         scan.file.save()
-        with place.workers(plan, scan.file, scan.directions, report.say) as workers:
+        with ExitStack() as stack:
+            with stop.at_once():
+                opened = place.workers(plan, scan.file, scan.directions, report.say)
+                workers = stack.enter_context(opened)
             scan.compute(workers, report, stop)
         outcome["points"] = total
         report.say(f"{file}: {total:,} points, {_examples(plan, scan.file)}")

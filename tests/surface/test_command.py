@@ -1,6 +1,9 @@
 """A scan of a run: its centre, its protocol, and going on."""
 
+import os
+import signal
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -14,10 +17,11 @@ from lossviz.progress import Report
 from lossviz.results import load_results, save_results
 from lossviz.run import run_of
 from lossviz.setup import prepare
-from lossviz.signals import Stopped, StopRequest
+from lossviz.signals import Stopped, StopRequest, deferred
 from lossviz.surface.command import surface
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
+from lossviz.surface.workers import Here
 from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
 
 
@@ -102,6 +106,29 @@ def test_a_scan_does_not_resume_from_a_file_that_was_renamed(trained: Path) -> N
     run.surface_file("main").rename(run.surface_file("old"))
     with pytest.raises(RequestError, match=r"surface-old\.nc: .* surface\.name = main, and now it is old"):
         scanned(trained, "surface.name=old")
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_scan_that_waits_for_its_place_stops_at_the_first_signal(trained: Path, resumes: bool) -> None:
+    """A cluster may have no worker, or a scheduler that does not answer; then the same command does the whole scan."""
+
+    class Silent(Here):
+        def decide(self, *_: object, **__: object) -> NoReturn:
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("it goes on")
+
+        def workers(self, *_: object, **__: object) -> NoReturn:
+            self.decide()
+
+    if resumes:
+        with pytest.raises(Stopped):
+            scanned(trained, stop=StopAfter(4))
+    config = configured()
+    setup = prepare(config, run_of(config, trained), "cpu")
+    with deferred() as stop, pytest.raises(Stopped):
+        surface(ScanPlan(setup), Report(quiet=True), stop, Silent())
+    scanned(trained)
+    assert (surface_of(trained).status == 1).all()
 
 
 def test_a_scan_that_failed_before_its_first_point_does_not_keep_its_name(
