@@ -76,7 +76,7 @@ class Cluster:
         if self._pool is None:
             if self.count:
                 with needing_extra("cluster", "--workers"):
-                    self._local = Local(self.count, visible_devices(self.device))
+                    self._local = Local(self.count, visible_devices(self.device), say=say)
                 self._local.start()
                 self._pool = Pool(self._local.address, self._local.security, self._local.tend)
             else:

@@ -17,6 +17,9 @@ from lossviz.surface.samples import Seen
 from lossviz.surface.sampling import GROUPS, Values
 from lossviz.surface.waypoints import Waypoint
 
+# In the environment of a worker of `--workers`: the file that it makes when it has begun a job.
+BEGUN = "LOSSVIZ_BEGUN"
+
 Text = Annotated[str, StringConstraints(max_length=4000)]
 Facts = dict[Text, Text | int | float]
 

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,11 @@ from typing import IO
 import torch
 from distributed.security import Security
 
+from lossviz.cluster.job import BEGUN
 from lossviz.errors import Refusal, WorkError
 
+# So often in a row a worker may die before it has begun a job, e.g. because its GPU is broken.
+DEATHS = 3
 # One thread each: the processes share the cores, and numbers should not depend on how many of them there are.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -54,12 +58,15 @@ class Local:
         devices: what CUDA_VISIBLE_DEVICES says to each in turn; empty for CPUs.
         security: temporary certificates, which only these processes have.
         address: of the scheduler.
+        say: told of places that are given up.
     """
 
     count: int
     devices: Sequence[str] = ()
     security: Security = field(default_factory=Security.temporary)
     address: str = ""
+    say: Callable[[str], object] = print
+    _deaths: Counter[int] = field(default_factory=Counter)
     _last_words: str = ""
     _workers: dict[int, _Process] = field(default_factory=dict)
     _scheduler: _Process | None = None
@@ -85,13 +92,14 @@ class Local:
         """Start a worker, in the place of one that has ended or beside them."""
         visible = {"CUDA_VISIBLE_DEVICES": self.devices[number % len(self.devices)]} if self.devices else {}
         told = {"address": self.address, "folder": self._folder.name, "name": str(number)}
-        self._workers[number] = self._run("worker_process", told, visible or ONE_THREAD)
+        environment = {BEGUN: str(self._begun(number)), **(visible or ONE_THREAD)}
+        self._workers[number] = self._run("worker_process", told, environment)
 
     def tend(self) -> str:
         """Start workers again that have ended; the last words of the last of them.
 
         Raises:
-            WorkError: the scheduler has ended.
+            WorkError: the scheduler has ended, or no worker begins.
         """
         if self._scheduler is None or self._scheduler.process.poll() is not None:
             words = self._scheduler.last_words() if self._scheduler else ""
@@ -101,8 +109,23 @@ class Local:
             if each.process.poll() is not None:
                 self._last_words = f"worker {number} has ended: {each.last_words()}"
                 each.close()
-                self.add(number)
+                self._replace(number)
         return self._last_words
+
+    def _replace(self, number: int) -> None:
+        self._deaths[number] = 0 if self._begun(number).exists() else self._deaths[number] + 1
+        self._begun(number).unlink(missing_ok=True)
+        if self._deaths[number] < DEATHS:
+            self.add(number)
+            return
+        del self._workers[number]
+        problem = f"died {DEATHS} times in a row before it began"
+        if not self._workers:
+            raise WorkError(Refusal("every worker of --workers", problem, advice=self._last_words))
+        self.say(f"warning: worker {number} {problem}, and is not started again: {self._last_words}")
+
+    def _begun(self, number: int) -> Path:
+        return Path(self._folder.name) / f"begun-{number}"
 
     def close(self) -> None:
         """End them all; a stopped one too."""

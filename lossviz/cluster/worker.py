@@ -4,6 +4,7 @@ The functions return text and numbers alone, and raise nothing: an error goes ba
 """
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,7 +14,20 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from lossviz.cluster.job import COMPUTED, PLACE, Answer, Begun, Computed, Decided, Job, Measured, Problem, pack, unpack
+from lossviz.cluster.job import (
+    BEGUN,
+    COMPUTED,
+    PLACE,
+    Answer,
+    Begun,
+    Computed,
+    Decided,
+    Job,
+    Measured,
+    Problem,
+    pack,
+    unpack,
+)
 from lossviz.engine.memory import explained_memory
 from lossviz.engine.point import Vector
 from lossviz.errors import LossvizError, WorkError, first_line
@@ -144,6 +158,8 @@ def begin(text: str, directions: bytes) -> bytes:
 
     def begun() -> None:
         facts.update(BENCH.begin(Job.read(text.encode()), directions))
+        if BEGUN in os.environ:
+            Path(os.environ[BEGUN]).touch()
 
     problem = _told(begun)
     return Begun(facts=facts, problem=problem).encode()

@@ -6,9 +6,9 @@ import pytest
 
 from lossviz.cluster.cluster import ClusterWorkers
 from lossviz.cluster.crew import Crew
-from lossviz.cluster.job import PLACE, Begun, Computed, Job, pack
+from lossviz.cluster.job import BEGUN, PLACE, Begun, Computed, Job, pack
 from lossviz.cluster.tasks import Assignment
-from lossviz.cluster.worker import Bench, place
+from lossviz.cluster.worker import Bench, begin, place
 from lossviz.config import read as read_config
 from lossviz.engine.checkpoint import save_tensors
 from lossviz.files import read, sha256
@@ -55,6 +55,17 @@ def test_a_persons_code_may_be_of_any_number_of_files() -> None:
     other = {**attributes, "own_code": "\n".join([*files[1:], files[0]])}
     assert Begun.read(Begun(facts=place(attributes)).encode()).facts == place(elsewhere) != place(other)
     assert place({**attributes, "own_code": ""})["own_code"] == ""
+
+
+def test_a_worker_marks_that_it_has_begun(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the command knows whether one that died could work at all."""
+    mark, (job, directions) = tmp_path / "begun", job_of(scanned(trained), "one")
+    monkeypatch.setenv(BEGUN, str(mark))
+    monkeypatch.setattr("lossviz.cluster.worker.BENCH", Bench())
+    assert Begun.read(begin(job.model_dump_json(), b"none")).problem
+    assert not mark.exists()
+    assert Begun.read(begin(job.model_dump_json(), directions)).problem is None
+    assert mark.exists()
 
 
 def test_a_worker_that_is_older_than_the_checkpoint_reads_it_again(trained: Path) -> None:
