@@ -221,7 +221,7 @@ def _jobs(
 def _refuse_scheduler(address: str | None, workers: int | None) -> None:
     if address and workers:
         refuse("--workers and --scheduler", "exclude each other: the scheduler has workers of its own")
-    if address and not re.fullmatch(r"(tls|tcp)://\S+:\d+", address):
+    if address is not None and not re.fullmatch(r"(tls|tcp)://\S+:\d+", address):
         refuse("--scheduler", given=address, accepted="tls://HOST:PORT, or tcp:// on a network that is yours alone")
 
 

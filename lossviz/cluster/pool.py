@@ -85,11 +85,17 @@ class Pool:
     def __init__(self, address: str, security: Security | None = None, tend: Callable[[], str] = str) -> None:
         guard()
         self.address, self._tend = address, tend
+        security = security or Security()
+        if address.startswith("tls://") and not security.get_tls_config_for_role("client")["ca_file"]:
+            advice = "name them in a YAML file in ~/.config/dask: docs/cluster.md, step 1"
+            raise WorkError(
+                Refusal(address, "cannot be reached: Dask's configuration has no certificates", advice=advice)
+            )
         kind: type[distributed.Client] = _Client
         try:
             self._client = kind(
                 address,
-                security=security or Security(),
+                security=security,
                 timeout=TIME_OUT_S,
                 set_as_default=False,
                 deserializers=["msgpack"],

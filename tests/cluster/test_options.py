@@ -14,6 +14,7 @@ from tests.faults import tiny
     [
         (("--workers", "2", "--scheduler", "tls://a:1"), "--workers and --scheduler: exclude each other"),
         (("--scheduler", "a:8786"), "accepted: tls://HOST:PORT, or tcp://"),
+        (("--scheduler", ""), "--scheduler = "),
         (("--scheduler", "http://a:8786"), "--scheduler = http://a:8786"),
         (("--workers", "0"), "Invalid value for '--workers'"),
     ],
