@@ -37,7 +37,7 @@ from lossviz.options import (
     Workers,
 )
 from lossviz.run import Run, find_runs, run_of
-from lossviz.signals import Stopped, raise_on_signals
+from lossviz.signals import Stopped, raise_on_signals, unbroken
 from lossviz.user_code.permissions import Allowed, parse_allowed
 
 # Everything that needs torch, xarray or matplotlib is imported inside the commands:
@@ -87,7 +87,8 @@ def train(
     with _errors(debug):
         allowed = parse_allowed(allow or ())
         jobs = _experiment(source, settings, variants, out, allowed)
-        from lossviz import work
+        with unbroken():
+            from lossviz import work
 
         work.train(jobs, work.Options(device, fresh, dry_run, quiet, allowed))
 
@@ -114,7 +115,8 @@ def probe(
         folder = _is_folder(source)
         allowed = parse_allowed(allow or ())
         jobs = _jobs(source, settings, variants, out, allowed)
-        from lossviz import work
+        with unbroken():
+            from lossviz import work
 
         work.probe(jobs, work.Options(device, fresh, dry_run, quiet, allowed, folder), at_checkpoints=folder)
 
@@ -143,13 +145,14 @@ def surface(
         _refuse_scheduler(scheduler, workers)
         allowed = parse_allowed(allow or ())
         jobs = _jobs(source, settings, variants, out, allowed)
-        from lossviz import work
+        with unbroken():
+            from lossviz import work
 
         options = work.Options(device, fresh, dry_run, quiet, allowed, _is_folder(source))
         if not (workers or scheduler):
             work.surface(jobs, options)
             return
-        with needing_extra("cluster", "--workers" if workers else "--scheduler"):
+        with needing_extra("cluster", "--workers" if workers else "--scheduler"), unbroken():
             from lossviz.cluster.cluster import Cluster
         with Cluster(workers or 0, scheduler or "", device) as cluster:
             work.surface(jobs, options, cluster)
@@ -173,12 +176,12 @@ def plot(
         from lossviz.plot.sources import find_sources
 
         runs, scans = find_sources(sources, variants or ())
-        from lossviz.plot.draw import draw
-        from lossviz.plot.series import Options
+        with unbroken():
+            from lossviz.plot.draw import draw
+            from lossviz.plot.series import Options
+            from lossviz.progress import Report
 
         options = Options(log, clip, reference, scans)
-        from lossviz.progress import Report
-
         say = Report(quiet).say
         paths = draw(runs, figures=figures or (), formats=formats or ("png",), folder=out, options=options, say=say)
         if not quiet:

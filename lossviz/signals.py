@@ -64,5 +64,13 @@ def deferred() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """Within the block the first signal waits for its end: libraries that are being imported swallow `Stopped`."""
+    with deferred() as request:
+        yield
+    request.obey()
+
+
 def _raise(number: int, _: FrameType | None) -> None:
     raise Stopped(number)

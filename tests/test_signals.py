@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from lossviz.__main__ import main as start
-from lossviz.signals import Stopped, StopRequest, deferred, raise_on_signals
+from lossviz.signals import Stopped, StopRequest, deferred, raise_on_signals, unbroken
 
 BOTH = pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 
@@ -28,6 +28,18 @@ def test_the_first_signal_waits_until_it_is_obeyed(number: int, status: int) -> 
             stop.obey()
     assert stopped.value.exit_status == status
     assert str(stopped.value) == signal.Signals(number).name
+
+
+@BOTH
+def test_an_import_is_not_broken_off(number: int, status: int) -> None:
+    passed = []
+    with pytest.raises(Stopped) as stopped:
+        with unbroken():
+            send(number)
+            passed.append("inside")
+        passed.append("behind")
+    assert stopped.value.exit_status == status
+    assert passed == ["inside"]
 
 
 @BOTH

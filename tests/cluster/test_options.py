@@ -27,7 +27,9 @@ def test_wrong_options_are_refused(tmp_path: Path, options: tuple[str, ...], wor
 
 def test_without_the_extra_it_is_named(tmp_path: Path) -> None:
     arguments = ["lossviz", "surface", str(tiny.write(tmp_path)), "--out", str(tmp_path), "--workers", "2"]
-    code = f"import sys; sys.modules['distributed'] = None; sys.argv = {arguments}; from lossviz.cli import main; main()"
+    code = (
+        f"import sys; sys.modules['distributed'] = None; sys.argv = {arguments}; from lossviz.cli import main; main()"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert answer.returncode == 2
     assert "--workers: needs distributed, which is not installed" in answer.stderr
