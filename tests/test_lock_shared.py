@@ -103,8 +103,11 @@ def test_a_living_writer_of_this_machine_where_there_are_no_locks(
         assert f"process {process.pid} on " in refused(tmp_path)
 
 
+DEAD = ["a number in use here, an hour behind", "a number that nobody has", "a number in use here, an hour ahead"]
+
+
 @pytest.mark.usefixtures("_no_locks")
-@pytest.mark.parametrize(("pid", "skew"), [(os.getpid(), -HOUR), (2**22 - 1, 0), (os.getpid(), HOUR)])
+@pytest.mark.parametrize(("pid", "skew"), [(os.getpid(), -HOUR), (2**22 - 1, 0), (os.getpid(), HOUR)], ids=DEAD)
 def test_a_dead_writer_of_another_machine_holds_nothing(tmp_path: Path, pid: int, skew: float) -> None:
     """Whatever its clock said, and whether this machine has a process of that number or not."""
     path = dead_writer(tmp_path, pid)
