@@ -21,6 +21,8 @@ from tests.surface.conftest import trained as trained  # noqa: PLC0414
 from tests.surface.scans import checkpoint, configured, same, scanned, surface_of
 
 FINE = ("surface.x=[-1, 1, 15]", "surface.y=[-0.5, 0.5, 15]")
+# Many times as long as the two seconds between two saves.
+LONG = ("surface.x=[-1, 1, 45]", "surface.y=[-0.5, 0.5, 45]")
 
 
 @pytest.fixture(name="local", scope="module")
@@ -128,8 +130,8 @@ def test_what_a_worker_does_not_have_is_named(trained: Path, cluster: Cluster, m
 
 def test_a_killed_command_leaves_no_process_and_goes_on(trained: Path) -> None:
     """Not even a worker that is stopped."""
-    scanned(trained, *FINE, "surface.name=alone")
-    process = command(trained, *FINE)
+    scanned(trained, *LONG, "surface.name=alone")
+    process = command(trained, *LONG)
     run = run_of(configured(), trained)
     until(lambda: run.surface_file("main").exists() and (surface_of(trained).status == 1).any(), "the scan begins")
     left = children(process.pid)
@@ -138,7 +140,7 @@ def test_a_killed_command_leaves_no_process_and_goes_on(trained: Path) -> None:
     process.kill()
     process.wait()
     until(lambda: not any(map(runs, left)), "the workers end")
-    again = command(trained, *FINE)
+    again = command(trained, *LONG)
     said, _ = again.communicate(timeout=240)
     assert again.returncode == 0, said
     assert "Traceback" not in said
@@ -147,7 +149,7 @@ def test_a_killed_command_leaves_no_process_and_goes_on(trained: Path) -> None:
 
 
 def test_a_killed_scheduler_is_told_in_words(trained: Path) -> None:
-    process = command(trained, *FINE)
+    process = command(trained, *LONG)
     run = run_of(configured(), trained)
     until(lambda: run.surface_file("main").exists() and (surface_of(trained).status == 1).any(), "the scan begins")
     left = children(process.pid)
