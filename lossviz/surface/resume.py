@@ -14,13 +14,10 @@ from lossviz.surface.file import Attributes
 from lossviz.surface.forward import ExecutionPlan
 
 
-def has_results(run: Run, name: str) -> bool:
-    """Whether a scan of this name found anything; one that failed before that can become any other."""
+def has_points(run: Run, name: str) -> bool:
+    """Whether a scan of this name found anything; one that failed before its first point can become any other."""
     file = run.surface_file(name)
-    if not file.exists():
-        return False
-    results = load_results(file)
-    return bool(run.block_files(name)) or "checkpoint" in results.sizes or bool((results.status != TO_DO).any())
+    return file.exists() and (bool(run.block_files(name)) or bool((load_results(file).status != TO_DO).any()))
 
 
 def refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping[str, object]) -> None:

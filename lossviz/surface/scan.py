@@ -18,7 +18,7 @@ from lossviz.surface.file import ScanFile
 from lossviz.surface.grid import Grid, Index, Interval, resolve
 from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.resume import has_results, refuse_another, refuse_other_directions, resumed_attributes
+from lossviz.surface.resume import has_points, refuse_another, refuse_other_directions, resumed_attributes
 from lossviz.surface.sampled_scan import forget_unsampled
 from lossviz.surface.samples import Samples
 from lossviz.surface.sanity import facts, findings
@@ -119,7 +119,7 @@ def open_scan(plan: ScanPlan, place: Place, say: Say) -> Scan:
     Raises:
         RequestError: the file holds another scan, or points that have no place in this one.
     """
-    return _resumed(plan) if has_results(plan.setup.run, plan.config.name) else _begun(plan, place, say)
+    return _resumed(plan) if has_points(plan.setup.run, plan.config.name) else _begun(plan, place, say)
 
 
 def _begun(plan: ScanPlan, place: Place, say: Say) -> Scan:
