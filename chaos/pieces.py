@@ -63,7 +63,7 @@ def _is_last(path: Path, step: int) -> bool:
 
 
 def _planned(file: Path) -> int:
-    return int(load_results(file).attrs["steps"]) if file.exists() else -1
+    return int(load_results(file).attrs.get("steps", -1)) if file.exists() else -1
 
 
 def _rows(results: xr.Dataset) -> Iterator[tuple[str, object]]:
