@@ -16,6 +16,11 @@ from lossviz.files import atomic_write, check_owner, read_sealed, seal
 WORTH_COMPRESSING = 16_384
 
 
+# The ends of their titles, by the names of files that no other kind may have.
+_KINDS = {"train.nc": "training curves", "probe.nc": "measurements along the gradient"}
+_SCAN = "loss surface"
+
+
 def save_results(path: Path, results: xr.Dataset, *, compressed: bool = False) -> None:
     """Write a dataset as netCDF-4 (HDF5).
 
@@ -44,11 +49,13 @@ def load_results(path: Path, of: tuple[str, ...] = ()) -> xr.Dataset:
 
     Raises:
         RequestError: there is no such file.
-        WorkError: the file is cut short or altered, or is of another run.
+        WorkError: the file is cut short or altered, or is of another run or kind.
     """
     content = read_sealed(path, "restore it from a copy, or measure again: the same command with --fresh")
     with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as file:
         results: xr.Dataset = file.load().drop_encoding()
+    kind = _SCAN if path.name.startswith("surface-") else _KINDS.get(path.name)
+    check_owner(path, str(results.attrs.get("title", "")).rpartition(": ")[2], (kind,) if kind else ())
     names = [results.attrs[name] for name in ("experiment", "variant") if name in results.attrs]
     check_owner(path, "/".join(map(str, names)), of)
     return results

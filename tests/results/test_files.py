@@ -119,6 +119,17 @@ def test_an_altered_file_is_named(tmp_path: Path, results: xr.Dataset) -> None:
         assert str(caught.value).startswith(f"{path}: does not match its checksum: it was cut short or altered\n")
 
 
+def test_results_of_another_kind_are_named(tmp_path: Path, results: xr.Dataset) -> None:
+    results = results.assign_attrs(title="tiny/a: measurements along the gradient")
+    for name in ("probe.nc", "mine.nc"):
+        save_results(tmp_path / name, results)
+        load_results(tmp_path / name)
+    for name, kind in (("train.nc", "training curves"), ("surface-main.nc", "loss surface")):
+        save_results(tmp_path / name, results)
+        with pytest.raises(WorkError, match=f"{name}: is of measurements along the gradient, and should be of {kind}"):
+            load_results(tmp_path / name)
+
+
 def test_a_file_that_others_wrote_is_not_a_result(tmp_path: Path, results: xr.Dataset) -> None:
     path = tmp_path / "train.nc"
     results.to_netcdf(path, engine="h5netcdf")

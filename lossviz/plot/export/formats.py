@@ -81,7 +81,7 @@ def _directions(each: PlottedRun, path: Path, results: xr.Dataset) -> bytes:
         return b""
     began = str(results.attrs.get("directions_sha256", ""))
     if began and sha256(file) != began:
-        refuse(shown(file), "holds other directions than those of the scan beside it", advice="put those back")
+        refuse(shown(file), f"holds other directions than {shown(path)} began with", advice="put those back")
     tensors = load_directions(file)
     axes = [axis for axis in ("x", "y") if any(name.startswith(f"{axis}/") for name in tensors)]
     missing = [name for name in order if any(f"{axis}/{name}" not in tensors for axis in axes)]
