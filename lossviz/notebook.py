@@ -27,6 +27,7 @@ from lossviz.errors import RequestError, either, refuse
 from lossviz.models.duplicate import unwrapped
 from lossviz.models.misfits import misfit
 from lossviz.progress import Report
+from lossviz.results import SURFACE
 from lossviz.surface.attributes import direction_attributes
 from lossviz.surface.batch_norm import treatment_of
 from lossviz.surface.directions import KINDS
@@ -134,7 +135,7 @@ def loss_surface(
         axes = ("x",) if y is None else ("x", "y")
         found = find_directions(directions, subspace, axes, examples, checkpoints)
         facts = {
-            "title": "loss surface",
+            "title": SURFACE,
             "loss_function": given_loss_name(loss, first),
             "batch_norm": batch_norm,
             **found.facts,

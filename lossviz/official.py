@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lossviz.errors import Refusal, RequestError, refuse
 from lossviz.files import MARK, check_seal, read, seal, shown
-from lossviz.results import DONE, NOT_FINITE, STATUS, TO_DO, SurfaceResults, variable
+from lossviz.results import DONE, NOT_FINITE, STATUS, SURFACE, TO_DO, SurfaceResults, variable
 from lossviz.results.surface import LONG_NAMES
 
 Floats = NDArray[np.float64]
@@ -69,7 +69,7 @@ def read_official_surface(path: Path) -> xr.Dataset:
         },
         coords={axis: variable(axis, values, LONG_NAMES[axis], "1") for axis, values in axes.items()},
         attrs={
-            "title": f"{path.name}: loss surface",
+            "title": f"{path.name}: {SURFACE}",
             "variant": path.stem,
             "split": "both" if len(splits) == 2 else splits[0],
             "directions": "file",

@@ -41,6 +41,7 @@ from lossviz.models.duplicate import unwrapped
 from lossviz.probe.layers import find_layers
 from lossviz.probe.prober import ProbedTraining, Prober
 from lossviz.provenance import code_fingerprint, machine, versions
+from lossviz.results import CURVES, MEASUREMENTS
 from lossviz.run import Run
 from lossviz.seeding import derive
 
@@ -229,7 +230,7 @@ class Probe:
 
     @property
     def _attributes(self) -> dict[str, str | float]:
-        return self._loop.attributes(self._loss_name, "measurements along the gradient")
+        return self._loop.attributes(self._loss_name, MEASUREMENTS)
 
     def _minibatch(self, batch: Batch, noise: int) -> Minibatch:
         return Minibatch(moved(batch, self._device), noise)
@@ -247,7 +248,7 @@ class Probe:
 
     def _save(self) -> None:
         self.prober.save()
-        self.curves.save(self._loop.attributes(self._loss_name, "training curves"))
+        self.curves.save(self._loop.attributes(self._loss_name, CURVES))
         self._outcome["steps"] = len(self.prober.rows)
         self._saved_at = time.monotonic()
 

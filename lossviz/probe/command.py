@@ -13,7 +13,7 @@ from lossviz.probe.layers import probed_layers
 from lossviz.probe.measure import load_measures
 from lossviz.probe.prober import ProbedTraining, Prober
 from lossviz.progress import Report
-from lossviz.results import protocol
+from lossviz.results import MEASUREMENTS, protocol
 from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.training.command import begin, history, train
@@ -145,7 +145,7 @@ def probed_training(setup: Setup) -> ProbedTraining:
         precision=setup.backend.full_precision,
         trained_in=setup.backend.precision,
         attributes={
-            **protocol(setup.config, setup.loss_name, "measurements along the gradient"),
+            **protocol(setup.config, setup.loss_name, MEASUREMENTS),
             "lr": setup.train.lr,
         },
         minibatches=setup.minibatches(),

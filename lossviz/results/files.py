@@ -15,10 +15,8 @@ from lossviz.files import atomic_write, check_owner, read_sealed, seal
 # Bytes of an array; HDF5's index of compressed chunks takes some 3 kB.
 WORTH_COMPRESSING = 16_384
 
-
-# The ends of their titles, by the names of files that no other kind may have.
-_KINDS = {"train.nc": "training curves", "probe.nc": "measurements along the gradient"}
-_SCAN = "loss surface"
+# The kinds of results, as their titles end.
+CURVES, MEASUREMENTS, SURFACE = "training curves", "measurements along the gradient", "loss surface"
 
 
 def save_results(path: Path, results: xr.Dataset, *, compressed: bool = False) -> None:
@@ -54,11 +52,20 @@ def load_results(path: Path, of: tuple[str, ...] = ()) -> xr.Dataset:
     content = read_sealed(path, "restore it from a copy, or measure again: the same command with --fresh")
     with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as file:
         results: xr.Dataset = file.load().drop_encoding()
-    kind = _SCAN if path.name.startswith("surface-") else _KINDS.get(path.name)
-    check_owner(path, str(results.attrs.get("title", "")).rpartition(": ")[2], (kind,) if kind else ())
+    _check_kind(path, str(results.attrs.get("title", "")))
     names = [results.attrs[name] for name in ("experiment", "variant") if name in results.attrs]
     check_owner(path, "/".join(map(str, names)), of)
     return results
+
+
+def _check_kind(path: Path, title: str) -> None:
+    """Refuse one kind of results in the place of another; other names and other people's titles may be anything."""
+    kind = title.rpartition(": ")[2]
+    wanted = (
+        SURFACE if path.name.startswith("surface-") else {"train.nc": CURVES, "probe.nc": MEASUREMENTS}.get(path.name)
+    )
+    if wanted and kind in (CURVES, MEASUREMENTS, SURFACE):
+        check_owner(path, kind, (wanted,))
 
 
 def variable(dims: str | tuple[str, ...], values: ArrayLike, long_name: str, units: str) -> xr.Variable:

@@ -7,7 +7,7 @@ from lossviz.data.split import Split
 from lossviz.data.streamed import StreamedSplit
 from lossviz.engine.point import Vector
 from lossviz.files import sha256
-from lossviz.results import protocol
+from lossviz.results import SURFACE, protocol
 from lossviz.setup import Setup
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.file import Attributes
@@ -26,7 +26,7 @@ def scan_attributes(setup: Setup, checkpoint: Checkpoint, scanned: Mapping[str, 
     found = setup.facts()
     data, code = found["data"], found["own_code"]
     return {
-        **protocol(setup.config, setup.loss_name, "loss surface"),
+        **protocol(setup.config, setup.loss_name, SURFACE),
         "checkpoint": checkpoint.name,
         "checkpoint_step": "" if checkpoint.step is None else checkpoint.step,
         "checkpoint_sha256": sha256(checkpoint.path),

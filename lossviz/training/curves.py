@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lossviz.config import Config
 from lossviz.data.load import AnySplit, Dataset
-from lossviz.results import in_units, protocol, variable
+from lossviz.results import CURVES, in_units, protocol, variable
 
 STEP = {
     "loss": ("mean loss of the minibatch, before the update", "nat"),
@@ -132,7 +132,7 @@ class Curves:
                 "eval_step": variable("eval_step", np.array(at, dtype=np.int64), "updates before this evaluation", "1"),
             },
             attrs={
-                **protocol(self.config, self._loss, "training curves"),
+                **protocol(self.config, self._loss, CURVES),
                 **self._facts,
                 "steps": self._planned,
                 **({} if self.diverged_at is None else {"diverged_at": self.diverged_at}),
