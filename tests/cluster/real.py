@@ -57,7 +57,7 @@ def children(pid: int) -> list[int]:
     return sorted(int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split())
 
 
-def workers(pid: int) -> list[int]:
+def computing(pid: int) -> list[int]:
     """Those of them that compute; a process that runs tests has other children, too."""
     return [each for each in children(pid) if "worker_process" in Path(f"/proc/{each}/cmdline").read_text()]
 

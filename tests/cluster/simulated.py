@@ -106,3 +106,16 @@ def results(pool: Simulated, points: Sequence[Index], said: list[str] | None = N
     crew = Crew(pool, (said if said is not None else []).append)
     crew.assign(Assignment(JOB, b"directions", FACTS, most))
     return (each or {} for each in crew.each(kind(), points))
+
+
+POINTS: list[Index] = [(i, j) for i in range(6) for j in range(7)]
+RIGHT = {index: loss(index) for index in POINTS}
+
+
+def all_of(pool: Simulated, points: Sequence[Index] = POINTS, said: list[str] | None = None) -> dict[Index, float]:
+    """What is found; each point once."""
+    found: dict[Index, float] = {}
+    for each in results(pool, points, said):
+        assert not found.keys() & each.keys()
+        found |= {index: float(values["loss"]) for index, values in each.items()}
+    return found

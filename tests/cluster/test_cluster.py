@@ -16,8 +16,7 @@ from lossviz.errors import RequestError, WorkError
 from lossviz.results import load_results
 from lossviz.run import run_of
 from tests.cluster import malicious
-from tests.cluster.real import children, command, runs, scanned_by, somebodys, until, workers
-from tests.surface.conftest import trained as trained  # noqa: PLC0414
+from tests.cluster.real import children, command, computing, runs, scanned_by, somebodys, until
 from tests.surface.scans import checkpoint, configured, same, scanned, surface_of
 
 FINE = ("surface.x=[-1, 1, 15]", "surface.y=[-0.5, 0.5, 15]")
@@ -57,7 +56,7 @@ def test_one_worker_and_then_three_of_which_one_is_killed(trained: Path, local: 
         local.add(2)
         at = known()
         until(lambda: known() > at + 10 or scan.done(), "the scan goes on")
-        os.kill(workers(os.getpid())[0], signal.SIGKILL)
+        os.kill(computing(os.getpid())[0], signal.SIGKILL)
         scan.result()
     same(surface_of(trained, "three"), surface_of(trained, "alone"))
     names = {path.name for path in run.folder.iterdir() if "three" in path.name}

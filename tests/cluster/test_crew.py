@@ -1,33 +1,18 @@
-"""Who computes what: every point once, whoever comes, dies, sleeps or does not fit."""
+"""Who computes what: every point once, whoever comes, dies or sleeps."""
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from lossviz.cluster.crew import LOSSES
-from lossviz.cluster.job import Answer, Computed, Problem
+from lossviz.cluster.job import Computed
 from lossviz.cluster.pool import TIME_OUT_S, Reply
-from lossviz.errors import RequestError, WorkError
+from lossviz.errors import WorkError
 from lossviz.surface.grid import Index
-from tests.cluster.simulated import Simulated, begun, computed, loss, results
-
-POINTS: list[Index] = [(i, j) for i in range(6) for j in range(7)]
-
-
-def all_of(pool: Simulated, points: Sequence[Index] = POINTS, said: list[str] | None = None) -> dict[Index, float]:
-    """What is found; each point once."""
-    found: dict[Index, float] = {}
-    for each in results(pool, points, said):
-        assert not found.keys() & each.keys()
-        found |= {index: float(values["loss"]) for index, values in each.items()}
-    return found
-
-
-RIGHT = {index: loss(index) for index in POINTS}
+from tests.cluster.simulated import POINTS, RIGHT, Simulated, all_of, computed, results
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 100])
@@ -114,98 +99,6 @@ def test_who_comes_late_gets_points_at_once() -> None:
     assert ("late", "begin", []) in pool.given
     assert any(name == "late" and block for name, _, block in pool.given)
     list(found)
-
-
-@pytest.mark.parametrize(
-    ("facts", "words"),
-    [
-        ({"torch": "2.1.0"}, "its torch is 2.1.0, and not 2"),
-        ({"lossviz": "0", "data_sha256": "e"}, "its lossviz is 0, and not 1"),
-        ({"checkpoint_sha256": "e"}, "its checkpoint_sha256 is e, and not c"),
-        ({"data_sha256": "0" * 64}, "its data_sha256 is 0000"),
-        ({"more": "x\x1b[2J"}, ""),
-    ],
-)
-def test_a_worker_that_does_not_fit_is_named_and_gets_nothing(facts: dict[str, str], words: str) -> None:
-    said: list[str] = []
-    pool = Simulated({"good": [], "other": []})
-    pool.answers = lambda name, function, _: begun(**facts) if name == "other" and function == "begin" else b""
-    assert all_of(pool, said=said) == RIGHT
-    if words:
-        assert any(line.startswith("warning: the worker other gets no points: ") and words in line for line in said)
-        assert not any(name == "other" and block for name, _, block in pool.given)
-
-
-def test_where_no_worker_fits_the_request_is_refused() -> None:
-    pool = Simulated({"a": [], "b": []}, answers=lambda *_: begun(torch="1"))
-    with pytest.raises(RequestError, match="no worker fits this scan: a: its torch is 1, and not 2; b: "):
-        all_of(pool)
-
-
-def test_while_the_worker_that_fits_is_started_again_it_waits() -> None:
-    """Beside one that does not fit; a worker of a queue may be away for a minute."""
-    pool = Simulated({"good": [], "other": []}, speed=0.5)
-    pool.answers = lambda name, function, _: begun(torch="1") if name == "other" and function == "begin" else b""
-    found = results(pool, POINTS)
-    first = dict(chain.from_iterable(each.items() for each in islice(found, 12)))
-    del pool.there["good"]
-    assert list(islice(found, 5)) == [{}] * 5
-    pool.there["again"] = []
-    rest = dict(chain.from_iterable(each.items() for each in found))
-    assert {**first, **rest}.keys() == set(POINTS)
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        "ModuleNotFoundError: No module named 'lossviz'",
-        b"\x80\x05}.",
-        computed([(9, 9)]),
-        Computed.of({(0, 0): {"loss": 1.0}}, [], {}).encode(),
-        Answer(misfit="its file is another one").encode(),
-    ],
-)
-def test_a_worker_whose_answers_are_none_gets_no_more(bad: bytes | str) -> None:
-    said: list[str] = []
-    pool = Simulated({"good": [], "bad": []})
-    pool.answers = lambda name, function, _: bad if name == "bad" and function == "compute" else b""
-    assert all_of(pool, said=said) == RIGHT
-    assert sum("the worker bad gets no points" in line for line in said) == 1
-
-
-def test_an_error_of_a_point_is_the_error_of_the_scan() -> None:
-    problem = Computed(problem=Problem.of(WorkError("mine.py, line 3: ZeroDivisionError"))).encode()
-    pool = Simulated({"a": []}, answers=lambda _, function, __: problem if function == "compute" else b"")
-    with pytest.raises(WorkError, match=r"mine\.py, line 3"):
-        all_of(pool)
-
-
-PROBLEM = Computed(problem=Problem.of(WorkError("out of memory"))).encode()
-
-
-def test_what_one_worker_cannot_do_others_do() -> None:
-    """Its GPU is smaller; it is named, and its points are computed elsewhere."""
-    said: list[str] = []
-    pool = Simulated({"small": [], "large": []}, speed=0.5)
-    pool.answers = lambda name, function, _: PROBLEM if name == "small" and function == "compute" else b""
-    assert all_of(pool, said=said) == RIGHT
-    assert said == ["warning: the worker small gets no points: out of memory"]
-    assert sum(name == "small" and function == "compute" for name, function, _ in pool.given) <= 2
-
-
-def test_a_point_that_fails_at_two_workers_ends_the_scan() -> None:
-    """The others are found until then; a third one does not get it."""
-    pool = Simulated({f"w{i}": [] for i in range(5)}, speed=5.0)
-    tried = []
-
-    def answers(name: str, _: str, points: list[Index]) -> bytes:
-        tried.extend([name] if (2, 2) in points else [])
-        return PROBLEM if (2, 2) in points else b""
-
-    pool.answers = answers
-    with pytest.raises(WorkError, match="out of memory"):
-        all_of(pool)
-    assert len(set(tried)) == len(tried) == 2
 
 
 def test_a_worker_that_was_started_again_begins_again() -> None:

@@ -23,7 +23,6 @@ from lossviz.surface.plan import ScanPlan
 from lossviz.surface.samples import Samples
 from tests.cluster.simulated import FACTS, JOB, Simulated, begun
 from tests.data.photographs import damage, write_tree
-from tests.surface.conftest import trained as trained  # noqa: PLC0414
 from tests.surface.scans import checkpoint, scanned, surface_of
 
 

@@ -154,3 +154,13 @@ def test_a_stand_in_knows_what_it_stands_for() -> None:
     made = stand_in("a.b.C")(1, 2)
     assert (type(made).__module__, type(made).__name__) == ("a.b", "C")
     assert (made.name, made.args) == ("a.b.C", (1, 2))
+
+
+def test_a_flipped_bit_in_the_weights_of_a_zipped_file_is_named() -> None:
+    """torch writes a CRC-32 of every part, and does not look at it."""
+    weights = torch.full((300,), 0.5)
+    content = bytearray(saved({"a": weights}))
+    content[content.index(weights.numpy().tobytes())] ^= 1
+    assert not torch.equal(torch.load(io.BytesIO(content))["a"], weights)
+    with pytest.raises(pickle.UnpicklingError, match=r"its part \S+ does not match its checksum"):
+        load_torch(bytes(content))

@@ -37,6 +37,18 @@ def configured(*settings: str) -> Config:
     return read("quickstart", (*SMALL, *settings), ("batchnorm",))[0]
 
 
+def checkpointed(out: Path) -> Path:
+    """A runs folder with a checkpoint whose BatchNorm statistics are not the initial ones."""
+    setup = prepare(configured(), run_of(configured(), out), "cpu")
+    model = setup.model()
+    model.train()
+    with torch.no_grad():
+        model(next(iter(setup.data.train.batches(64)))[0])
+    with setup.run.writing(setup.config):
+        save_tensors(setup.run.checkpoint_file(3), model.state_dict())
+    return out
+
+
 def scanned(out: Path, *settings: str, stop: StopRequest | None = None) -> Setup:
     config = configured(*settings)
     setup = prepare(config, run_of(config, out), "cpu", precision=config.surface.precision)
