@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chaos.ends import judge_end
 from chaos.ledger import Row
 from chaos.pieces import Pieces, lost, pieces, wrong
 from chaos.processes import end_orphans
@@ -121,17 +122,7 @@ def _signal(victim: Victim, folder: Path, after: float, number: signal.Signals, 
 
 
 def _end(lossviz: Lossviz, statuses: set[int], row: Row) -> int | None:
-    """Wait for a command, and look at how it ended."""
-    lossviz.process.join(SECONDS_TO_END)
-    status = lossviz.process.exitcode
-    if status is None:
-        row.note("hung", [f"more than {SECONDS_TO_END:g} s"])
-        lossviz.send(signal.SIGKILL)
-        lossviz.process.join()
-    elif status not in statuses:
-        row.note("wrong", [f"exit status {status}: {lossviz.err}"])
-    if "Traceback" in lossviz.err or "Exception ignored" in lossviz.err:
-        row.note("tracebacks", [lossviz.err])
+    status = judge_end(row, lossviz, SECONDS_TO_END, statuses)
     row.note("orphans", end_orphans(lossviz.process.pid or 0))
     return status
 

@@ -134,7 +134,7 @@ def loss_surface(
         subspace = Subspace.of(model, statistics=batch_norm == "interpolate")
         axes = ("x",) if y is None else ("x", "y")
         found = find_directions(directions, subspace, axes, examples, checkpoints)
-        facts = {
+        facts: dict[str, str | int | float] = {
             "title": SURFACE,
             "loss_function": given_loss_name(loss, first),
             "batch_norm": batch_norm,
