@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import dask
-from distributed import Worker
 from distributed.security import Security
 
-from lossviz.cluster.member import HOST, told
+from lossviz.cluster.member import loopback_worker, told
 from lossviz.cluster.pool import TIME_OUT_S
 
 FACTS = {"lossviz": "waiting", "code": "waiting", "torch": "waiting"}
@@ -51,21 +50,7 @@ async def call(pickled: bytes) -> bytes:
 
 async def _run(security: Security, address: str, folder: str, count: int) -> None:
     async with AsyncExitStack() as stack:
-        workers = [
-            Worker(
-                address,
-                nthreads=1,
-                host=HOST,
-                protocol="tls",
-                security=security,
-                dashboard=False,
-                dashboard_address=f"{HOST}:0",
-                memory_limit=0,
-                local_directory=folder,
-                death_timeout=2 * TIME_OUT_S,
-            )
-            for _ in range(count)
-        ]
+        workers = [loopback_worker(address, security, folder, death_timeout=2 * TIME_OUT_S) for _ in range(count)]
         for start in range(0, count, STARTED_TOGETHER):
             together = workers[start : start + STARTED_TOGETHER]
             await asyncio.gather(*(stack.enter_async_context(each) for each in together))

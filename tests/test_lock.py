@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from lossviz.errors import WorkError
 from lossviz.lock import WRITER, exclusive
+from tests.holding import holding
 
 HOLD = """
 import sys
@@ -23,17 +23,9 @@ with exclusive(Path(sys.argv[-1])):
 """
 
 
-@contextmanager
-def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the folder until it is told to go on."""
-    command = [sys.executable, "-c", HOLD, "train", "quickstart", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
+def holder(folder: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Another process that holds the folder, of the command `train quickstart`."""
+    return holding(HOLD, "train", "quickstart", str(folder))
 
 
 def test_a_second_process_is_refused_and_told_who_holds_the_folder(tmp_path: Path) -> None:

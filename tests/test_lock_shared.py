@@ -6,11 +6,10 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from lossviz import lock
 from lossviz.errors import WorkError
 from lossviz.files import PARTIAL
 from lossviz.lock import WRITER, exclusive
+from tests.holding import holding
 
 HOUR = 3600
 # Its flock holds for nobody else.
@@ -57,17 +57,9 @@ def _no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     without_locks(monkeypatch, request.param)
 
 
-@contextmanager
-def holder(folder: Path, where: str = "elsewhere") -> Iterator[subprocess.Popen[str]]:
+def holder(folder: Path, where: str = "elsewhere") -> AbstractContextManager[subprocess.Popen[str]]:
     """A process that holds the folder, of another machine or of this one."""
-    command = [sys.executable, "-c", HOLD, str(folder), where]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
+    return holding(HOLD, str(folder), where)
 
 
 def dead_writer(folder: Path, pid: int, machine: str = "node7 1") -> Path:

@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import dask
+from distributed import Worker
 from distributed.security import Security
 
 from lossviz.cluster.guard import quiet
@@ -39,3 +41,23 @@ def _end_with(parent: int) -> None:
 def _watch() -> None:
     sys.stdin.buffer.read()
     os._exit(1)
+
+
+def loopback_worker(
+    address: str, security: Security, folder: str, death_timeout: float, name: str = "", preload: Sequence[str] = ()
+) -> Worker:
+    """A worker with one thread that listens on loopback alone; see `distributed.Worker`."""
+    return Worker(
+        address,
+        nthreads=1,
+        host=HOST,
+        protocol="tls",
+        security=security,
+        dashboard=False,
+        dashboard_address=f"{HOST}:0",
+        memory_limit=0,
+        local_directory=folder,
+        death_timeout=death_timeout,
+        name=name or None,
+        preload=list(preload),
+    )
