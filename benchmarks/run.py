@@ -173,7 +173,7 @@ ROWS = {
     "train VGG-11 in bfloat16, against float32": (short_training, 1.2),  # on a CPU that has it
     "scan a small network": (small_scan, 5.0),
     "scan ResNet-56, compiled": (large_scan, 2.2),
-    "two processes, against two threads": (sharing, 0.95),
+    "two workers, against two threads": (sharing, 0.95),
     "decode photographs, against a DataLoader": (decoding, 0.9),
     "probe, against bare passes": (probing, 1 / 1.05),
     "noisy BatchNorm, against BatchNorm": (noise, 1 / 1.7),

@@ -1,4 +1,4 @@
-"""Scans: lossviz against the plain loop, and two processes against two threads."""
+"""Scans: lossviz against the plain loop, and two workers against two threads."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +55,17 @@ def scanning(
 
 
 def sharing(pairs: int) -> dict[str, Any]:
-    """A scan of ResNet-20 by one process with two threads, and by two processes with one thread each."""
+    """A scan of ResNet-20 by one process with two threads, and by two workers with one thread each."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "shared.yaml")
         config.write_text(SHARED)
-        _command(folder, 1, 2, "train", "shared.yaml")
-        return paired(lambda: _scan(folder, 1, 2), lambda: _scan(folder, 2, 1), pairs, seconds=_scan_seconds(folder))
-
-
-def _scan(folder: str, processes: int, threads: int) -> None:
-    _command(folder, processes, threads, "surface", "shared.yaml", "--fresh")
+        _command(folder, 2, "train", "shared.yaml")
+        scan = partial(_command, folder, 2, "surface", "shared.yaml", "--fresh", "--device", "cpu")
+        return paired(scan, partial(scan, "--workers", "2"), pairs, seconds=_scan_seconds(folder))
 
 
 def _scan_seconds(folder: str) -> Callable[[Callable[[], Any]], float]:
-    """Seconds of the scan alone: importing torch takes as long, and is no part of the question."""
+    """Seconds of the scan alone: importing torch and starting workers take as long, and is no part of the question."""
 
     def seconds(work: Callable[[], Any]) -> float:
         work()
@@ -77,8 +75,7 @@ def _scan_seconds(folder: str) -> Callable[[Callable[[], Any]], float]:
     return seconds
 
 
-def _command(folder: str, processes: int, threads: int, *arguments: str) -> None:
-    several = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+def _command(folder: str, threads: int, *arguments: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(Path(__file__).parents[1])}
-    call = [sys.executable, *several, "-m", "lossviz", *arguments, "--quiet"]
+    call = [sys.executable, "-m", "lossviz", *arguments, "--quiet"]
     subprocess.run(call, cwd=folder, env=environment, check=True, capture_output=True)
