@@ -148,16 +148,16 @@ def test_a_killed_torchrun_leaves_no_processes_and_a_free_folder(tmp_path: Path)
 
 def test_a_wrong_request_is_told_once(tmp_path: Path) -> None:
     """By the first of two processes, which have the same error."""
-    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "lossviz", "surface"]
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "lossviz", "train"]
     done = subprocess.run(
-        [sys.executable, "-m", *command, str(tiny.write(tmp_path)), "--out", str(tmp_path / "runs")],
+        [sys.executable, "-m", *command, str(tiny.write(tmp_path)), "--set", "train.lr=-1"],
         env=environment(),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode != 0
-    assert done.stderr.count("has no checkpoint to scan") == 1, done.stderr
+    assert done.stderr.count("train.lr = -1") == 1, done.stderr
     assert "stopped by" not in done.stderr
 
 

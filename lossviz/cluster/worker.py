@@ -30,7 +30,7 @@ from lossviz.cluster.job import (
 )
 from lossviz.engine.memory import explained_memory
 from lossviz.engine.point import Vector
-from lossviz.errors import LossvizError, WorkError, first_line
+from lossviz.errors import LossvizError, Refusal, WorkError, first_line
 from lossviz.files import sha256
 from lossviz.provenance import code_fingerprint, versions
 from lossviz.run import Run
@@ -227,7 +227,8 @@ def _told(work: Callable[[], None]) -> Problem | None:
         except LossvizError as error:
             return Problem.of(error)
         except Exception as error:
-            return Problem.of(WorkError(f"a worker failed: {type(error).__name__}: {first_line(error)}"))
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            return Problem.of(WorkError(Refusal("a worker", f"failed: {reason}")))
     return None
 
 

@@ -52,7 +52,7 @@ def test_a_signal_keeps_what_is_finished(folder: Path, undisturbed: Setup, numbe
     for command, begun in (
         (["train", "tiny.yaml"], RUN.checkpoint_file(0)),
         (["probe", "tiny.yaml"], RUN.probe_file),
-        (["surface", "runs/tiny", *fine], RUN.directions_file("fine")),
+        (["surface", "runs/tiny", *fine], RUN.surface_file("fine")),
     ):
         lossviz = Lossviz(command, folder)
         lossviz.wait_until(begun.exists)
