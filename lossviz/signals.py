@@ -1,9 +1,14 @@
 """SIGINT and SIGTERM: long work stops at a safe point, keeps what is finished, and exits with 128 + signal."""
 
 import signal
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+# Longer than the destructor that swallowed a signal still needs.
+SECONDS_TO_REPEAT = 0.05
 
 
 class Stopped(BaseException):
@@ -11,7 +16,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.exit_status = 128 + number
+        self.number, self.exit_status = number, 128 + number
 
 
 class StopRequest:
@@ -41,9 +46,18 @@ class StopRequest:
 
 
 def raise_on_signals() -> None:
-    """Turn both signals into `Stopped` wherever they arrive."""
+    """Turn both signals into `Stopped` wherever they arrive; Python swallows it in destructors, so it comes again."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _raise)
+    before = sys.unraisablehook
+
+    def repeat(swallowed: "sys.UnraisableHookArgs") -> None:
+        if isinstance(swallowed.exc_value, Stopped):
+            _send_later(swallowed.exc_value.number)
+        else:
+            before(swallowed)
+
+    sys.unraisablehook = repeat
 
 
 @contextmanager
@@ -74,3 +88,13 @@ def unbroken() -> Iterator[None]:
 
 def _raise(number: int, _: FrameType | None) -> None:
     raise Stopped(number)
+
+
+def _send_later(number: int) -> None:
+    """Send a signal to the main thread, from another one: sent here, its handler would run here, inside the hook."""
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(SECONDS_TO_REPEAT, signal.pthread_kill, (main, number))
+    timer.daemon = True
+    with suppress(RuntimeError):  # the interpreter ends anyway, and starts no more threads
+        timer.start()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from types import ModuleType
 
@@ -73,14 +74,53 @@ def test_where_nothing_would_be_lost_the_first_signal_stops_at_once(number: int,
 @BOTH
 def test_outside_of_work_a_signal_stops_at_once(number: int, status: int) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
     try:
         raise_on_signals()
         with pytest.raises(Stopped) as stopped:
             send(number)
         assert stopped.value.exit_status == status
     finally:
+        sys.unraisablehook = hook
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+SWALLOWS = """
+import signal, sys, time
+from lossviz.signals import Stopped, deferred, raise_on_signals
+raise_on_signals()
+class Dies:
+    def __init__(self, what): self.what = what
+    def __del__(self): self.what()
+def stop(): signal.raise_signal(signal.Signals(int(sys.argv[1])))
+def fail(): raise ValueError("no signal")
+try:
+    Dies(fail)
+    if sys.argv[2] == "deferred":
+        with deferred() as request, request.at_once():
+            Dies(stop)
+            print("swallowed", flush=True)
+            time.sleep(60)
+    Dies(stop)
+    print("swallowed", flush=True)
+    time.sleep(60)
+except Stopped as stopped:
+    sys.exit(stopped.exit_status)
+"""
+
+
+@BOTH
+@pytest.mark.parametrize("where", ["deferred", "outside of work"])
+def test_a_stop_that_a_destructor_swallows_comes_again_and_is_not_printed(number: int, status: int, where: str) -> None:
+    """Other errors of destructors are printed as before."""
+    command = [sys.executable, "-c", SWALLOWS, str(int(number)), where]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == "swallowed\n"
+    assert "Stopped" not in done.stderr
+    assert done.stderr.count("Traceback") == 1
+    assert "ValueError: no signal" in done.stderr
 
 
 def test_the_handlers_from_before_come_back() -> None:
