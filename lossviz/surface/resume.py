@@ -1,6 +1,6 @@
 """Whether a scan may resume from an existing file, and what of the file is kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -13,11 +13,27 @@ from lossviz.run import Run
 from lossviz.surface.file import Attributes
 from lossviz.surface.forward import ExecutionPlan
 
+# Name, value before, value now.
+Differences = Iterator[tuple[str, object, object]]
 
-def has_points(run: Run, name: str) -> bool:
-    """Whether a scan of this name found anything; one that failed before its first point can become any other."""
-    file = run.surface_file(name)
-    return file.exists() and (bool(run.block_files(name)) or bool((load_results(file).status != TO_DO).any()))
+
+def goes_on(run: Run, name: str, attributes: Mapping[str, object]) -> bool:
+    """Whether a scan resumes from the file of its name: beside points, and if it is the same one beside checkpoints.
+
+    A file that has points of another scan is refused later; one that has no points can become any other.
+
+    Args:
+        run: whose file it is.
+        name: of the scan.
+        attributes: those of the scan that was asked for.
+    """
+    path = run.surface_file(name)
+    if not path.exists():
+        return False
+    there = load_results(path)
+    if run.block_files(name) or (there.status != TO_DO).any():
+        return True
+    return "checkpoint" in there.sizes and not any(_differences(there.attrs, attributes))
 
 
 def refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping[str, object]) -> None:
@@ -31,8 +47,7 @@ def refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping[
     Raises:
         RequestError: names the first difference, and says how to keep both.
     """
-    there, here = (_identity(each) for each in (saved, attributes))
-    for name, before, now in differences(there, here, ""):
+    for name, before, now in _differences(saved, attributes):
         problem = f"holds a scan with {name.lstrip('.')} = {before}, and now it is {now}"
         advice = "give this one a name of its own (--set surface.name=...), or discard the old one with --fresh"
         refuse(str(file), problem, advice=advice)
@@ -82,6 +97,12 @@ def unfollowed(execution: ExecutionPlan, config: Surface) -> str:
     )
     other = [f"surface.{key} = {show(began)}" for key, asked, began in pairs if asked not in ("auto", began)]
     return f"; {' and '.join(other)} as it began, so that all points are computed alike" if other else ""
+
+
+def _differences(saved: Mapping[str, object], attributes: Mapping[str, object]) -> Differences:
+    """What two scans differ in, by name, if they are not the same one."""
+    there, here = (_identity(each) for each in (saved, attributes))
+    return differences(there, here, "")
 
 
 def _identity(attributes: Mapping[str, object]) -> dict[str, object]:

@@ -14,11 +14,11 @@ from lossviz.progress import Report, Track
 from lossviz.signals import StopRequest
 from lossviz.surface.attributes import direction_attributes, scan_attributes
 from lossviz.surface.checkpoints import Checkpoint
-from lossviz.surface.file import ScanFile
+from lossviz.surface.file import Attributes, ScanFile
 from lossviz.surface.grid import Grid, Index, Interval, resolve
 from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.resume import has_points, refuse_another, refuse_other_directions, resumed_attributes
+from lossviz.surface.resume import goes_on, refuse_another, refuse_other_directions, resumed_attributes
 from lossviz.surface.sampled_scan import forget_unsampled
 from lossviz.surface.samples import Samples
 from lossviz.surface.sanity import facts, findings
@@ -119,12 +119,14 @@ def open_scan(plan: ScanPlan, place: Place, say: Say) -> Scan:
     Raises:
         RequestError: the file holds another scan, or points that have no place in this one.
     """
-    return _resumed(plan) if has_points(plan.setup.run, plan.config.name) else _begun(plan, place, say)
+    attributes = scan_attributes(plan.setup, plan.checkpoint, plan.ordered)
+    if goes_on(plan.setup.run, plan.config.name, attributes):
+        return _resumed(plan, attributes)
+    return _begun(plan, attributes, place, say)
 
 
-def _begun(plan: ScanPlan, place: Place, say: Say) -> Scan:
+def _begun(plan: ScanPlan, attributes: Attributes, place: Place, say: Say) -> Scan:
     setup, name = plan.setup, plan.config.name
-    attributes = scan_attributes(setup, plan.checkpoint, plan.ordered)
     found = plan.directions()
     grid = _grid(plan, found.ranges, found.ones)
     for path in setup.run.block_files(name):
@@ -147,11 +149,10 @@ def _begun(plan: ScanPlan, place: Place, say: Say) -> Scan:
     return Scan(plan, file, found.vectors, _with_own(plan.checkpoint, found.waypoints))
 
 
-def _resumed(plan: ScanPlan) -> Scan:
+def _resumed(plan: ScanPlan, attributes: Attributes) -> Scan:
     """Resume on the file's grid or a larger one; what was decided at the start is kept."""
     run, name = plan.setup.run, plan.config.name
     file = ScanFile.load(run, name)
-    attributes = scan_attributes(plan.setup, plan.checkpoint, plan.ordered)
     refuse_another(file.path, file.attributes, attributes)
     directions = _saved_directions(plan, file)
     if run.block_files(name):

@@ -7,7 +7,7 @@ import pytest
 from lossviz.config.surface import Surface
 from lossviz.errors import RequestError
 from lossviz.progress import Report
-from lossviz.results import load_results, save_results
+from lossviz.results import TO_DO, load_results, save_results
 from lossviz.run import run_of
 from lossviz.setup import prepare
 from lossviz.signals import Stopped, StopRequest
@@ -44,6 +44,21 @@ def test_a_scan_that_goes_on_with_other_batches_says_so_and_keeps_its_own(
     assert "resuming, 2 of 15 points are there; surface.batch_size = 25 as it began" in capsys.readouterr().out
     same(surface_of(trained), whole)
     assert surface_of(trained).attrs["batch_size"] == 25
+
+
+@pytest.mark.parametrize(("settings", "kept"), [((), True), (("surface.directions.seed=9",), False)])
+def test_checkpoints_that_were_measured_before_the_first_point_are_kept_for_the_same_scan(
+    trained: Path, settings: tuple[str, ...], kept: bool
+) -> None:
+    """Another scan, whose checkpoints lie elsewhere, takes the place of one without points."""
+    file = scanned(trained).run.surface_file("main")
+    begun = surface_of(trained)
+    begun.status[:] = TO_DO
+    begun.checkpoint_loss[:] = 17.0  # nobody would find it
+    save_results(file, begun)
+    scanned(trained, *settings)
+    assert bool((surface_of(trained).checkpoint_loss == 17).all()) == kept
+    assert not (surface_of(trained).status == TO_DO).any()
 
 
 def test_every_device_that_took_part_is_named_once(trained: Path) -> None:
