@@ -76,7 +76,7 @@ class Crew:
         Raises:
             RequestError: no worker fits, and none ever did: one that died may be started again.
             WorkError: there are no workers, or one item ends all that get it.
-        LossvizError: of an item, by the last worker that fits or by a second one.
+            LossvizError: of an item, by the last worker that fits or by a second one.
         """
         todo, missing = deque(items), set(items)
         self._lost.clear()
