@@ -27,6 +27,7 @@ WITHOUT_LOCKS = {errno.ENOLCK, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP}
 # A busy interpreter or a slow file server may miss some signs of life in a row, but not six.
 SECONDS_BETWEEN_SIGNS = 5.0
 SECONDS_OF_SILENCE = 30.0
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @contextmanager
@@ -158,14 +159,21 @@ def _create(path: Path, content: bytes) -> None:
 
 
 def _watch(path: Path) -> None:
-    """Wait until the file is gone, or it is clear that nobody gives signs of life; BlockingIOError if somebody does."""
-    before, end = _changed(path), time.monotonic() + SECONDS_OF_SILENCE
+    """Wait until the file is gone, or it is clear that nobody gives signs of life; BlockingIOError if somebody does.
+
+    Who waits is told why, once it takes longer than a look, and on standard error: a lock has no report.
+    """
+    before, end, told = _changed(path), time.monotonic() + SECONDS_OF_SILENCE, False
     while before and time.monotonic() < end:
-        time.sleep(min(SECONDS_BETWEEN_SIGNS, SECONDS_OF_SILENCE) / 2)
+        time.sleep(min(SECONDS_BETWEEN_LOOKS, SECONDS_OF_SILENCE / 2))
         now = _changed(path)
         if now and now != before:
             raise BlockingIOError
         before = now
+        if now and not told:
+            told, what = True, f"{shown(path.parent)} seems to be written by {_writer(path)}"
+            with suppress(OSError, ValueError):  # standard error may be closed
+                sys.stderr.write(f"lossviz: {what}; watching for up to {SECONDS_OF_SILENCE:.0f} s whether it lives\n")
 
 
 def _changed(path: Path) -> tuple[int, int] | None:

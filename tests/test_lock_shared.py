@@ -40,6 +40,7 @@ with lock.exclusive(Path(sys.argv[1])):
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "SECONDS_BETWEEN_SIGNS", 0.05)
     monkeypatch.setattr(lock, "SECONDS_OF_SILENCE", 1.0)
+    monkeypatch.setattr(lock, "SECONDS_BETWEEN_LOOKS", 0.05)
 
 
 def without_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -107,6 +108,17 @@ def test_a_dead_writer_of_another_machine_holds_nothing(tmp_path: Path, pid: int
     with exclusive(tmp_path):
         assert json.loads(path.read_text())["pid"] == os.getpid()
     assert not path.exists()
+
+
+def test_who_waits_is_told_once_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dead_writer(tmp_path, 7)
+    with exclusive(tmp_path):
+        pass
+    said = f"lossviz: {tmp_path} seems to be written by process 7 on node7 since now: lossviz train"
+    assert capsys.readouterr().err == f"{said}; watching for up to 1 s whether it lives\n"
+    with exclusive(tmp_path):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
