@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 T = TypeVar("T")
@@ -43,8 +43,12 @@ class Report:
         if self.quiet or not self.console.is_terminal:
             yield Track(None if self.quiet else self, what, total, unit, done)
             return
-        rate = TextColumn("{task.fields[rate]}")
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[pace]}"),
+        )
         with Progress(*columns, console=self.console) as bar:
             yield Bar(bar, what, total, unit, done)
 
@@ -57,6 +61,7 @@ class Track:
         self.first = self.done = done
         self.state = ""
         self.started = self.last_line = time.monotonic()
+        self.begun = self.started, done
 
     def advance(self) -> None:
         """One more unit is finished."""
@@ -68,39 +73,50 @@ class Track:
             yield unit
             self.advance()
 
-    def reach(self, done: int, state: str = "") -> None:
-        """Set the number of finished units, and how the work goes beside that."""
-        self.done, self.state = done, state
+    def reach(self, done: int, state: str = "", seconds: float = 0.0) -> None:
+        """Set the number of finished units.
+
+        Args:
+            done: how many there are.
+            state: how the work goes beside that.
+            seconds: for how long somebody worked on the newest; unless given, units are done one after another.
+        """
         now = time.monotonic()
-        if now - self.last_line >= SECONDS_BETWEEN_LINES:
-            self.last_line = now
-            self._show()
+        if self.done == self.first < done:
+            # What was before the first, such as the start of workers, does not come again. Results of several workers
+            # come soon after each other: so the time counts that the first one took, where it is known.
+            self.begun = (max(self.started, now - seconds), self.first) if seconds else (now, done)
+        self.done, self.state = done, state
+        self._show(now)
 
     def rate(self) -> float:
-        """Units a second since the start of this command."""
-        return (self.done - self.first) / max(time.monotonic() - self.started, 1e-9)
+        """Units a second since the first one of this command was begun, or was finished."""
+        since, before = self.begun if self.done > self.begun[1] else (self.started, self.first)
+        return (self.done - before) / max(time.monotonic() - since, 1e-9)
 
-    def _show(self) -> None:
-        if self.report:
+    def _pace(self, unit: str = "") -> str:
+        """Rate, time left and state, as far as they are known."""
+        rate = self.rate()
+        left = [f"{rate:.3g}{unit}/s", f"{duration((self.total - self.done) / rate)} left"] if rate else []
+        return ", ".join(filter(None, [*left, self.state]))
+
+    def _show(self, now: float) -> None:
+        if self.report and now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
             done = f"{self.done:,} of {self.total:,} {self.unit}"
-            rate, state = self.rate(), f", {self.state}" if self.state else ""
-            pace = f", {rate:.3g}/s, {duration((self.total - self.done) / rate)} left" if rate else ""
-            self.report.say(f"{self.what}: {done}{pace}{state}")
+            self.report.say(f"{self.what}: {', '.join(filter(None, [done, self._pace()]))}")
 
 
 class Bar(Track):
-    """Progress as a bar with rate and time left."""
+    """Progress as a bar."""
 
     def __init__(self, bar: Progress, what: str, total: int, unit: str, done: int) -> None:
         super().__init__(None, what, total, unit, done)
         self.bar = bar
-        self.task = bar.add_task(what, total=total, completed=done, rate="")
+        self.task = bar.add_task(what, total=total, completed=done, pace="")
 
-    def reach(self, done: int, state: str = "") -> None:
-        """Set the number of finished units, and how the work goes beside that."""
-        self.done = done
-        rate = ", ".join(filter(None, [f"{self.rate():.3g} {self.unit}/s", state]))
-        self.bar.update(self.task, completed=self.done, rate=rate)
+    def _show(self, _: float) -> None:
+        self.bar.update(self.task, completed=self.done, pace=self._pace(f" {self.unit}"))
 
 
 def duration(seconds: float) -> str:

@@ -43,6 +43,37 @@ def test_the_rate_counts_only_what_this_command_did(clock: Clock, capsys: pytest
     assert capsys.readouterr().out == "scanning: 401 of 441 points, 0.05/s, 13:20 left\n"
 
 
+@pytest.mark.parametrize("done", [0, 400])
+def test_the_start_of_the_work_does_not_come_again(clock: Clock, capsys: pytest.CaptureFixture[str], done: int) -> None:
+    """A minute until the first unit, and 2 s for each of the others; also of a scan that resumes."""
+    with Report().track("scanning", done + 41, "points", done) as track:
+        clock.now += 58
+        for _ in range(11):
+            clock.now += 2
+            track.advance()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"scanning: {done + 9} of {done + 41} points, 0.5/s, 1:04 left"
+
+
+def test_units_of_many_workers_that_begin_together_are_as_many_in_the_time_of_one(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The start took 30 s and a point takes 20 s: of 4 workers 0.2/s, although 3 results come right after the first."""
+    with Report().track("scanning", 40, "points") as track:
+        clock.now += 30
+        track.reach(0, "no workers")
+        clock.now += 20
+        for done in range(1, 5):
+            track.reach(done, "4 workers", seconds=20)
+        clock.now += 20
+        track.reach(8, "4 workers", seconds=80)
+    assert capsys.readouterr().out.splitlines() == [
+        "scanning: 0 of 40 points, no workers",
+        "scanning: 1 of 40 points, 0.05/s, 13:00 left, 4 workers",
+        "scanning: 8 of 40 points, 0.2/s, 2:40 left, 4 workers",
+    ]
+
+
 def test_hours(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Report().track("t", 1001, "steps") as track:
         clock.now += 20
@@ -76,7 +107,7 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left(clock: Clock) -> None:
         track.advance()
     shown = screen.getvalue()
     assert "\x1b[" in shown
-    assert all(text in shown for text in ("training x", "6/8", "0.5 steps/s", "0:00:04"))
+    assert all(text in shown for text in ("training x", "6/8", "0.5 steps/s, 0:04 left"))
 
 
 def test_a_quiet_terminal_stays_empty() -> None:

@@ -83,7 +83,8 @@ class Scan:
             for index, seen in each.seen.items():  # first: a point that is known is not computed again
                 samples.save({"y": 0.0, **self.file.grid.where(index)}, seen)
             self.file.put(each.found)
-            track.reach(self.file.grid.done, workers.state())
+            seconds = sum(float(values["seconds"]) for values in each.found.values())
+            track.reach(self.file.grid.done, workers.state(), seconds)
             if stop:
                 break
             if time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
