@@ -221,8 +221,8 @@ def _over(run: Run) -> tuple[str, int] | None:
 def _refuse_other_data(run: Run, data: dict[str, str]) -> None:
     begun_with = run.record().get("train", {}).get("data", data)
     if run.resume_file.exists() and begun_with != data:
-        problem = "this training began with other data (run.json has their fingerprints)"
-        refuse(str(run.folder), problem, advice="put those back, or discard what is there with --fresh")
+        problem = "has the fingerprints of other data, with which this training began"
+        refuse(str(run.record_file), problem, advice="put those back, or discard what is there with --fresh")
 
 
 def _how(status: str, last_step: int) -> str:

@@ -179,6 +179,18 @@ def test_a_start_that_fails_forgets_nothing(tmp_path: Path) -> None:
     assert setup.run.record()["train"]["processes"] == [[0, 2], [7, 1]]
 
 
+def test_other_data_than_those_that_a_training_began_with_are_refused(tmp_path: Path) -> None:
+    """run.json is named: a bit of it may have changed, and not the data."""
+    setup = tiny.setup(tmp_path)
+    stopped(setup, 7)
+    data = setup.run.record()["train"]["data"]
+    setup.run.note("train", data={**data, "train": f"sha256:{'0' * 64}"})
+    with pytest.raises(RequestError, match=r"run\.json: has the fingerprints of other data"):
+        train(setup, QUIET, StopRequest())
+    setup.run.note("train", data=data)
+    train(setup, QUIET, StopRequest())
+
+
 def test_who_only_makes_a_lost_checkpoint_again_trained_no_step(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path)
     train(setup, QUIET, StopRequest())
