@@ -83,7 +83,8 @@ class Cluster:
                 if self.scheduler.startswith("tcp://"):
                     say(TCP)
                 self._pool = Pool(self.scheduler)
-            say(f"dashboard: {self._pool.dashboard}")
+            if self._pool.dashboard:
+                say(f"dashboard: {self._pool.dashboard}")
         return self._pool
 
     def decide(self, plan: ScanPlan, file: ScanFile, _: Mapping[str, Vector], say: Say) -> Attributes:
@@ -194,13 +195,17 @@ class ClusterWorkers:
 
     def attributes(self) -> Attributes:
         """How the workers computed, and on which devices."""
-        mine, devices = self.plan.setup.backend.facts()["device_name"], list(self.crew.devices)
+        mine, devices = self.plan.setup.backend.facts()["device_name"], self.crew.devices.values()
         before = [each for each in str(self.file.attributes["device"]).split("; ") if each != mine]
         return {**self.crew.attributes, "device": "; ".join(dict.fromkeys([*before, *devices]))}
 
     def _note(self, answer: Answer) -> None:
         """Record what a worker skipped, where what this process skips is recorded."""
         self.plan.setup.data.add_damaged({plain(path): plain(reason) for path, reason in answer.damaged.items()})
+
+    def count(self) -> int:
+        """How many had the job so far, those that died among them."""
+        return len(self.crew.devices)
 
     def state(self) -> str:
         """How many workers there are, and how many tasks were lost with one."""

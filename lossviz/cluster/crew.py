@@ -1,12 +1,13 @@
 """Who of the workers computes what: blocks of points, lost ones again, and workers that do not fit."""
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import NoReturn
 
-from lossviz.cluster.job import VERSIONS, Begun, Problem, plain
+from lossviz.cluster.job import Begun, Problem, plain
 from lossviz.cluster.pool import TIME_OUT_S, Reply
 from lossviz.cluster.tasks import A, Assignment, Dealing, F, Kind, Member
 from lossviz.cluster.worker import begin
@@ -42,7 +43,7 @@ class Crew:
         members: by address.
         retries: how many tasks were lost.
         attributes: how the workers computed, for the result file.
-        devices: on which.
+        devices: on which, by the address of every worker that had the job.
     """
 
     def __init__(self, pool: Dealing, say: Callable[[str], None]) -> None:
@@ -50,7 +51,7 @@ class Crew:
         self.members: dict[str, Member] = {}
         self.retries = 0
         self.attributes: Attributes = {}
-        self.devices: dict[str, None] = {}
+        self.devices: dict[str, str] = {}
         self._told: Assignment | None = None
         self._said: set[str] = set()
         self._losses: Counter[str] = Counter()
@@ -201,7 +202,7 @@ class Crew:
             elif block:
                 return self._found(kind, member, block, reply.answer, todo)
             else:
-                self._begun(member, reply.answer)
+                self._begun(reply.ticket.worker, member, reply.answer)
         except ValueError as error:
             self._refuse(reply.ticket.worker, member, [*block, *chain(*member.given.values())], str(error), todo)
         return []
@@ -225,20 +226,13 @@ class Crew:
             self.pool.drop(ticket)
         member.given.clear()
 
-    def _begun(self, member: Member, content: bytes) -> None:
-        answer, expected = Begun.read(content), self._assigned.facts
-        facts = dict(answer.facts)
-        device = facts.pop("device", None)
-        wrong = [name for name in VERSIONS if facts.get(name) != expected[name]]
-        if answer.problem and not wrong:
-            raise ValueError(" ".join(answer.problem.lines))
-        wrong = wrong or [name for name, value in expected.items() if facts.get(name) != value]
-        if wrong:
-            there, here = ({name: _short(each.get(name)) for name in wrong} for each in (facts, expected))
-            raise ValueError(", ".join(f"its {name} is {there[name]}, and not {here[name]}" for name in wrong))
+    def _begun(self, address: str, member: Member, content: bytes) -> None:
+        answer = Begun.read(content)
+        if why := self._assigned.misfit(answer):
+            raise ValueError(why)
         member.ready = True
         self._losses.pop(BEGINNING, None)
-        self.devices[plain(str(device))] = None
+        self.devices[address] = plain(str(answer.facts.get("device")))
 
     def _found(
         self, kind: Kind[F, A], member: Member, block: list[Index], content: bytes, todo: deque[Index]
@@ -255,7 +249,9 @@ class Crew:
             return []
         found, attributes = kind.read(answer, rest, block), answer.kept()
         self._losses.clear()
-        self.attributes |= attributes
+        # One that had too little memory for the batch of all others says so: the file has the smallest.
+        if _batch(attributes) <= _batch(self.attributes):
+            self.attributes |= attributes
         for line in answer.said:
             if line not in self._said:
                 self._said.add(line)
@@ -281,6 +277,5 @@ class Crew:
                 raise WorkError(Refusal(what, problem, advice=advice))
 
 
-def _short(value: object) -> str:
-    text = plain(str(value))
-    return text if len(text) < 60 else f"{text[:20]}...{text[-8:]}"
+def _batch(attributes: Attributes) -> float:
+    return float(attributes.get("batch_size", math.inf))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from lossviz.cluster.job import Answer, Job
+from lossviz.cluster.job import VERSIONS, Answer, Begun, Job, plain
 from lossviz.cluster.pool import Reply, Ticket
 from lossviz.surface.grid import Index
 
@@ -66,6 +66,9 @@ class Member:
     busy_since: float = 0.0
 
 
+INSTALL = "install the same one there, and start the worker again"
+
+
 @dataclass
 class Assignment:
     """What the members have to know.
@@ -81,3 +84,28 @@ class Assignment:
     directions: bytes
     facts: Mapping[str, object]
     most: int = 10**9
+
+    def misfit(self, answer: Begun) -> str:
+        """Why a worker that has begun cannot compute what the others do, and what to do; empty if it can."""
+        wrong = [name for name, value in self.facts.items() if answer.facts.get(name) != value]
+        versions = [name for name in wrong if name in VERSIONS]
+        if versions == ["code"]:
+            return f"its lossviz {self.facts['lossviz']} is another one of that version: {INSTALL}"
+        if versions:
+            return f"{self._differences(answer, [name for name in versions if name != 'code'])}: {INSTALL}"
+        there = f"its relative paths begin in {answer.facts.get('folder')}, where it was started"
+        if answer.problem and answer.problem.request:  # the advice is for the command, which found what it needs
+            heads = [line.splitlines()[0] for line in answer.problem.lines]
+            return f"{'; '.join(heads)}; {there}: start it again in the folder of the experiment"
+        if answer.problem:
+            return " ".join(answer.problem.lines)
+        return f"{self._differences(answer, wrong)}; {there}" if wrong else ""
+
+    def _differences(self, answer: Begun, names: Sequence[str]) -> str:
+        there, here = ({name: _short(each.get(name)) for name in names} for each in (answer.facts, self.facts))
+        return ", ".join(f"its {name} is {there[name]}, and not {here[name]}" for name in names)
+
+
+def _short(value: object) -> str:
+    text = plain(str(value))
+    return text if len(text) < 60 else f"{text[:20]}...{text[-8:]}"

@@ -157,6 +157,7 @@ def begin(text: str, directions: bytes) -> bytes:
     facts = computing()
 
     def begun() -> None:
+        facts["folder"] = str(Path.cwd())
         facts.update(BENCH.begin(Job.read(text.encode()), directions))
         if BEGUN in os.environ:
             Path(os.environ[BEGUN]).touch()

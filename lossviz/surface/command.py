@@ -31,13 +31,16 @@ def surface(plan: ScanPlan, report: Report, stop: StopRequest, place: Place = HE
     if scan.resumes:
         said = unfollowed(ExecutionPlan.saved(scan.file.attributes), plan.config)
         report.say(f"{file}: resuming, {scan.file.grid.done:,} of {total:,} points are there{said}")
-    with setup.run.stage(f"surface-{plan.config.name}", **setup.facts(), processes=1) as outcome:
+    with setup.run.stage(f"surface-{plan.config.name}", **setup.facts()) as outcome:
         scan.file.save()
         with ExitStack() as stack:
             with stop.at_once():
                 opened = place.workers(plan, scan.file, scan.directions, report.say)
                 workers = stack.enter_context(opened)
-            scan.compute(workers, report, stop)
+            try:
+                scan.compute(workers, report, stop)
+            finally:
+                outcome["processes"] = workers.count()
         outcome["points"] = total
         report.say(f"{file}: {total:,} points, {_examples(plan, scan.file)}")
         scan.judge(report)

@@ -93,10 +93,11 @@ class Forward:
         """Continue with batches of half the size."""
         self.plan = replace(self.plan, batch_size=max(1, self.plan.batch_size // 2))
         self._compiled.clear()
-        self._say(f"out of memory: continuing with {self.plan.batch_size} examples a batch")
+        size = f"continuing with {self.plan.batch_size} examples a batch"
+        self.mention([f"out of memory: {size}, which may change the last digits"])
 
     def mention(self, doubts: Sequence[str]) -> None:
-        """Say which faster ways are not gone, and keep that with the results."""
+        """Say what is done otherwise than planned, and keep that with the results."""
         for doubt in doubts:
             self._say(f"warning: {doubt}")
             if doubt not in self.plan.why:

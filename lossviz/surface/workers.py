@@ -54,6 +54,9 @@ class Workers(Protocol):
     def attributes(self) -> Attributes:
         """How it was computed, for the result file; known at the end."""
 
+    def count(self) -> int:
+        """How many took part so far."""
+
     def state(self) -> str:
         """How the work goes, for the progress; empty if there is nothing to say."""
 
@@ -124,6 +127,10 @@ class Alone:
             **self.forward.plan.attributes(),
             **attributes_of_products(self.plane.treatment.module),
         }
+
+    def count(self) -> int:
+        """One."""
+        return 1
 
     def state(self) -> str:
         """Nothing: the pace says it."""

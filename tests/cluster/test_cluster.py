@@ -1,6 +1,7 @@
 """Scans by real workers: bitwise the numbers of one process with one thread, whatever happens to them."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -118,12 +119,14 @@ def test_a_worker_that_pickles(cluster: Cluster, tmp_path: Path) -> None:
 def test_what_a_worker_does_not_have_is_named(trained: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the client is in another folder than the workers: what lies there under the same path is another network."""
     run = run_of(configured(), trained)
-    here = trained / "here"
+    here, before = trained / "here", Path.cwd()
     (here / "runs").parent.mkdir()
     run.folder.parent.rename(here / "quickstart")
     monkeypatch.chdir(here)
     out = Path()
-    with pytest.raises(RequestError, match=r"no worker fits this scan: tls://\S+: .*has no checkpoint to scan"):
+    started = re.escape(f"its relative paths begin in {before}, where it was started: start it again")
+    said = rf"no worker fits this scan: tls://\S+: .*has no checkpoint to scan; {started} in the folder"
+    with pytest.raises(RequestError, match=said):
         scanned_by(cluster, out)
 
 

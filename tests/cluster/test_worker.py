@@ -120,8 +120,9 @@ def test_what_workers_skipped_is_recorded_with_what_the_command_skipped(skips: t
         computed = Computed.of(dict.fromkeys(points, found), [], {})
         return computed.model_copy(update={"damaged": {"there/a\x1b.png": "no picture"}}).encode() + b"\0" + pack({})
 
-    crew = Crew(Simulated({"a": []}, answers=answer), lambda _: None)
+    crew = Crew(Simulated({"a": [], "b": []}, answers=answer), lambda _: None)
     crew.assign(Assignment(JOB, b"", FACTS))
     workers, samples = ClusterWorkers(plan, file, crew), Samples(plan.setup.run.samples_folder("main"))
     assert {index for each in workers.results([(0,), (1,)], samples) for index in each.found} == {(0,), (1,)}
     assert plan.setup.data.damaged["there/a?.png"] == "no picture"
+    assert workers.count() == 2

@@ -66,7 +66,11 @@ def test_out_of_memory_halves_the_batch_to_the_same_numbers(error: Exception) ->
     assert without_time([large(0.5)]) == without_time([small(0.5)])
     assert large.plain_loss() == small.plain_loss()
     assert large.forward.plan.batch_size == 2
-    assert said == [f"out of memory: continuing with {n} examples a batch" for n in (8, 4, 2)]
+    reasons = [
+        f"out of memory: continuing with {n} examples a batch, which may change the last digits" for n in (8, 4, 2)
+    ]
+    assert said == [f"warning: {reason}" for reason in reasons]
+    assert large.forward.plan.attributes()["pace"] == "; ".join(["as configured", *reasons])
     assert nothing == []
 
 

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,14 @@ from lossviz.run import run_of
 from lossviz.setup import prepare
 from lossviz.signals import Stopped, StopRequest
 from lossviz.surface.checkpoints import Checkpoint
+from lossviz.surface.command import surface
 from lossviz.surface.file import Attributes
 from lossviz.surface.grid import Index
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.samples import Samples
 from lossviz.surface.scan import Scan, open_scan
 from lossviz.surface.waypoints import Waypoint
-from lossviz.surface.workers import HERE, Results
+from lossviz.surface.workers import HERE, Here, Results
 from tests.surface.scans import StopAfter, configured
 
 POINTS = 15
@@ -44,6 +47,9 @@ class Given:
         for place in reversed(range(len(checkpoints))):
             values = dict.fromkeys(("x", "y", "loss", "error", "plane_loss", "distance", "outputs"), float(place + 1))
             yield {place: Waypoint(values, "float64")}
+
+    def count(self) -> int:
+        return 2
 
     def state(self) -> str:
         return "2 workers"
@@ -137,3 +143,32 @@ def test_workers_that_fail_lose_nothing(scan: Scan) -> None:
     with pytest.raises(WorkError, match="gone"):
         scan.compute(Given(answers), Report(quiet=True), StopRequest())
     assert known(scan) == 7
+
+
+@dataclass
+class There(Here):
+    """Where such workers are."""
+
+    answers: Callable[[Sequence[Index]], Iterator[Sequence[Index]]]
+
+    @contextmanager
+    def workers(self, *_: object) -> Iterator[Given]:
+        yield Given(self.answers)
+
+
+def test_run_json_says_how_many_took_part(trained: Path) -> None:
+    """Of a scan that fails, too."""
+
+    def fails(_: Sequence[Index]) -> Iterator[Sequence[Index]]:
+        yield []
+        raise WorkError("all workers are gone")
+
+    config = configured()
+    setup = prepare(config, run_of(config, trained), "cpu")
+    with setup.run.writing(config):
+        with pytest.raises(WorkError, match="gone"):
+            surface(ScanPlan(setup), Report(quiet=True), StopRequest(), There(fails))
+        assert setup.run.record()["surface-main"]["processes"] == 2
+        surface(ScanPlan(setup), Report(quiet=True), StopRequest())
+        assert setup.run.record()["surface-main"]["processes"] == 1
+        assert setup.run.record()["surface-main"]["status"] == "done"
