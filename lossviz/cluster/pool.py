@@ -2,14 +2,18 @@
 
 import asyncio
 import pickle
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future as Handle
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
+from urllib.request import ProxyHandler, build_opener
 
 import distributed
 from distributed.security import Security
@@ -22,6 +26,8 @@ T = TypeVar("T")
 # Of a scheduler that says nothing, and of a cluster without any worker: at first it is said, after two it is the end.
 TIME_OUT_S = 30.0
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_FOR_A_PAGE = 1.0
+STEP = "name them in a YAML file in ~/.config/dask: docs/cluster.md, step 1"
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,13 @@ class Pool:
     def __init__(self, address: str, security: Security | None = None, tend: Callable[[], str] = str) -> None:
         guard()
         self.address, self._tend = address, tend
-        security = security or Security()
-        if address.startswith("tls://") and not security.get_tls_config_for_role("client")["ca_file"]:
-            advice = "name them in a YAML file in ~/.config/dask: docs/cluster.md, step 1"
-            raise WorkError(
-                Refusal(address, "cannot be reached: Dask's configuration has no certificates", advice=advice)
-            )
+        security, advice = (
+            security or Security(),
+            f"is it running? if it has certificates, say tls{address[3:]}; {STEP}",
+        )
+        if address.startswith("tls://"):
+            _refuse_certificates(address, security)
+            advice = "is it running, and are distributed.comm.tls of Dask's configuration its certificates?"
         kind: type[distributed.Client] = _Client
         try:
             self._client = kind(
@@ -102,7 +109,6 @@ class Pool:
                 name="lossviz",
             )
         except (OSError, ValueError, TypeError, RuntimeError) as error:
-            advice = "is it running, and are distributed.comm.tls of Dask's configuration its certificates?"
             raise WorkError(Refusal(address, f"cannot be reached: {first_line(error)}", advice=advice)) from error
         self._replies: SimpleQueue[Reply] = SimpleQueue()
         self._handles: dict[Ticket, Handle[None]] = {}
@@ -114,8 +120,15 @@ class Pool:
 
     @property
     def dashboard(self) -> str:
-        """The address of the dashboard."""
-        return str(self._client.dashboard_link)
+        """The address of the dashboard; empty where it cannot be opened from here.
+
+        The scheduler only tells of its web server, which is there without a dashboard too, and may answer its own
+        machine alone.
+        """
+        with suppress(KeyError):
+            link = str(self._client.dashboard_link)
+            return link if is_dashboard(link) else ""
+        return ""
 
     def workers(self) -> Sequence[str]:
         """Addresses of the workers as they were half a second ago.
@@ -208,3 +221,40 @@ class Pool:
         finally:
             future.release()
         self._replies.put(reply)
+
+
+def is_dashboard(link: str) -> bool:
+    """Whether a dashboard opens here; without bokeh the page says what to install."""
+    try:
+        with build_opener(ProxyHandler({})).open(link, timeout=SECONDS_FOR_A_PAGE) as page:
+            return b"Dask needs bokeh" not in page.read(10_000)
+    except (OSError, ValueError, HTTPException):
+        return False
+
+
+def _refuse_certificates(address: str, security: Security) -> None:
+    """Name a file of Dask's configuration that is missing or wrong: the errors of Dask do not.
+
+    Raises:
+        WorkError: there is one.
+    """
+    names = {"ca_file": "ca-file", "cert": "client.cert", "key": "client.key"}
+    found = security.get_tls_config_for_role("client")
+    for part, name in names.items():
+        key, value = f"distributed.comm.tls.{name}", found[part]
+        if not value and part != "key":  # the certificate's file may have the key
+            raise WorkError(Refusal(address, f"cannot be reached: Dask's configuration has no {key}", advice=STEP))
+        if value and "\n" not in value:
+            try:
+                Path(value).open("rb").close()
+            except OSError as error:
+                advice = f"it is {key} of Dask's configuration, which needs a full path: docs/cluster.md, step 1"
+                raise WorkError(Refusal(value, f"cannot be read: {error.strerror}", advice=advice)) from error
+    try:
+        security.get_connection_args("client")
+    except ssl.SSLError as error:
+        files = ", ".join(dict.fromkeys(value for part in names if (value := found[part]) and "\n" not in value))
+        advice = "they are distributed.comm.tls of Dask's configuration: docs/cluster.md, step 1"
+        raise WorkError(
+            Refusal(files, f"are no certificates with their key: {first_line(error)}", advice=advice)
+        ) from error

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,7 @@ def test_a_killed_command_leaves_no_process_and_goes_on(trained: Path) -> None:
     assert again.returncode == 0, said
     assert "Traceback" not in said
     assert "resuming" in said
+    assert ("dashboard: " in said) == bool(find_spec("bokeh"))
     same(surface_of(trained), surface_of(trained, "alone"))
 
 
