@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dask
 import pytest
-from distributed.http.scheduler.missing_bokeh import BOKEH_REQUIREMENT
 from distributed.security import Security
 
 from lossviz.cluster.pool import Pool, is_dashboard
@@ -80,7 +79,10 @@ class Page(BaseHTTPRequestHandler):
     """Pages of web servers of schedulers."""
 
     def do_GET(self) -> None:
-        pages = {"/status": "<title>Dask: Status</title>", "/missing": f"<p>Dask needs {BOKEH_REQUIREMENT} for"}
+        pages = {
+            "/status": "<title>Dask: Status</title>",
+            "/missing": "<p>Dask needs bokeh>=3.1.0 for the dashboard.</p>",
+        }
         self.send_response(200 if self.path in pages else 404)
         self.end_headers()
         self.wfile.write(pages.get(self.path, "").encode())
