@@ -138,6 +138,8 @@ class Cluster:
             allow=tuple(setup.allowed.options[1::2]),
             axes={axis: values.tolist() for axis, values in file.grid.axes.items()},
             attributes=file.attributes,
+            # The system's folder may be in memory; workers of other machines may have no folder of the run.
+            scratch=str(setup.run.folder) if self.count else "",
         )
         directions = read(setup.run.directions_file(file.name)) if plan.keeps_directions else b""
         return Assignment(job, directions, {**computing(), **place(file.attributes)}, most)

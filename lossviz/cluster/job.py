@@ -71,6 +71,7 @@ class Job(_Message):
         allow: what `--allow` named.
         axes: of the grid.
         attributes: of the result file: what was decided when the scan began.
+        scratch: where temporary files lie; empty for a folder of the worker's own.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Job(_Message):
     allow: tuple[str, ...]
     axes: dict[str, list[float]]
     attributes: dict[str, str | int | float]
+    scratch: str = ""
 
 
 class Problem(_Message):

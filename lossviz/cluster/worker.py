@@ -5,6 +5,7 @@ The functions return text and numbers alone, and raise nothing: an error goes ba
 
 import hashlib
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
+from distributed import get_worker
 
 from lossviz.cluster.job import (
     BEGUN,
@@ -132,7 +134,8 @@ class Bench:
         if self._alone is None:
             assert self._planned is not None
             assert self._file is not None
-            opened = alone(self._planned[1], self._file, self._directions, self.said.append)
+            job, plan, _ = self._planned
+            opened = alone(plan, self._file, self._directions, self.said.append, job.scratch or _scratch())
             self._alone = self._stack.enter_context(opened)
         return self._alone
 
@@ -231,6 +234,14 @@ def _told(work: Callable[[], None]) -> Problem | None:
             reason = f"{type(error).__name__}: {first_line(error)}"
             return Problem.of(WorkError(Refusal("a worker", f"failed: {reason}")))
     return None
+
+
+def _scratch() -> str:
+    """The folder that Dask gives to this worker, and removes at its end."""
+    try:
+        return str(get_worker().local_directory)
+    except ValueError:  # in no worker of Dask
+        return tempfile.gettempdir()
 
 
 def _directions(plan: ScanPlan, file: ScanFile, content: bytes) -> tuple[Mapping[str, Vector], str]:

@@ -138,11 +138,11 @@ class Alone:
 
 
 @contextmanager
-def alone(plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Say) -> Iterator[Alone]:
-    """This process as the only worker; the network is as it was afterwards."""
-    moving, folder = plan.subspace.only(file.moved), str(plan.setup.run.folder)
-    keep, limit = plan.keeps_directions, CHECKPOINT_EXAMPLES if plan.sampled else None
-    with undisturbed(plan.objective.model, moving.moved_tensors, keep=keep, folder=folder) as origin:
+def alone(plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Say, scratch: str) -> Iterator[Alone]:
+    """This process as the only worker, with a folder for temporary files; the network is as it was afterwards."""
+    moving, keep = plan.subspace.only(file.moved), plan.keeps_directions
+    limit = CHECKPOINT_EXAMPLES if plan.sampled else None
+    with undisturbed(plan.objective.model, moving.moved_tensors, keep=keep, folder=scratch) as origin:
         forward = Forward(plan.objective, ExecutionPlan.saved(file.attributes), say)
         plane = plan.plane(moving, directions, forward, origin=origin, limit=limit)
         forward.mention(plan.objective.doubts)
@@ -168,7 +168,7 @@ class Here:
         self, plan: ScanPlan, file: ScanFile, directions: Mapping[str, Vector], say: Say
     ) -> AbstractContextManager[Workers]:
         """This process alone."""
-        return alone(plan, file, directions, say)
+        return alone(plan, file, directions, say, str(plan.setup.run.folder))
 
     def estimate(self, *_: float) -> list[str]:
         """Nothing more."""

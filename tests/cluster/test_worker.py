@@ -23,7 +23,7 @@ from lossviz.surface.plan import ScanPlan
 from lossviz.surface.samples import Samples
 from tests.cluster.simulated import FACTS, JOB, Simulated, begun
 from tests.data.photographs import damage, write_tree
-from tests.surface.scans import checkpoint, scanned, surface_of
+from tests.surface.scans import checkpoint, configured, scanned, surface_of
 
 
 def job_of(setup: Setup, identity: str) -> tuple[Job, bytes]:
@@ -40,7 +40,7 @@ def job_of(setup: Setup, identity: str) -> tuple[Job, bytes]:
         axes={axis: values.tolist() for axis, values in file.grid.axes.items()},
         attributes={**file.attributes, "checkpoint_sha256": sha256(plan.checkpoint.path)},
     )
-    return job, read(run.directions_file("main"))
+    return job, read(run.directions_file("main")) if plan.keeps_directions else b""
 
 
 def answer_of(bench: Bench, *points: Index) -> Computed:
@@ -76,6 +76,19 @@ def test_a_worker_that_is_older_than_the_checkpoint_reads_it_again(trained: Path
     job, directions = job_of(setup, "after")
     assert bench.begin(job, directions)["checkpoint_sha256"] == sha256(setup.run.checkpoint_file(3))
     assert answer_of(bench, centre).values["loss"] == [float(surface_of(trained, "after").loss[1, 1])]
+
+
+def test_a_worker_needs_no_folder_of_the_run_for_temporary_files(trained: Path, tmp_path: Path) -> None:
+    """Where directions are drawn again the centre is in a file; the run's folder may be of another machine."""
+    nowhere, network = tmp_path / "nowhere", run_of(configured(), trained).checkpoint_file(3)
+    drawn = ("surface.directions.kind=random", "surface.directions.keep=false", f"surface.checkpoint={network}")
+    job, _ = job_of(scanned(trained, *drawn), "one")
+    bench = Bench()
+    bench.begin(job.model_copy(update={"folder": str(nowhere)}), b"")
+    assert answer_of(bench, (1, 3)).values["loss"] == [float(surface_of(trained).loss[1, 3])]
+    bench.begin(job.model_copy(update={"id": "two", "scratch": str(nowhere)}), b"")
+    with pytest.raises(FileNotFoundError):
+        answer_of(bench, (1, 3))
 
 
 @pytest.fixture
