@@ -8,7 +8,8 @@ of -1 is still to be computed. Its direction files have the groups xdirection an
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -16,7 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lossviz.errors import Refusal, RequestError, refuse
+from lossviz.errors import Refusal, RequestError, first_line, refuse
 from lossviz.files import MARK, check_seal, read, seal, shown
 from lossviz.results import DONE, NOT_FINITE, STATUS, SURFACE, TO_DO, SurfaceResults, variable
 from lossviz.results.surface import LONG_NAMES
@@ -29,6 +30,8 @@ _LOSS = {"train": ("train_loss", "train_acc"), "test": ("test_loss", "test_acc")
 _EIGENVALUES = {"hessian_min": "min_eig", "hessian_max": "max_eig"}
 # What its arrays hold before a point is computed.
 _NOT_COMPUTED = {"min_eig": 1.0}
+# What HDF5 raises for a damaged file, also when only a part of it is read: each function another one.
+_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
 
 
 def read_official_surface(path: Path) -> xr.Dataset:
@@ -190,11 +193,13 @@ def _is_inside(group: h5py.Group, name: str) -> bool:
     return not (isinstance(item, h5py.Dataset) and (item.external or item.is_virtual))
 
 
-def _opened(path: Path) -> h5py.File:
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
     content = read(path)
     if MARK in content:  # of lossviz itself
         check_seal(path, content, "restore it from a copy, or export it again: lossviz plot ... --format h5")
     try:
-        return h5py.File(io.BytesIO(content), "r")
-    except OSError as error:
-        raise RequestError(Refusal(shown(path), f"is not an HDF5 file, or was cut short: {error}")) from error
+        with h5py.File(io.BytesIO(content), "r") as file:
+            yield file
+    except _DAMAGED as error:
+        raise RequestError(Refusal(shown(path), f"is not an HDF5 file, or is damaged: {first_line(error)}")) from error

@@ -240,3 +240,24 @@ def test_a_file_that_points_at_other_files_does_not_read_them(tmp_path: Path) ->
                 file.create_dataset("train_loss", (len(X), len(Y)), "f8", external=outside)
         with pytest.raises(RequestError, match="train_loss"):
             read_official_surface(path)
+
+
+@pytest.mark.parametrize("damage", [lambda part: bytes(len(part)), lambda part: bytes(255 - each for each in part)])
+def test_a_file_of_the_official_tool_that_is_damaged_anywhere_is_named(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """It has no checksum, so numbers may have changed; nothing but a refusal may come of its structure."""
+    whole, damaged = tmp_path / "whole.h5", tmp_path / "damaged.h5"
+    with h5py.File(whole, "w") as file:
+        file["xdirection/0"], file["xdirection/1"], file["ydirection/0"] = np.ones(3), np.ones(4), np.ones(3)
+    crunch(whole)
+    content, refused = whole.read_bytes(), 0
+    for at in range(0, len(content), 24):
+        damaged.write_bytes(content[:at] + damage(content[at : at + 8]) + content[at + 8 :])
+        for read in (read_official_directions, read_official_surface):
+            try:
+                read(damaged)
+            except RequestError as error:
+                assert str(error).startswith(str(damaged))
+                refused += 1
+    assert refused > 40
