@@ -196,7 +196,9 @@ class ClusterWorkers:
         return (each or {} for each in self.crew.each(kind, [(place,) for place in range(len(checkpoints))]))
 
     def attributes(self) -> Attributes:
-        """How the workers computed, and on which devices."""
+        """How the workers computed, and on which devices; nothing if none has begun."""
+        if not self.crew.devices:
+            return {}
         mine, devices = self.plan.setup.backend.facts()["device_name"], self.crew.devices.values()
         before = [each for each in str(self.file.attributes["device"]).split("; ") if each != mine]
         return {**self.crew.attributes, "device": "; ".join(dict.fromkeys([*before, *devices]))}

@@ -60,13 +60,13 @@ class Scan:
                 self.file.waypoints = self._waypoints(workers, track, stop)
             self.file.save()
         with report.track(f"scanning {variant}", grid.status.size, "points", grid.done) as track:
-            for points in self._stages():
-                try:
+            try:
+                for points in self._stages():
                     self._take(workers, points, track, stop)
-                finally:
-                    self.file.save()
-                stop.obey()
-        self.file.attributes |= workers.attributes()
+                    stop.obey()
+            finally:  # a batch that was halved is told with the points that are there, also when others are left
+                self.file.attributes |= workers.attributes()
+                self.file.save()
 
     def _waypoints(self, workers: Workers, track: Track, stop: StopRequest) -> xr.Dataset:
         found: dict[int, Waypoint] = {}

@@ -136,6 +136,8 @@ def test_what_workers_skipped_is_recorded_with_what_the_command_skipped(skips: t
     crew = Crew(Simulated({"a": [], "b": []}, answers=answer), lambda _: None)
     crew.assign(Assignment(JOB, b"", FACTS))
     workers, samples = ClusterWorkers(plan, file, crew), Samples(plan.setup.run.samples_folder("main"))
+    assert workers.attributes() == {}
     assert {index for each in workers.results([(0,), (1,)], samples) for index in each.found} == {(0,), (1,)}
     assert plan.setup.data.damaged["there/a?.png"] == "no picture"
     assert workers.count() == 2
+    assert workers.attributes()["device"] == "cpu"

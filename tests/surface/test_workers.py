@@ -133,6 +133,7 @@ def test_a_request_to_stop_saves_what_is_there(scan: Scan) -> None:
     with pytest.raises(Stopped):
         scan.compute(Given(one_by_one), Report(quiet=True), StopAfter(4))
     assert known(scan) == 4
+    assert load_results(scan.file.path).attrs["pace"] == "fast"
 
 
 def test_workers_that_fail_lose_nothing(scan: Scan) -> None:
@@ -143,6 +144,7 @@ def test_workers_that_fail_lose_nothing(scan: Scan) -> None:
     with pytest.raises(WorkError, match="gone"):
         scan.compute(Given(answers), Report(quiet=True), StopRequest())
     assert known(scan) == 7
+    assert load_results(scan.file.path).attrs["pace"] == "fast"
 
 
 @dataclass
