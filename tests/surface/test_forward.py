@@ -15,7 +15,8 @@ from lossviz.engine.evaluation import evaluate
 from lossviz.engine.losses import Losses
 from lossviz.engine.objective import Objective
 from lossviz.errors import WorkError
-from lossviz.surface.forward import COMPILING_A_LAYER_S, ExecutionPlan, Forward, choose_execution
+from lossviz.surface import forward as forward_module
+from lossviz.surface.forward import COMPILING_A_LAYER_S, ExecutionPlan, Forward, choose_execution, with_low_precision
 
 EXAMPLES = 1000
 INPUTS = torch.randn(EXAMPLES, 3, generator=torch.Generator().manual_seed(0))
@@ -181,6 +182,37 @@ class Clock(nn.Module):
 
 def chosen(clock: Clock, work: int, size: int | str = "auto", compiled: bool | str = False) -> ExecutionPlan:
     return choose_execution(Objective(clock), clock, batches, work, (size, compiled))
+
+
+class Busy(nn.Module):
+    """A network on a busy machine: seconds of the processor and of the clock on the wall, in float32 and bfloat16."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, processor: tuple[float, float], wall: tuple[float, float]
+    ) -> None:
+        super().__init__()
+        self.inner, self.costs, self.now = network(), (processor, wall), [0.0, 0.0]
+        monkeypatch.setattr(time, "process_time", lambda: self.now[0])
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now[1])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        for clock, costs in enumerate(self.costs):
+            self.now[clock] += costs[torch.is_autocast_enabled("cpu")]
+        outputs: Tensor = self.inner(inputs)
+        return outputs
+
+
+@pytest.mark.parametrize(
+    ("processor", "wall", "taken"), [((3, 1), (5, 5), True), ((1, 1), (5, 1), False), ((4, 3), (9, 1), False)]
+)
+def test_what_else_a_machine_does_says_nothing_about_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, processor: tuple[float, float], wall: tuple[float, float], taken: bool
+) -> None:
+    monkeypatch.setattr(forward_module, "computes_bfloat16", lambda: True)
+    busy = Busy(monkeypatch, processor, wall)
+    plan = with_low_precision(ExecutionPlan(64), Objective(busy), busy, batches)
+    assert plan.low_precision == taken
+    assert ("bfloat16 is 3.0 x as fast" in plan.why) == taken
 
 
 LONG = 10**6  # seconds, at the rates below
