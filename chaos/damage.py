@@ -51,6 +51,7 @@ class Kind:
         files: which, as patterns.
         command: what is run.
         checked: whether a checksum covers them; what another tool wrote mostly has none.
+        told_apart: whether each says what it is of. Swapped photographs are another data set, which nobody can know.
         partners: with which of the files that these patterns give one is swapped; those of `files` by default.
         prepare: adds to a copy of the stage what no command of lossviz writes.
         also: other paths that a message may name in place of the file.
@@ -61,6 +62,7 @@ class Kind:
     files: Sequence[str]
     command: Sequence[str]
     checked: bool = True
+    told_apart: bool = True
     partners: Sequence[str] = ()
     prepare: Callable[[Path], object] = lambda _: None
     also: Sequence[str] = ()
@@ -134,7 +136,7 @@ def _judge(row: Damage, kind: Kind, what: str, damaged: Sequence[Path], found: O
             row.harmless += 1
         elif any(str(each) in line for line in found.warnings for each in damaged):
             row.named += 1
-        elif kind.checked:
+        elif kind.checked and (kind.told_apart or len(damaged) == 1):
             row.wrong += 1
             row.told.append(f"{what}: other numbers: {', '.join(differing[:3])}")
         else:

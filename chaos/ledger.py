@@ -56,7 +56,7 @@ class Damage:
     Attributes:
         named: the command refused, and its message names the file.
         harmless: the command gave what it gives of the undamaged file.
-        unseen: it gave something else, of a format that has no checksum: nobody can know.
+        unseen: it gave something else, of a format that has no checksum or names nothing: nobody can know.
         wrong: it gave something else of a format that has one, or named nothing.
     """
 

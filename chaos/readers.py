@@ -212,7 +212,11 @@ KINDS = (
         prepare=_save_distributed,
         also=["dcp"],
     ),
-    Kind("photographs (PNG)", "new", ["images/train/*/*", "images/val/*/*"], _TRAIN, prepare=_own_images),
+    Kind(
+        *("photographs (PNG)", "new", ["images/train/*/*", "images/val/*/*"], _TRAIN),
+        told_apart=False,
+        prepare=_own_images,
+    ),
     Kind("index of photographs", "new", ["cache/lossviz/*"], _TRAIN, prepare=_indexed_images),
     *(
         [Kind("CIFAR-10", "new", [f"cifar/{CIFAR.name}/*batch*"], _TRAIN, prepare=_cifar)]
