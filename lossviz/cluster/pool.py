@@ -91,10 +91,8 @@ class Pool:
     def __init__(self, address: str, security: Security | None = None, tend: Callable[[], str] = str) -> None:
         guard()
         self.address, self._tend = address, tend
-        security, advice = (
-            security or Security(),
-            f"is it running? if it has certificates, say tls{address[3:]}; {STEP}",
-        )
+        security = security or Security()
+        advice = f"is it running? if it has certificates, say tls{address[3:]}; {STEP}"
         if address.startswith("tls://"):
             _refuse_certificates(address, security)
             advice = "is it running, and are distributed.comm.tls of Dask's configuration its certificates?"
