@@ -21,13 +21,17 @@ from tests.faults.launch import ROOT, Lossviz
 
 # Many small passes, so that a scan lasts while its workers are disturbed.
 SCAN = settings(
-    *("surface.x=[-1, 1, 8]", "surface.y=[-1, 1, 7]", "surface.batch_size=10", "surface.compile=false"),
+    *("surface.x=[-1, 1, 12]", "surface.y=[-1, 1, 11]", "surface.batch_size=10", "surface.compile=false"),
     "surface.data={examples: all}",
 )
 COMMAND = ["surface", RUN, *SCAN]
 FILE = Path(RUN) / "surface-main.nc"
 # Workers import torch, on a busy machine one after another.
 SECONDS_TO_BEGIN = 180.0
+
+
+class TooLateError(Exception):
+    """A command ended before somebody disturbed it."""
 
 
 @dataclass
@@ -65,9 +69,15 @@ class Stand:
         return [each for each in members(-1, self.mark) if f"-m {module}" in command_of(each)]
 
     def wait_for_points(self) -> None:
-        """Wait until some points are saved, and a little longer."""
+        """Wait until some points are saved, and a little longer.
+
+        Raises:
+            TooLateError: the command has ended.
+        """
         self.wait(self.has_points)
         time.sleep(self.chance.uniform(0, 3))
+        if not self.alive:
+            raise TooLateError
 
     def has_points(self) -> bool:
         with contextlib.suppress(LossvizError):
@@ -81,8 +91,15 @@ class Stand:
             time.sleep(0.1)
 
     def one_of(self, module: str) -> int:
-        """One of the processes of a module."""
-        return self.chance.choice(self.ours(module))
+        """One of the processes of a module.
+
+        Raises:
+            TooLateError: none is left.
+        """
+        there = self.ours(module)
+        if not there:
+            raise TooLateError
+        return self.chance.choice(there)
 
     def dask(self, module: str, *options: str, folder: Path | None = None, package: Path = ROOT) -> None:
         """Start a part of a cluster of one's own."""
