@@ -175,7 +175,7 @@ class Run:
         """
         with exclusive(self.folder):
             remove_partials(self.folder)
-            self._refuse_another(config, fresh)
+            self.refuse_another(config, fresh)
             _discard(fresh)
             before = self.config_file.read_bytes() if self.config_file.exists() else None
             content = before if keep and before is not None else sealed_text(dump(config))
@@ -189,7 +189,8 @@ class Run:
                     atomic_write(self.config_file, before)
                 raise
 
-    def _refuse_another(self, config: Config, fresh: Sequence[Path]) -> None:
+    def refuse_another(self, config: Config, fresh: Sequence[Path] = ()) -> None:
+        """Refuse a folder with the results of another configuration, but for files that are discarded first."""
         curves = self.train_file.exists() and self.train_file not in fresh
         checkpoints = self.checkpoint_steps and self.resume_file.parent not in fresh
         if not (curves or checkpoints):

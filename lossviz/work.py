@@ -139,7 +139,7 @@ def _each(jobs: Jobs, options: Options, command: Command[Subject]) -> None:
             if said != setup.backend:
                 _say_backend(setup.backend, report)
                 said = setup.backend
-            fresh = command.files(run, config) if options.fresh else []
+            fresh = _discarded(run, config, options, command)
             _note_discarded(run, fresh, report)
             # Of several processes the first one holds the lock, for all of them.
             writing = run.writing(config, fresh, keep=options.of_folder) if processes.first else nullcontext()
@@ -151,6 +151,10 @@ def _each(jobs: Jobs, options: Options, command: Command[Subject]) -> None:
                     raise
                 _tell_damaged(setup, report, processes, SECONDS_FOR_OTHERS)
             stop.obey()
+
+
+def _discarded(run: Run, config: Config, options: Options, command: Command[Subject]) -> list[Path]:
+    return command.files(run, config) if options.fresh else []
 
 
 def _note_discarded(run: Run, files: Sequence[Path], report: Report) -> None:
@@ -181,6 +185,7 @@ def _refuse_any(jobs: Jobs, options: Options, command: Command[Subject]) -> None
         with explained(), explained_memory(str(run.folder)):
             setup = _ready(run, config, options, command)
             try:
+                run.refuse_another(config, _discarded(run, config, options, command))
                 command.planned(command.subject(setup))
                 possible.append(run.variant)
             except RequestError as error:
@@ -204,6 +209,7 @@ def _say_plans(jobs: Jobs, options: Options, command: Command[Subject], report: 
         try:
             with explained(), explained_memory(str(run.folder)):
                 setup = _ready(run, _offline(config), options, command)
+                run.refuse_another(config, _discarded(run, config, options, command))
                 subject = command.subject(setup)
                 lines = command.planned(subject)
                 if said != setup.backend:

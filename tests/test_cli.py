@@ -129,8 +129,9 @@ def test_an_unknown_variant_of_a_run_is_named(trained: Run) -> None:
 
 def test_a_changed_configuration_is_refused_with_both_values(trained: Run) -> None:
     before = tiny.tree(trained.folder)
-    for command in ("train", "probe", "surface"):
-        answer = lossviz(command, "tiny.yaml", "--set", "train.lr=0.2", "--set", "seed=3")
+    changed = ("tiny.yaml", "--set", "train.lr=0.2", "--set", "seed=3")
+    for command in [(name, *more) for name in ("train", "probe", "surface") for more in ((), ("--dry-run",))]:
+        answer = lossviz(*command, *changed)
         assert answer.status == 2
         assert f"{trained.folder}: holds the training of another configuration" in answer.err
         assert "train.lr = 0.05 there, 0.2 now" in answer.err

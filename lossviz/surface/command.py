@@ -42,8 +42,11 @@ def surface(plan: ScanPlan, report: Report, stop: StopRequest, place: Place = HE
             finally:
                 outcome["processes"] = workers.count()
         outcome["points"] = total
-        report.say(f"{file}: {total:,} points, {_examples(plan, scan.file)}")
-        scan.judge(report)
+        judged = scan.judge()
+    # When all is saved and on record: who reads it may have gone, as `head` does.
+    report.say(f"{file}: {total:,} points, {_examples(plan, scan.file)}")
+    for line in judged:
+        report.say(f"  {line}")
 
 
 def _examples(plan: ScanPlan, file: ScanFile) -> str:

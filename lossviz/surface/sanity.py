@@ -34,10 +34,10 @@ def facts(results: xr.Dataset) -> list[str]:
     if at_centre is not None and "checkpoint_loss" in results:
         own = _own(results)
         sampled = "loss_deviation" in results
-        some = f"; on some of the examples {float(own.checkpoint_plane_loss):.6g}" if sampled else ""
+        some = f"; of some of the examples {float(own.checkpoint_plane_loss):.6g}, and" if sampled else ","
         checkpoint = f"of the checkpoint{_statistics(results)} in {_precision(results)}"
         loss = f"{float(at_centre.loss):.6g}{some}"
-        lines.append(f"loss at the centre {loss}, {checkpoint} {float(own.checkpoint_loss):.6g}")
+        lines.append(f"loss at the centre {loss} {checkpoint} {float(own.checkpoint_loss):.6g}")
     beside = beside_centre(results)
     if at_centre is not None and beside is not None:
         lowest = is_minimum(results, at_centre, beside)

@@ -102,16 +102,13 @@ class Scan:
         lattice = Lattice(self.file.grid.status.shape)
         return [[index for index in todo if (index in lattice) == coarse] for coarse in (True, False)]
 
-    def judge(self, report: Report) -> None:
-        """The sanity report, on screen and in the file."""
+    def judge(self) -> list[str]:
+        """The sanity report, in the file and as lines for the screen."""
         results = self.file.dataset()
         said, found = facts(results), findings(results)
         self.file.attributes |= {"report": "\n".join(said), "sanity": "\n".join(found)}
         self.file.save()
-        for line in said:
-            report.say(f"  {line}")
-        for line in found:
-            report.say(f"  warning: {line}")
+        return [*said, *(f"warning: {line}" for line in found)]
 
 
 def open_scan(plan: ScanPlan, place: Place, say: Say) -> Scan:

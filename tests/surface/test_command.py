@@ -161,6 +161,24 @@ def test_the_file_is_named_and_then_judged_and_each_split_has_its_mean(
     assert all(line.startswith("  ") for line in lines[head + 1 :])
 
 
+class Gone(Report):
+    """A reader like `head`, who goes when the scan is finished."""
+
+    def say(self, line: str) -> None:
+        if "points, each the mean" in line:
+            raise BrokenPipeError
+        super().say(line)
+
+
+def test_a_finished_scan_is_done_for_the_record_whoever_reads_what_is_said(trained: Path) -> None:
+    config = configured()
+    setup = prepare(config, run_of(config, trained), "cpu")
+    with pytest.raises(BrokenPipeError):
+        surface(ScanPlan(setup), Gone(), StopRequest())
+    assert setup.run.record()["surface-main"]["status"] == "done"
+    assert "report" in surface_of(trained).attrs
+
+
 def test_another_checkpoint_is_refused(trained: Path) -> None:
     """`last` is another network once training went on: its points must not mix with the old ones."""
     setup = scanned(trained)

@@ -188,7 +188,9 @@ def test_the_checkpoint_of_a_sampled_scan_is_compared_on_the_same_examples() -> 
     results["examples"] = results.loss.dims, np.full(results.loss.shape, 20.0)
     results.attrs["examples"] = 20
     results.checkpoint_plane_loss[-1], results.checkpoint_loss[-1] = 1.01, 1.02
-    assert facts(results)[0] == "loss at the centre 1; on some of the examples 1.01, of the checkpoint in float64 1.02"
+    assert (
+        facts(results)[0] == "loss at the centre 1; of some of the examples 1.01, and of the checkpoint in float64 1.02"
+    )
 
 
 def test_facts_of_a_line_without_its_centre() -> None:
