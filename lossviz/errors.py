@@ -104,10 +104,12 @@ def needing_extra(extra: str, what: str) -> Iterator[None]:
         what: needs it.
 
     Raises:
-        RequestError: it is not installed.
+        RequestError: it is not installed, or its own configuration is damaged.
     """
     try:
         yield
+    except ValueError as error:  # a file in ~/.config/dask, for example
+        raise RequestError(Refusal(what, f"cannot be had: {first_line(error)}")) from error
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError)
         problem = f"needs {error.name}, which is not installed" if absent else f"cannot be had: {first_line(error)}"

@@ -131,6 +131,11 @@ def test_an_extra_that_is_broken_is_refused_with_its_own_words() -> None:
         raise ImportError("needs b 2\nand more")
 
 
+def test_a_damaged_configuration_of_a_library_is_refused_with_its_words() -> None:
+    with pytest.raises(RequestError, match=r"^x: cannot be had: a.yaml is malformed$"), needing_extra("v", "x"):
+        raise ValueError("a.yaml is malformed\nline 1")
+
+
 def test_other_errors_are_not_taken_for_a_missing_extra() -> None:
     with pytest.raises(ZeroDivisionError), needing_extra("v", "figure x"):
         raise ZeroDivisionError

@@ -23,6 +23,8 @@ SHARE_OF_THE_SCHEDULER = 3
 # Near the end nobody should get what the others could have done meanwhile.
 SHARE_OF_THE_REST = 4
 WAIT_S = 0.2
+# A scheduler that lives answers within half a second or so.
+SILENCE_S = 5.0
 # A task that takes so many times as long as others do is given to a second worker too, once there is nothing else.
 LATE = 10
 # So often in a row, while nothing else was finished, a block may be lost with its worker.
@@ -122,7 +124,7 @@ class Crew:
             raise WorkError(Refusal(f"no worker for {2 * TIME_OUT_S:.0f} seconds", advice=advice))
         if now - self._said_at > TIME_OUT_S / 2:
             self._said_at = now
-            silent = self.pool.silent_s > TIME_OUT_S / 2
+            silent = self.pool.silent_s > SILENCE_S
             self._say("the scheduler does not answer, waiting for it" if silent else "waiting for a worker")
 
     def _deal(self, kind: Kind[F, A], todo: deque[Index]) -> None:

@@ -90,7 +90,7 @@ class Assignment:
         wrong = [name for name, value in self.facts.items() if answer.facts.get(name) != value]
         versions = [name for name in wrong if name in VERSIONS]
         if versions == ["code"]:
-            return f"its lossviz {self.facts['lossviz']} is another one of that version: {INSTALL}"
+            return f"its lossviz {self.facts['lossviz']} has other code: {INSTALL}"
         if versions:
             return f"{self._differences(answer, [name for name in versions if name != 'code'])}: {INSTALL}"
         there = f"its relative paths begin in {answer.facts.get('folder')}, where it was started"

@@ -33,7 +33,7 @@ THERE = "its relative paths begin in /home/me, where it was started"
     [
         ({"torch": "2.1.0"}, f"its torch is 2.1.0, and not 2: {INSTALL}"),
         ({"lossviz": "0", "code": "b", "data_sha256": "e"}, f"its lossviz is 0, and not 1: {INSTALL}"),
-        ({"code": "b"}, f"its lossviz 1 is another one of that version: {INSTALL}"),
+        ({"code": "b"}, f"its lossviz 1 has other code: {INSTALL}"),
         ({"checkpoint_sha256": "e"}, f"its checkpoint_sha256 is e, and not c; {THERE}"),
         ({"data_sha256": "0" * 64}, "its data_sha256 is 0000"),
         ({"more": "x\x1b[2J"}, ""),
