@@ -7,6 +7,8 @@ import re
 import sys
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 
@@ -76,8 +78,7 @@ def load_torch(content: bytes) -> object:
     makers: dict[str, type] = {}
     for _ in range(_MOST_NAMES):
         try:
-            # torch keeps what is allowed in a global set: for the time of one reading.
-            with torch.serialization.safe_globals([(maker, name) for name, maker in makers.items()]):
+            with _allowing(makers):
                 return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             name, maker = _wanted(str(error))
@@ -85,6 +86,22 @@ def load_torch(content: bytes) -> object:
                 raise
             makers[name] = maker
     raise pickle.UnpicklingError("it names too many classes")
+
+
+@contextmanager
+def _allowing(makers: Mapping[str, type]) -> Iterator[None]:
+    """Let torch's reader make these alone: it keeps what is allowed in a global set, to which any library may add.
+
+    What others added would be called, and of two entries for one name torch takes either.
+    """
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals([(maker, name) for name, maker in makers.items()])
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(others)
 
 
 def _check_parts(content: bytes) -> None:

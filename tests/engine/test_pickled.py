@@ -93,6 +93,20 @@ def test_classes_of_data_in_the_standard_library(zipped: bool) -> None:
     assert found["counts"] == {"a": [1]}
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_another_library_allows_torch_to_make_is_not_made(foreign: ModuleType, zipped: bool) -> None:
+    """Some libraries allow classes for the whole process; a dictionary of theirs would be refused by torch, too."""
+    content = saved({"config": foreign.Config(), "counts": collections.defaultdict(list, a=[1])}, zipped)
+    others = torch.serialization.get_safe_globals()
+    with torch.serialization.safe_globals([foreign.Config, collections.defaultdict]):
+        before = set(torch.serialization.get_safe_globals())
+        found: Any = load_torch(content)
+        assert set(torch.serialization.get_safe_globals()) == before
+    assert set(torch.serialization.get_safe_globals()) == set(others)
+    assert isinstance(found["config"], Inert)
+    assert found["counts"] == {"a": [1]}
+
+
 class Calls:
     """An object that is made by calling a function when it is unpickled."""
 
