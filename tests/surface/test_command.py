@@ -167,7 +167,6 @@ class Gone(Report):
     def say(self, line: str) -> None:
         if "points, each the mean" in line:
             raise BrokenPipeError
-        super().say(line)
 
 
 def test_a_finished_scan_is_done_for_the_record_whoever_reads_what_is_said(trained: Path) -> None:
@@ -175,8 +174,7 @@ def test_a_finished_scan_is_done_for_the_record_whoever_reads_what_is_said(train
     setup = prepare(config, run_of(config, trained), "cpu")
     with pytest.raises(BrokenPipeError):
         surface(ScanPlan(setup), Gone(), StopRequest())
-    assert setup.run.record()["surface-main"]["status"] == "done"
-    assert "report" in surface_of(trained).attrs
+    assert setup.run.record()["surface-main"]["status"] == "done" and "report" in surface_of(trained).attrs
 
 
 def test_another_checkpoint_is_refused(trained: Path) -> None:
