@@ -207,7 +207,7 @@ def with_low_precision(
     # Of a CPU its own time: beside other programs the clock once saw no gain where there was one of 2.2 x.
     clock = time.process_time if objective.device.type == "cpu" else time.perf_counter
     rates = [_rate(each, network, batches, plan.batch_size, clock) for each in (objective, objective.in_bfloat16())]
-    if rates[1] < WORTH_A_LOW_PRECISION * rates[0]:
+    if not all(rates) or rates[1] < WORTH_A_LOW_PRECISION * rates[0]:  # 0: too little memory for this batch
         return plan
     return replace(plan, low_precision=True, why=f"{plan.why}; bfloat16 is {rates[1] / rates[0]:.1f} x as fast")
 

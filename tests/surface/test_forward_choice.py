@@ -66,6 +66,12 @@ def test_what_else_a_machine_does_says_nothing_about_bfloat16(
     assert ("bfloat16 is 3.0 x as fast" in plan.why) == taken
 
 
+def test_without_memory_to_measure_there_is_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward_module, "computes_bfloat16", lambda: True)
+    clock, plan = Clock(monkeypatch, {}, room=1), ExecutionPlan(64)
+    assert with_low_precision(plan, Objective(clock), clock, batches) == plan
+
+
 LONG = 10**6  # seconds, at the rates below
 
 
