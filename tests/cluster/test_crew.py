@@ -156,6 +156,15 @@ def test_without_workers_it_waits_says_so_and_ends(monkeypatch: pytest.MonkeyPat
     assert said == ["waiting for a worker"] * 3
 
 
+def test_a_scheduler_that_owes_an_answer_is_told_from_one_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By then it has been asked for a little less long than there has been no worker."""
+    pool, said = Simulated(silent_s=10.0), list[str]()
+    monkeypatch.setattr(time, "monotonic", lambda: pool.clock)
+    with pytest.raises(WorkError, match="no worker for"):
+        all_of(pool, said=said)
+    assert said == ["the scheduler does not answer, waiting for it"] * 3
+
+
 def test_large_directions_are_not_sent_to_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lossviz.cluster.crew.BYTES_ON_THE_WAY", 25)  # they are 10
     pool = Simulated({f"w{i}": [] for i in range(9)})
