@@ -39,6 +39,7 @@ SMALL_GAP = 0.04
 # squared error.
 WORTH_A_LOW_PRECISION = 4
 SHARE_OF_GAP = 0.1
+# And it is known from so much of what was seen: the first examples may be easy ones, whose differences are small too.
 SHARE_OF_PRECISE = 0.05
 # A control variate is taken where it needs less than this of the examples without one: chance favours the best.
 PAYS = 0.8
@@ -90,7 +91,7 @@ class Sample:
         loss: the mean loss.
         wrong: the share of wrong answers.
         values: (examples, 2), of all examples that were seen, in a low precision where that was taken.
-        precise: how many of these were also seen in full precision.
+        precise: how many of these were also seen in full precision; where all of all were, the mean is exact.
     """
 
     loss: Estimate
@@ -179,10 +180,11 @@ def sample(
         k, control = len(own), _best(controls, own, total, accuracy)
         loss = _column(0, values, total, rough, control)
         wanted = accuracy.at(loss.mean)
-        least = RULE_OF_THREE * unseen_loss / wanted if wanted else total
-        trusted = k == total or (loss.skewness <= accuracy.skewness and k >= min(least, total))
-        if loss.stderr <= wanted and trusted and (k == total or last or loss.stderr**2 <= SAFE * wanted**2):
+        least = min(RULE_OF_THREE * unseen_loss / wanted, total) if wanted else total
+        trusted = loss.skewness <= accuracy.skewness and k >= least and (last or loss.stderr**2 <= SAFE * wanted**2)
+        if len(values) == total or (loss.stderr <= wanted and trusted):
             return Sample(loss, _column(1, values, total, rough, control, UNSEEN), own, len(values))
+        aim, precise = float(total), EXTENSION * len(values)
         if k < total:
             aim = _aim(own, total, wanted, loss.skewness / accuracy.skewness, control, least)
             if low is not None and rough is None and aim >= WORTH_A_LOW_PRECISION * k:
@@ -190,20 +192,34 @@ def sample(
                 if not _is_close(rough, values):
                     rough = low = None
                 continue
-            last = aim <= LARGEST_STEP / 2 * k
             stop = _look(aim, k, total)
+            last = stop < total and aim <= LARGEST_STEP / 2 * k
+            precise = SHARE_OF_PRECISE * stop
             if rough is None:
                 values = _seen(values, oracle, stop)
             else:
                 assert low is not None
                 rough = _seen(rough, low, stop)
         if rough is not None:
-            gap = _gap(values[:, 0], rough[:, 0])
-            precise = max(gap / (SHARE_OF_GAP * wanted**2), SHARE_OF_PRECISE * len(rough)) if wanted else total
-            if precise > len(rough) / 2:
-                values, rough, low = _seen(values, oracle, len(rough)), None, None
-            elif precise > len(values):
-                values = _seen(values, oracle, _whole(precise, len(rough)))
+            values = _corrected(_seen(values, oracle, _whole(precise, len(rough))), rough, oracle, total, wanted, aim)
+            if len(values) == len(rough):
+                rough = low = None
+
+
+def _corrected(values: Values, rough: Values, oracle: Oracle, total: int, wanted: float, aim: float) -> Values:
+    """As many examples in full precision as correct a low one; all of them where it would not pay.
+
+    They are at most half of what was seen, and what is missing comes with the next examples: the first ones say little
+    of the differences of the hard ones.
+    """
+    k, whole = len(rough), aim >= NEARLY_ALL * total
+    # Where all examples are seen in the low precision, the correction is all of the error.
+    allowed = (SAFE if whole else SHARE_OF_GAP) * wanted**2
+    examples = _gap(values[:, 0], rough[:, 0]) / allowed if allowed else total
+    in_the_end = total if whole else max(aim, k)
+    if len(values) >= SHARE_OF_PRECISE * in_the_end and max(examples, len(values)) > in_the_end / 2:
+        return _seen(values, oracle, k)
+    return _seen(values, oracle, _whole(min(examples, k / 2), k))
 
 
 def _aim(own: Values, total: int, wanted: float, skewness: float, control: Values | None, least: float) -> float:

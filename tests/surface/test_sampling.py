@@ -185,6 +185,34 @@ def test_a_low_precision_is_corrected() -> None:
     assert np.mean(precise) < 0.3
 
 
+def test_a_low_precision_stays_where_all_examples_are_needed() -> None:
+    """One hard example in a hundred: the first ones are easy, and say little of what the low precision errs by."""
+    generator, found, precise = np.random.default_rng(5), [], []
+    for _ in range(300):
+        margins = np.where(generator.random(N) < 0.01, 0, 6) + 2 * generator.standard_normal(N)
+        values, low = (
+            wrong(np.logaddexp(0, -each)) for each in (margins, margins + 0.02 + 0.05 * generator.standard_normal(N))
+        )
+        point = sampled(values, Accuracy(relative=0.02), low=low, unseen_loss=math.log(10))
+        assert len(point.values) == N
+        found.append((values[:, 0].mean(), point.loss.mean, point.loss.stderr))
+        precise.append(point.precise / N)
+        assert point.loss.stderr <= 0.02 * point.loss.mean
+    assert coverage(found) >= 0.93
+    assert np.mean(precise) < 0.5
+
+
+def test_a_low_precision_that_errs_where_it_matters_is_left() -> None:
+    """Its errors are small on easy examples and as large as the losses on the hard ones: all are exact then."""
+    generator = np.random.default_rng(5)
+    margins = np.where(generator.random(N) < 0.01, -2, 6) + 2 * generator.standard_normal(N)
+    values = wrong(np.logaddexp(0, -margins))
+    low = values * np.where(values[:, :1] > 1, 2 * generator.random((N, 1)), 1.001)
+    point = sampled(values, Accuracy(relative=0.005), low=low, unseen_loss=math.log(10))
+    assert (point.precise, point.loss.mean, point.loss.stderr) == (N, values[:, 0].mean(), 0)
+    assert (point.values == values).all()
+
+
 def test_a_useless_low_precision_is_not_taken() -> None:
     generator = np.random.default_rng(5)
     values = wrong(generator.gamma(2, size=N))
