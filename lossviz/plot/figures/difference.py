@@ -31,7 +31,7 @@ COLOURS = "RdBu_r"
 # The same keys mean the same plane if directions are drawn or computed; files lie elsewhere in every run.
 _PLACES = ("checkpoints", "path")
 # What may differ between two scans of one plane, and what it is called before its value.
-_PROTOCOL = {"split": "", "checkpoint": "", "batch_norm": "BatchNorm"}
+_PROTOCOL = {"split": "", "checkpoint": "", "batch_norm": "BatchNorm ", "examples": ""}
 _DECADES = 3
 # What two sampled scans have in common that see the same examples in the same order.
 _EXAMPLES = ("data_sha256", "seed", "examples", "choose", "split")
@@ -108,12 +108,14 @@ def _labels(first: Series, second: Series) -> tuple[str, str]:
     """The labels, with what differs in the protocol."""
     differing = [key for key in _PROTOCOL if _differs(first, second, key)]
     one, two = (
-        ", ".join(
-            [each.label, *(f"{_PROTOCOL[key]} {short_name(str(each.results.attrs[key]))}".strip() for key in differing)]
-        )
+        ", ".join([each.label, *(f"{_PROTOCOL[key]}{_value(each.results.attrs[key])}" for key in differing)])
         for each in (first, second)
     )
     return one, two
+
+
+def _value(value: str | int) -> str:
+    return short_name(value) if isinstance(value, str) else f"{value:,} examples"
 
 
 def _differs(first: Series, second: Series, key: str) -> bool:

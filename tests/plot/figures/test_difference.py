@@ -167,11 +167,14 @@ def test_other_last_digits_are_the_same_plane(build: Build) -> None:
 
 def test_the_title_says_what_differs_beside_the_plane(build: Build) -> None:
     plane = build.surface(lambda x, y: 1 + x + y).assign_attrs(batch_norm="batch")
-    first = plane.assign_attrs(split="train", checkpoint="step 50")
-    second = plane.assign_attrs(split="test", checkpoint="runs/q/a/checkpoints/step-00000100.safetensors")
+    first = plane.assign_attrs(split="train", checkpoint="step 50", examples=np.int64(50_000))
+    second = plane.assign_attrs(
+        split="test", checkpoint="runs/q/a/checkpoints/step-00000100.safetensors", examples=np.int64(1000)
+    )
     title = draw_difference(build.series(first, second)).axes[0].get_title()
     assert " ".join(title.split()) == (
-        "batchnorm, test, step 100 minus standard, train, step 50 difference 0 at the centre BatchNorm: batch"
+        "batchnorm, test, step 100, 1,000 examples minus standard, train, step 50, 50,000 examples difference 0 at the "
+        "centre BatchNorm: batch"
     )
     alike = draw_difference(build.series(second, second)).axes[0].get_title()
     assert " ".join(alike.split()) == ("batchnorm minus standard difference 0 at the centre test set BatchNorm: batch")
