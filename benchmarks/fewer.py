@@ -1,0 +1,81 @@
+"""What a plane from a few fixed examples gets wrong, against one of known accuracy from all of them.
+
+python -m benchmarks.fewer RUN [RUN ...] [--name first1000]
+
+RUN has two scans of one plane: `main` with surface.accuracy, and one of a fixed part of the examples.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from benchmarks.markdown import markdown
+from benchmarks.planes import local_minima
+from lossviz.results import difference_stderr, load_results
+from lossviz.run import Run, find_runs
+
+# Relative errors whose points are counted.
+LIMITS = (0.02, 0.1, 0.3)
+# Two standard errors are not chance.
+BEYOND = 2.0
+
+
+def compared(runs: Sequence[Run], name: str) -> str:
+    """Each run's scan `name` against its scan `main`, as Markdown."""
+    columns = [_column(*(load_results(run.surface_file(each)) for each in ("main", name))) for run in runs]
+    rows = [[quantity, *(column[quantity] for column in columns)] for quantity in columns[0]]
+    return markdown([f"{name} against all", *(run.variant for run in runs)], rows)
+
+
+def _column(all_of_them: xr.Dataset, few: xr.Dataset) -> dict[str, str]:
+    truth, drawn = all_of_them.loss.values, few.loss.values
+    off = np.abs(drawn / truth - 1)
+    # The errors of both are independent but for the few that a sample of all has in common with them.
+    noise = np.hypot(few.loss_stderr.values, all_of_them.loss_stderr.values)
+    centre = tuple(int(np.argmin(abs(all_of_them[axis].values))) for axis in ("y", "x"))
+    low = truth < np.quantile(truth, 0.1)
+    cost = few.attrs["examples"] * drawn.size / float(all_of_them.examples.sum())
+    return {
+        "examples": f"{few.attrs['examples']:,} of {all_of_them.attrs['examples']:,}",
+        "evaluations, against those of all": f"{cost:.2g} x",
+        "loss at the centre": f"{drawn[centre]:.3g}, of all {truth[centre]:.3g}",
+        **{f"points more than {limit:.0%} off": f"{(off > limit).mean():.1%}" for limit in LIMITS},
+        "half of the points are off by more than": f"{np.median(off):.1%}",
+        "of the lowest tenth, half by more than": f"{np.median(off[low]):.1%}",
+        "largest": f"{off.max():.0%}, where the loss is {truth.flat[off.argmax()]:.3g}",
+        "higher than all say, of the points": f"{(drawn > truth).mean():.0%}",
+        "its own 95 % intervals hold": f"{(np.abs(drawn - truth) <= 1.96 * noise).mean():.0%}",
+        "local minima, as drawn": str(local_minima(drawn)),
+        "of all, as drawn": str(local_minima(truth)),
+        "of all, beyond two standard errors": str(certain_minima(all_of_them)),
+    }
+
+
+def certain_minima(results: xr.Dataset) -> int:
+    """Points inside a sampled plane that are lower than all eight neighbours by two standard errors of differences."""
+    plane = results[["loss", "loss_deviation", "examples"]].drop_vars(("x", "y"))
+    lower = xr.ones_like(plane.loss, dtype=bool)
+    for i in (-1, 0, 1):
+        for j in (-1, 0, 1):
+            if (i, j) != (0, 0):
+                beside = plane.shift(y=i, x=j).assign_attrs(plane.attrs)
+                lower &= beside.loss - plane.loss > BEYOND * difference_stderr(plane, beside)  # false beside the edge
+    return int(lower.sum())
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="planes from a few fixed examples against sampled ones")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--name", default="first1000")
+    chosen = parser.parse_args()
+    runs = [run for path in chosen.runs for run in find_runs(path)]
+    sys.stdout.write(compared(runs, chosen.name))
+
+
+if __name__ == "__main__":
+    main()
