@@ -23,7 +23,7 @@ from lossviz.run import Run
 from lossviz.setup import Setup, prepare
 from lossviz.signals import Stopped, StopRequest, deferred
 from lossviz.surface.command import surface as scan_variant
-from lossviz.surface.estimate import surface_lines, surface_time
+from lossviz.surface.cost import surface_lines, surface_time
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.workers import HERE, Place
 from lossviz.training.command import train as train_variant

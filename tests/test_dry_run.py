@@ -23,7 +23,7 @@ from lossviz.probe.command import plan_along_training, plan_at_checkpoints, prob
 from lossviz.results import load_results
 from lossviz.setup import Setup
 from lossviz.signals import StopRequest
-from lossviz.surface.estimate import surface_lines
+from lossviz.surface.cost import surface_lines
 from lossviz.surface.plan import ScanPlan
 from lossviz.training.command import train
 from lossviz.training.plan import plan_training

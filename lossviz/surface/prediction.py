@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from lossviz.engine.point import undisturbed
+from lossviz.surface.estimator import Values, needed
 from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, Index
 from lossviz.surface.lattice import Lattice, interpolate
@@ -16,7 +17,7 @@ from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
 from lossviz.surface.sampled_plane import Sampling, oracle_of
 from lossviz.surface.sampled_scan import sampling_of
-from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, Accuracy, Values, needed
+from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, Accuracy
 
 # Parts of the plane between coarse points that are looked at: their corners and the point in their middle.
 CELLS = 4

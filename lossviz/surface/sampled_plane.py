@@ -14,12 +14,13 @@ from lossviz.data.batch import Batch
 from lossviz.data.load import AnySplit
 from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.outputs import are_classes, right_answers
+from lossviz.surface.estimator import Values
 from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, Index, Quantities
 from lossviz.surface.lattice import Lattice, interpolate
 from lossviz.surface.plane import LossPlane
 from lossviz.surface.samples import Seen
-from lossviz.surface.sampling import SHARE_OF_CONTROL, Accuracy, Oracle, Sample, Values, sample
+from lossviz.surface.sampling import SHARE_OF_CONTROL, Accuracy, Oracle, Sample, sample
 
 
 def sampled_quantities(prefixes: Iterable[str]) -> list[str]:

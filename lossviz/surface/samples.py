@@ -10,7 +10,7 @@ import numpy as np
 
 from lossviz.errors import LossvizError
 from lossviz.files import atomic_write, check_owner, read_sealed, seal
-from lossviz.surface.sampling import Values
+from lossviz.surface.estimator import Values
 
 Seen = Mapping[str, Values]
 """What was seen at a point: by the prefix of a split, losses and wrong answers (examples, 2)."""

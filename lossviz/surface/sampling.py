@@ -1,8 +1,7 @@
-"""The mean loss at a point from as many examples as an accuracy needs; knows arrays, and neither networks nor files.
+"""How many examples a point takes, by an accuracy; knows arrays, and neither networks nor files.
 
-All points go through the examples in one random order, and each takes a prefix of it. The estimator is a difference
-estimator on nested prefixes (Cochran, Sampling Techniques, 3rd ed. 1977, sections 7.2 and 12.2; with more levels it is
-the multilevel one of Giles, Acta Numerica 2015): docs/accuracy.md has the formulas, and how often its intervals hold.
+All points go through the examples in one random order, and each takes a prefix of it, which grows until its estimate
+(lossviz.surface.estimator) is good enough. docs/accuracy.md has the rules, and how often the intervals hold.
 """
 
 import math
@@ -10,25 +9,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+from lossviz.surface.estimator import (
+    GROUPS,
+    LARGEST_SKEWNESS,
+    Estimate,
+    Values,
+    estimate,
+    gap,
+    needed,
+    sample_variance,
+    widening,
+)
+
 Oracle = Callable[[int, int], Values]
 """From a range of places in the shared order to losses and, beside them, wrong answers (0 or 1): (examples, 2)."""
 
 # Examples that every point sees; its size and those of later looks are whole batches of the usual 64.
 PILOT = 128
-# An estimate of which a few examples are the most part has intervals that hold too seldom. Cochran (section 2.15) takes
-# n > 25 * skewness^2 examples, after which this is the skewness of the mean.
-LARGEST_SKEWNESS = 0.2
-FOR_STOPPING = 0.75
 # The sample that says how many examples are needed is at most two thirds of those that are taken, or says it by far:
 # a sample that happens to have small losses also has a small variance (Hall, Annals of Statistics 1981).
 SAFE, EXTENSION, LARGEST_STEP, MARGIN = 0.5, 1.5, 4.0, 1.1
 # Of n examples that were like that, 3 / n of all may still be otherwise, at 95 % (the rule of three).
 RULE_OF_THREE = 3.0
-# The places of the order are dealt to so many groups, in which estimates are compared.
-GROUPS = 32
 # As if four more were seen, half of them wrong (Agresti and Coull 1998): that none was wrong is not an error of 0.
 UNSEEN = 2.0
 # Half of the squared error is left to the points that are interpolated from.
@@ -66,24 +69,6 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """An unbiased estimate of a mean over all examples.
-
-    Attributes:
-        mean: of the values.
-        stderr: its standard error, of sampling without replacement; 0 where all examples were seen.
-        skewness: of the estimate, in size.
-        deviations: (GROUPS,); the sum of their squares is that of the standard error, and the standard error of a
-            difference of two estimates from as many examples is the norm of the difference of their deviations.
-    """
-
-    mean: float
-    stderr: float
-    skewness: float
-    deviations: Values
-
-
-@dataclass(frozen=True)
 class Sample:
     """What is known of a point.
 
@@ -98,54 +83,6 @@ class Sample:
     wrong: Estimate
     values: Values
     precise: int
-
-
-def estimate(
-    values: Values, total: int, low: Values | None = None, control: Values | None = None, unseen: float = 0.0
-) -> Estimate:
-    """Mean over all N examples from l_1..l_n, b_1..b_k in a low precision and a control variate c_1..c_m, n <= k <= m.
-
-    mean_n(l - b) + mean_k(b - c) + mean_m(c), with the variance (prefixes are nested, so it telescopes)
-    (1/n - 1/k) S2(l - b) + (1/k - 1/m) S2(b - c) + (1/m - 1/N) S2(b). Without b it is l; without c it is 0, and m = k.
-
-    Args:
-        values: l, in the order that all points share.
-        total: N.
-        low: b.
-        control: c, any numbers that do not depend on the examples.
-        unseen: added to sums of squares, for what might be seen in further examples.
-    """
-    own = values if low is None else low
-    n, k = len(values), len(own)
-    m = k if control is None else len(control)
-    parts = [own if control is None else own - control[:k]]
-    variance = (1 / m - 1 / total) * _variance(own, unseen)
-    if control is not None:
-        variance += (1 / k - 1 / m) * _variance(parts[0], unseen)
-        parts.append(control)
-    if low is not None:
-        parts.append(values - low[:n])
-        variance += (1 / n - 1 / k) * _gap(values, low, unseen)
-    mean = math.fsum(float(part.mean()) for part in parts)
-    shares = np.zeros(m)  # of each example in the error; nothing of what all examples are known of
-    for part in parts:
-        shares[: len(part)] += (part - part.mean()) / len(part) * math.sqrt(1 - len(part) / total)
-    squares = float(shares @ shares)
-    skewness = abs(float((shares**3).sum())) / squares**1.5 if squares else math.inf
-    stderr = math.sqrt(variance) * _longer(skewness)
-    groups: Values = np.bincount(np.arange(m) % GROUPS, shares, GROUPS).astype(float)
-    length = float(np.linalg.norm(groups))
-    return Estimate(mean, stderr, skewness, groups * (stderr / length) if length else groups)
-
-
-def needed(values: Values, total: int, wanted: float, control: Values | None = None) -> float:
-    """Examples after which the standard error should be `wanted`; infinite if the control variate is too uncertain."""
-    if control is None:
-        variance = _variance(values)
-        return total * variance / (total * wanted**2 + variance) if variance else 0.0
-    m, residual = len(control), _variance(values - control[: len(values)])
-    left = wanted**2 - (1 / m - 1 / total) * _variance(values) + residual / m
-    return residual / left if left > 0 else math.inf
 
 
 def sample(
@@ -167,66 +104,110 @@ def sample(
         unseen_loss: of an example of which the network knows nothing; guards against the hard ones among many easy
             ones that a small sample does not see.
     """
-    values = oracle(0, PILOT)
-    rough: Values | None = None
+    seen = _Seen(oracle, low, total, oracle(0, PILOT))
     last = False
     while True:
-        own = values if rough is None else rough
-        if not np.isfinite(own[:, 0]).all():  # of losses: of an own loss, or of vectors, no answer is right or wrong
-            if rough is None:
-                return _not_finite(values)
-            values, rough, low = _seen(values, oracle, len(rough)), None, None
+        if not np.isfinite(seen.own[:, 0]).all():  # of losses: of an own loss, or of vectors, no answer is right
+            if seen.rough is None:
+                return _not_finite(seen.values)
+            seen.leave_low_precision()
             continue
-        k, control = len(own), _best(controls, own, total, accuracy)
-        loss = _column(0, values, total, rough, control)
+        k, control = len(seen.own), _best(controls, seen.own, total, accuracy)
+        loss = seen.mean(0, control)
         wanted = accuracy.at(loss.mean)
         least = min(RULE_OF_THREE * unseen_loss / wanted, total) if wanted else total
         trusted = loss.skewness <= accuracy.skewness and k >= least and (last or loss.stderr**2 <= SAFE * wanted**2)
-        if len(values) == total or (loss.stderr <= wanted and trusted):
-            return Sample(loss, _column(1, values, total, rough, control, UNSEEN), own, len(values))
-        aim, precise = float(total), EXTENSION * len(values)
-        if k < total:
-            aim = _aim(own, total, wanted, loss.skewness / accuracy.skewness, control, least)
-            if low is not None and rough is None and aim >= WORTH_A_LOW_PRECISION * k:
-                rough = low(0, k)
-                if not _is_close(rough, values):
-                    rough = low = None
-                continue
-            stop = _look(aim, k, total)
-            last = stop < total and aim <= LARGEST_STEP / 2 * k
-            precise = SHARE_OF_PRECISE * stop
-            if rough is None:
-                values = _seen(values, oracle, stop)
-            else:
-                assert low is not None
-                rough = _seen(rough, low, stop)
-        if rough is not None:
-            values = _corrected(_seen(values, oracle, _whole(precise, len(rough))), rough, oracle, total, wanted, aim)
-            if len(values) == len(rough):
-                rough = low = None
+        if len(seen.values) == total or (loss.stderr <= wanted and trusted):
+            return Sample(loss, seen.mean(1, control, UNSEEN), seen.own, len(seen.values))
+        if k == total:
+            seen.correct(EXTENSION * len(seen.values), wanted, total)
+            continue
+        aim = _aim(seen.own, total, wanted, loss.skewness / accuracy.skewness, control, least)
+        if aim >= WORTH_A_LOW_PRECISION * k and seen.try_low_precision():
+            continue
+        stop = _look(aim, k, total)
+        last = stop < total and aim <= LARGEST_STEP / 2 * k
+        seen.look(stop)
+        seen.correct(SHARE_OF_PRECISE * stop, wanted, aim)
 
 
-def _corrected(values: Values, rough: Values, oracle: Oracle, total: int, wanted: float, aim: float) -> Values:
-    """As many examples in full precision as correct a low one; all of them where it would not pay.
+@dataclass
+class _Seen:
+    """What was seen of a point so far.
 
-    They are at most half of what was seen, and what is missing comes with the next examples: the first ones say little
-    of the differences of the hard ones.
+    Attributes:
+        oracle: evaluates a range of examples.
+        low: the same in a low precision; None if there is none, or it was left.
+        total: how many examples there are.
+        values: in full precision.
+        rough: in the low precision, of at least as many examples; None if it is not used.
     """
-    k, whole = len(rough), aim >= NEARLY_ALL * total
-    # Where all examples are seen in the low precision, the correction is all of the error.
-    allowed = (SAFE if whole else SHARE_OF_GAP) * wanted**2
-    examples = _gap(values[:, 0], rough[:, 0]) / allowed if allowed else total
-    in_the_end = total if whole else max(aim, k)
-    if len(values) >= SHARE_OF_PRECISE * in_the_end and max(examples, len(values)) > in_the_end / 2:
-        return _seen(values, oracle, k)
-    return _seen(values, oracle, _whole(min(examples, k / 2), k))
+
+    oracle: Oracle
+    low: Oracle | None
+    total: int
+    values: Values
+    rough: Values | None = None
+
+    @property
+    def own(self) -> Values:
+        """All that were seen."""
+        return self.values if self.rough is None else self.rough
+
+    def mean(self, column: int, control: Values | None, unseen: float = 0.0) -> Estimate:
+        """The mean loss (column 0) or share of wrong answers (1), by a control variate or none."""
+        low, other = (None if each is None else each[:, column] for each in (self.rough, control))
+        return estimate(self.values[:, column], self.total, low, other, unseen)
+
+    def look(self, stop: int) -> None:
+        """See the examples before `stop`, in the low precision if that is used."""
+        if self.rough is None or self.low is None:
+            self.values = _longer_prefix(self.values, self.oracle, stop)
+        else:
+            self.rough = _longer_prefix(self.rough, self.low, stop)
+
+    def try_low_precision(self) -> bool:
+        """Use the low precision from here on, where there is one and it is close; whether that was new."""
+        if self.low is None or self.rough is not None:
+            return False
+        rough = self.low(0, len(self.values))
+        if _is_close(rough, self.values):
+            self.rough = rough
+            return True
+        self.low = None
+        return False
+
+    def leave_low_precision(self) -> None:
+        """See all in full precision."""
+        self.values = _longer_prefix(self.values, self.oracle, len(self.own))
+        self.rough = self.low = None
+
+    def correct(self, least: float, wanted: float, aim: float) -> None:
+        """See as many in full precision as correct the low one, and at least some; leave it where that does not pay.
+
+        They are at most half of what was seen, and what is missing comes with the next examples: the first ones say
+        little of the differences of the hard ones.
+        """
+        if self.rough is None:
+            return
+        k, whole = len(self.rough), aim >= NEARLY_ALL * self.total
+        self.values = _longer_prefix(self.values, self.oracle, _whole(least, k))
+        # Where all examples are seen in the low precision, the correction is all of the error.
+        allowed = (SAFE if whole else SHARE_OF_GAP) * wanted**2
+        examples = gap(self.values[:, 0], self.rough[:, 0]) / allowed if allowed else self.total
+        in_the_end = self.total if whole else max(aim, k)
+        known = len(self.values) >= SHARE_OF_PRECISE * in_the_end
+        if known and max(examples, len(self.values)) > in_the_end / 2:
+            self.leave_low_precision()
+        else:
+            self.values = _longer_prefix(self.values, self.oracle, _whole(min(examples, k / 2), k))
 
 
 def _aim(own: Values, total: int, wanted: float, skewness: float, control: Values | None, least: float) -> float:
     """Examples that should be enough; `skewness` is relative to the largest one that is allowed."""
     if not math.isfinite(skewness):
         return total
-    inside = wanted / _longer(skewness * LARGEST_SKEWNESS)
+    inside = wanted / widening(skewness * LARGEST_SKEWNESS)
     by_error = needed(own[:, 0], total, inside, None if control is None else control[:, 0]) if wanted else total
     by_skewness = len(own) * skewness**2 if skewness > 1 else 0
     return max(MARGIN * by_error, by_skewness, least)
@@ -243,30 +224,14 @@ def _whole(examples: float, most: int) -> int:
     return min(math.ceil(examples / BATCH) * BATCH, most)
 
 
-def _seen(values: Values, oracle: Oracle, stop: int) -> Values:
+def _longer_prefix(values: Values, oracle: Oracle, stop: int) -> Values:
     return np.concatenate([values, oracle(len(values), stop)]) if stop > len(values) else values
 
 
-def _longer(skewness: float) -> float:
-    """By what the standard error is multiplied, so that intervals of 1.96 of it hold as often as they say.
-
-    The interval of t needs 1 + 1.08 skewness^2 (Edgeworth's expansion; Hall 1992). The rest is for samples that stop
-    early because they happen to have small losses: found by simulation (benchmarks/coverage.py).
-    """
-    return 1 + FOR_STOPPING * min(skewness, LARGEST_SKEWNESS)
-
-
-def _gap(values: Values, low: Values, unseen: float = 0.0) -> float:
-    """S2(l - b); larger where what was seen in both precisions varies less than what was seen in the low one."""
-    n = len(values)
-    few, many = _variance(low[:n]), _variance(low)
-    return _variance(values - low[:n], unseen) * (max(1.0, many / few) if few else 1.0)
-
-
 def _is_close(rough: Values, values: Values) -> bool:
-    return bool(np.isfinite(rough[:, 0]).all()) and _variance((values - rough)[:, 0]) <= SMALL_GAP * _variance(
-        values[:, 0]
-    )
+    if not np.isfinite(rough[:, 0]).all():
+        return False
+    return sample_variance((values - rough)[:, 0]) <= SMALL_GAP * sample_variance(values[:, 0])
 
 
 def _best(controls: Sequence[Values], own: Values, total: int, accuracy: Accuracy) -> Values | None:
@@ -282,25 +247,8 @@ def _best(controls: Sequence[Values], own: Values, total: int, accuracy: Accurac
     return best
 
 
-def _column(
-    column: int,
-    values: Values,
-    total: int,
-    rough: Values | None,
-    control: Values | None,
-    unseen: float = 0.0,
-) -> Estimate:
-    low, other = (None if each is None else each[:, column] for each in (rough, control))
-    return estimate(values[:, column], total, low, other, unseen)
-
-
 def _not_finite(values: Values) -> Sample:
     """The mean over all is not finite either, whatever the others are."""
     nothing = np.full(GROUPS, math.nan)
     loss, wrong = (Estimate(float(column.mean()), math.nan, math.nan, nothing) for column in values.T)
     return Sample(loss, wrong, values, len(values))
-
-
-def _variance(values: Values, unseen: float = 0.0) -> float:
-    apart = values - values.mean()
-    return (float(apart @ apart) + unseen) / (len(values) - 1 + (3 if unseen else 0))

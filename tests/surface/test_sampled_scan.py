@@ -13,7 +13,7 @@ from lossviz.errors import RequestError
 from lossviz.run import run_of
 from lossviz.setup import prepare
 from lossviz.signals import Stopped
-from lossviz.surface.estimate import surface_lines, surface_time
+from lossviz.surface.cost import surface_lines, surface_time
 from lossviz.surface.exchangeable import shared_order
 from lossviz.surface.plan import ScanPlan
 from tests.surface.scans import StopAfter, configured, same, scanned, surface_of

@@ -18,7 +18,7 @@ from lossviz.surface import batch_norm as batch_norm_module
 from lossviz.surface import plane as surface_plane
 from lossviz.surface.batch_norm import BatchNormTreatment, recalibrate
 from lossviz.surface.command import surface
-from lossviz.surface.estimate import surface_lines, surface_time, time_of_scan
+from lossviz.surface.cost import surface_lines, surface_time, time_of_scan
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
 from lossviz.training.command import train
