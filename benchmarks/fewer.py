@@ -16,6 +16,7 @@ import xarray as xr
 from benchmarks.markdown import markdown
 from benchmarks.planes import local_minima
 from lossviz.results import difference_stderr, load_results
+from lossviz.results.surface import matching_points
 from lossviz.run import Run, find_runs
 
 # Relative errors whose points are counted.
@@ -32,32 +33,42 @@ def compared(runs: Sequence[Run], name: str) -> str:
 
 
 def _column(all_of_them: xr.Dataset, few: xr.Dataset) -> dict[str, str]:
+    all_of_them, few = _at_common_points(all_of_them, few)
     truth, drawn = all_of_them.loss.values, few.loss.values
-    off = np.abs(drawn / truth - 1)
+    known = np.isfinite(truth) & np.isfinite(drawn)
+    off = np.abs(drawn / truth - 1)[known]
     # The errors of both are independent but for the few that a sample of all has in common with them.
     noise = np.hypot(few.loss_stderr.values, all_of_them.loss_stderr.values)
+    holds = np.abs(drawn - truth)[known] <= 1.96 * noise[known]
     centre = tuple(int(np.argmin(abs(all_of_them[axis].values))) for axis in ("y", "x"))
-    low = truth < np.quantile(truth, 0.1)
-    cost = few.attrs["examples"] * drawn.size / float(all_of_them.examples.sum())
+    low = truth[known] < np.quantile(truth[known], 0.1)
     return {
         "examples": f"{few.attrs['examples']:,} of {all_of_them.attrs['examples']:,}",
-        "evaluations, against those of all": f"{cost:.2g} x",
+        "points": f"{known.sum():,}",
         "loss at the centre": f"{drawn[centre]:.3g}, of all {truth[centre]:.3g}",
         **{f"points more than {limit:.0%} off": f"{(off > limit).mean():.1%}" for limit in LIMITS},
         "half of the points are off by more than": f"{np.median(off):.1%}",
         "of the lowest tenth, half by more than": f"{np.median(off[low]):.1%}",
-        "largest": f"{off.max():.0%}, where the loss is {truth.flat[off.argmax()]:.3g}",
-        "higher than all say, of the points": f"{(drawn > truth).mean():.0%}",
-        "its own 95 % intervals hold": f"{(np.abs(drawn - truth) <= 1.96 * noise).mean():.0%}",
+        "largest": f"{off.max():.0%}, where the loss is {truth[known][off.argmax()]:.3g}",
+        "higher than all say, of the points": f"{(drawn > truth)[known].mean():.0%}",
+        "within 1.96 standard errors of both": f"{holds.mean():.0%}",
         "local minima, as drawn": str(local_minima(drawn)),
         "of all, as drawn": str(local_minima(truth)),
         "of all, beyond two standard errors": str(certain_minima(all_of_them)),
     }
 
 
+def _at_common_points(one: xr.Dataset, two: xr.Dataset) -> list[xr.Dataset]:
+    """Both at the points of the coarser grid, which the other one has too."""
+    for axis in ("y", "x"):
+        places = matching_points(two[axis].values, one[axis].values)
+        one, two = one.isel({axis: places[places >= 0]}), two.isel({axis: np.flatnonzero(places >= 0)})
+    return [one, two]
+
+
 def certain_minima(results: xr.Dataset) -> int:
     """Points inside a sampled plane that are lower than all eight neighbours by two standard errors of differences."""
-    plane = results[["loss", "loss_deviation", "examples"]].drop_vars(("x", "y"))
+    plane = results[["loss", "loss_deviation", "examples", "precise_examples"]].drop_vars(("x", "y"))
     lower = xr.ones_like(plane.loss, dtype=bool)
     for i in (-1, 0, 1):
         for j in (-1, 0, 1):

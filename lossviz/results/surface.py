@@ -86,14 +86,17 @@ def difference_stderr(one: xr.Dataset, two: xr.Dataset) -> xr.DataArray:
         |d_1|^2 + |d_2|^2 - 2 sqrt((N - k) / (N - n)) <d_1, d_2>
 
     is its square (docs/accuracy.md). It is smaller than each of both errors where examples that are hard at one are
-    hard at the other.
+    hard at the other. Of a point that saw all examples in a low precision, n or k is how many it saw in full precision:
+    its error is theirs.
 
     Args:
-        one: variables `loss_deviation` and `examples` of a scan, at all points or some, and its attributes.
+        one: variables `loss_deviation`, `examples` and `precise_examples` of a scan, at all points or some, and its
+            attributes.
         two: those of others, or of another scan with the same examples, seed and points.
     """
     total = int(one.attrs["examples"])
-    more, fewer = (pick(one.examples, two.examples) for pick in (np.maximum, np.minimum))
+    counts = [each.examples.where(each.examples < total, each.precise_examples) for each in (one, two)]
+    more, fewer = np.maximum(*counts), np.minimum(*counts)
     # Samples share the error of what neither has seen too, and deviations are of what was seen.
     shared = ((total - more) / (total - fewer).clip(1)) ** 0.5
     squares = (one.loss_deviation - two.loss_deviation) ** 2

@@ -18,6 +18,7 @@ GROUPS = 32
 # n > 25 * skewness^2 examples, after which this is the skewness of the mean.
 LARGEST_SKEWNESS = 0.2
 FOR_STOPPING = 0.75
+_ROUNDING = 4 * np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Estimate:
 
     Attributes:
         mean: of the values.
-        stderr: its standard error, of sampling without replacement; 0 where all examples were seen.
+        stderr: its standard error, of sampling without replacement; 0 where all were seen in full precision.
         skewness: of the estimate, in size.
         deviations: (GROUPS,); the sum of their squares is that of the standard error, and the standard error of a
             difference of two estimates from as many examples is the norm of the difference of their deviations.
@@ -67,7 +68,7 @@ def estimate(
     mean = math.fsum(float(part.mean()) for part in parts)
     shares = np.zeros(m)  # of each example in the error; nothing of what all examples are known of
     for part in parts:
-        shares[: len(part)] += (part - part.mean()) / len(part) * math.sqrt(1 - len(part) / total)
+        shares[: len(part)] += _apart(part) / len(part) * math.sqrt(1 - len(part) / total)
     squares = float(shares @ shares)
     skewness = abs(float((shares**3).sum())) / squares**1.5 if squares else math.inf
     stderr = math.sqrt(variance) * widening(skewness)
@@ -104,5 +105,11 @@ def gap(values: Values, low: Values, unseen: float = 0.0) -> float:
 
 def sample_variance(values: Values, unseen: float = 0.0) -> float:
     """S2, with n - 1 below the sum of squares; `unseen` is added to that sum, as of what might be seen yet."""
-    apart = values - values.mean()
+    apart = _apart(values)
     return (float(apart @ apart) + unseen) / (len(values) - 1 + (3 if unseen else 0))
+
+
+def _apart(values: Values) -> Values:
+    """Values minus their mean; exactly zero where all are equal but for the rounding of that mean."""
+    apart = values - values.mean()
+    return apart if np.abs(apart).max() > _ROUNDING * np.abs(values).max() else np.zeros_like(apart)

@@ -44,6 +44,8 @@ WORTH_A_LOW_PRECISION = 4
 SHARE_OF_GAP = 0.1
 # And it is known from so much of what was seen: the first examples may be easy ones, whose differences are small too.
 SHARE_OF_PRECISE = 0.05
+# Where more would be seen in both, a low precision that is 1.5 x as fast costs more than it saves.
+MOST_PRECISE = 1 / 3
 # A control variate is taken where it needs less than this of the examples without one: chance favours the best.
 PAYS = 0.8
 # A point that needs so many takes all.
@@ -76,7 +78,7 @@ class Sample:
         loss: the mean loss.
         wrong: the share of wrong answers.
         values: (examples, 2), of all examples that were seen, in a low precision where that was taken.
-        precise: how many of these were also seen in full precision; where all of all were, the mean is exact.
+        precise: how many of these were also seen in full precision; the mean is exact if these are all examples.
     """
 
     loss: Estimate
@@ -104,12 +106,12 @@ def sample(
         unseen_loss: of an example of which the network knows nothing; guards against the hard ones among many easy
             ones that a small sample does not see.
     """
-    seen = _Seen(oracle, low, total, oracle(0, PILOT))
+    seen = _Point(oracle, low, total, oracle(0, PILOT))
     last = False
     while True:
-        if not np.isfinite(seen.own[:, 0]).all():  # of losses: of an own loss, or of vectors, no answer is right
-            if seen.rough is None:
-                return _not_finite(seen.values)
+        if not _finite(seen.values):
+            return _not_finite(seen.values)
+        if not _finite(seen.own):
             seen.leave_low_precision()
             continue
         k, control = len(seen.own), _best(controls, seen.own, total, accuracy)
@@ -132,7 +134,7 @@ def sample(
 
 
 @dataclass
-class _Seen:
+class _Point:
     """What was seen of a point so far.
 
     Attributes:
@@ -185,32 +187,35 @@ class _Seen:
     def correct(self, least: float, wanted: float, aim: float) -> None:
         """See as many in full precision as correct the low one, and at least some; leave it where that does not pay.
 
-        They are at most half of what was seen, and what is missing comes with the next examples: the first ones say
+        They are at most a third of what was seen, and what is missing comes with the next examples: the first ones say
         little of the differences of the hard ones.
         """
-        if self.rough is None:
+        if self.rough is None or not _finite(self.rough):
             return
-        k, whole = len(self.rough), aim >= NEARLY_ALL * self.total
+        k = len(self.rough)
         self.values = _longer_prefix(self.values, self.oracle, _whole(least, k))
+        if not _finite(self.values):
+            return
         # Where all examples are seen in the low precision, the correction is all of the error.
+        whole = k == self.total or aim >= NEARLY_ALL * self.total
         allowed = (SAFE if whole else SHARE_OF_GAP) * wanted**2
         examples = gap(self.values[:, 0], self.rough[:, 0]) / allowed if allowed else self.total
         in_the_end = self.total if whole else max(aim, k)
         known = len(self.values) >= SHARE_OF_PRECISE * in_the_end
-        if known and max(examples, len(self.values)) > in_the_end / 2:
+        if known and max(examples, len(self.values)) > MOST_PRECISE * in_the_end:
             self.leave_low_precision()
         else:
-            self.values = _longer_prefix(self.values, self.oracle, _whole(min(examples, k / 2), k))
+            self.values = _longer_prefix(self.values, self.oracle, _whole(min(examples, MOST_PRECISE * k), k))
 
 
 def _aim(own: Values, total: int, wanted: float, skewness: float, control: Values | None, least: float) -> float:
     """Examples that should be enough; `skewness` is relative to the largest one that is allowed."""
-    if not math.isfinite(skewness):
+    if not (math.isfinite(skewness) and wanted):
         return total
     inside = wanted / widening(skewness * LARGEST_SKEWNESS)
-    by_error = needed(own[:, 0], total, inside, None if control is None else control[:, 0]) if wanted else total
+    by_error = needed(own[:, 0], total, inside, None if control is None else control[:, 0])
     by_skewness = len(own) * skewness**2 if skewness > 1 else 0
-    return max(MARGIN * by_error, by_skewness, least)
+    return min(max(MARGIN * by_error, by_skewness, least), total)
 
 
 def _look(aim: float, k: int, total: int) -> int:
@@ -228,8 +233,13 @@ def _longer_prefix(values: Values, oracle: Oracle, stop: int) -> Values:
     return np.concatenate([values, oracle(len(values), stop)]) if stop > len(values) else values
 
 
+def _finite(values: Values) -> bool:
+    """Whether the losses are; of an own loss, or of vectors, no answer is right or wrong."""
+    return bool(np.isfinite(values[:, 0]).all())
+
+
 def _is_close(rough: Values, values: Values) -> bool:
-    if not np.isfinite(rough[:, 0]).all():
+    if not _finite(rough):
         return False
     return sample_variance((values - rough)[:, 0]) <= SMALL_GAP * sample_variance(values[:, 0])
 

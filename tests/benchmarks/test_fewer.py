@@ -19,6 +19,7 @@ def plane(loss: np.ndarray, deviations: np.ndarray | float = 0.0, examples: int 
             "loss_stderr": (("y", "x"), np.linalg.norm(deviations, axis=-1)),
             "loss_deviation": (("y", "x", "group"), deviations),
             "examples": (("y", "x"), np.full(loss.shape, examples)),
+            "precise_examples": (("y", "x"), np.full(loss.shape, examples)),
         },
         coords={axis: np.linspace(-1, 1, len(loss)) for axis in ("y", "x")},
         attrs={"examples": 1000},
@@ -46,7 +47,9 @@ def test_the_table_says_how_far_off_the_points_are(tmp_path: Path) -> None:
     few = truth.copy()
     few[0] *= 1.05
     few[1, 0] *= 0.5
-    save_results(run.surface_file("main"), plane(truth))
+    fine = np.full((9, 9), np.nan)
+    fine[::2, ::2] = truth
+    save_results(run.surface_file("main"), plane(fine))
     save_results(run.surface_file("few"), plane(few).assign_attrs(examples=10))
     rows = [line.strip("| ").split(" | ") for line in compared([run], "few").splitlines()]
     lines = {row[0].strip(): row[1].strip() for row in rows}
@@ -54,5 +57,9 @@ def test_the_table_says_how_far_off_the_points_are(tmp_path: Path) -> None:
     assert lines["points more than 10% off"] == "4.0%"
     assert lines["largest"].startswith("50%")
     assert lines["half of the points are off by more than"] == "0.0%"
-    assert lines["evaluations, against those of all"] == "0.1 x"
+    assert lines["points"] == "25"
     assert lines["loss at the centre"] == "1.5, of all 1.5"
+    few[2, 3] = np.nan
+    save_results(run.surface_file("few"), plane(few).assign_attrs(examples=10))
+    assert "| 24 " in compared([run], "few")
+    assert "nan" not in compared([run], "few")

@@ -47,7 +47,10 @@ def test_deviations_give_the_error_of_a_difference(fewer: int, more: int) -> Non
         a, b = estimate(one[order[:fewer]], N), estimate(two[order[:more]], N)
         differences.append(a.mean - b.mean)
         points = (
-            xr.Dataset({"loss_deviation": ("group", each.deviations), "examples": n}, attrs={"examples": N})
+            xr.Dataset(
+                {"loss_deviation": ("group", each.deviations), "examples": n, "precise_examples": n},
+                attrs={"examples": N},
+            )
             for each, n in ((a, fewer), (b, more))
         )
         squares.append(float(difference_stderr(*points)) ** 2)
@@ -57,6 +60,40 @@ def test_deviations_give_the_error_of_a_difference(fewer: int, more: int) -> Non
     assert np.mean(squares) ** 0.5 == pytest.approx(np.std(differences), rel=0.15)
     if fewer == more:
         assert np.mean(squares) ** 0.5 < 0.1 * np.mean(naive)
+
+
+@pytest.mark.parametrize("shared", [1.0, -1.0], ids=["alike", "opposite"])
+@pytest.mark.parametrize(("few", "more"), [(600, 600), (600, 1500)])
+def test_deviations_of_points_that_saw_all_in_a_low_precision(few: int, more: int, shared: float) -> None:
+    """Their errors are those of the examples in full precision: two of one sign nearly vanish in a difference."""
+    generator = np.random.default_rng(1)
+    one, noise = generator.gamma(2, size=N), 0.05 * generator.standard_normal(N)
+    two = one * (1 + 0.1 * generator.standard_normal(N))
+    differences, squares = [], []
+    for _ in range(300):
+        order = generator.permutation(N)
+        points = [
+            (estimate(each[order[:n]], N, low[order]), n)
+            for each, low, n in ((one, one * (1 + noise), few), (two, two * (1 + shared * noise), more))
+        ]
+        differences.append(points[0][0].mean - points[1][0].mean)
+        given = [
+            xr.Dataset(
+                {"loss_deviation": ("group", each.deviations), "examples": N, "precise_examples": n},
+                attrs={"examples": N},
+            )
+            for each, n in points
+        ]
+        squares.append(float(difference_stderr(*given)))
+    # The error of each is made 3 to 15 % longer on purpose.
+    assert np.std(differences) < np.mean(squares) < 1.35 * np.std(differences)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.7, 1 / 3])
+def test_equal_values_have_no_variance(value: float) -> None:
+    """The mean of equal numbers is rounded; what is left of them is nothing to estimate a variance from."""
+    found = estimate(np.full(128, value), 1000)
+    assert (found.stderr, found.skewness) == (0, math.inf)
 
 
 @pytest.mark.parametrize("wanted", [0.5, 0.1, 0.02])

@@ -134,11 +134,18 @@ def test_a_low_precision_stays_where_all_examples_are_needed() -> None:
 
 def test_a_low_precision_that_errs_where_it_matters_is_left() -> None:
     """Its errors are small on easy examples and as large as the losses on the hard ones: all are exact then."""
-    generator = np.random.default_rng(5)
+    generator, seen = np.random.default_rng(6), [0]
     margins = np.where(generator.random(N) < 0.01, -2, 6) + 2 * generator.standard_normal(N)
     values = wrong(np.logaddexp(0, -margins))
     low = values * np.where(values[:, :1] > 1, 2 * generator.random((N, 1)), 1.001)
-    point = sampled(values, Accuracy(relative=0.005), low=low, unseen_loss=math.log(10))
+
+    def rough(start: int, stop: int) -> Values:
+        seen.append(stop)
+        return low[start:stop]
+
+    accuracy = Accuracy(relative=0.005)
+    point = sample(lambda start, stop: values[start:stop], N, accuracy, low=rough, unseen_loss=math.log(10))
+    assert max(seen) > PILOT  # it was taken first
     assert (point.precise, point.loss.mean, point.loss.stderr) == (N, values[:, 0].mean(), 0)
     assert (point.values == values).all()
 
@@ -158,9 +165,34 @@ def test_accuracy_that_needs_all_takes_all() -> None:
     assert point.precise == len(point.values) == N
 
 
-def test_equal_losses_are_not_trusted() -> None:
+@pytest.mark.parametrize("loss", [0.5, 0.1])
+def test_equal_losses_are_not_trusted(loss: float) -> None:
     """A sample without any variance says nothing of what it has not seen."""
-    assert sampled(wrong(np.full(N, 0.5)), Accuracy(relative=0.05)).precise == N
+    assert sampled(wrong(np.full(N, loss)), Accuracy(relative=0.05)).precise == N
+
+
+@pytest.mark.parametrize("place", [7, 150, 300, 600, N - 1])
+@pytest.mark.parametrize("where", ["full", "low"])
+def test_a_loss_may_be_finite_in_one_precision_alone(place: int, where: str) -> None:
+    """In full precision it is what it is, where it was seen; in the low one it is no reason for an infinite mean."""
+    generator = np.random.default_rng(0)
+    values = wrong(generator.lognormal(0, 1.5, N))
+    low = values * (1 + 0.01 * generator.standard_normal((N, 1)))
+    (values if where == "full" else low)[place, 0] = math.inf
+    point = sampled(values, Accuracy(relative=0.02), low=low)
+    if where == "low":
+        assert math.isfinite(point.loss.mean)
+        assert point.loss.stderr <= 0.02 * point.loss.mean
+    elif point.precise > place:
+        assert (point.loss.mean, math.isnan(point.loss.stderr)) == (math.inf, True)
+    else:
+        assert math.isfinite(point.loss.mean)
+
+
+@pytest.mark.parametrize("total", [PILOT + 1, 200, 511])
+def test_a_small_split_is_not_tried_in_a_low_precision(total: int) -> None:
+    values = wrong(np.random.default_rng(0).lognormal(0, 2, total))
+    assert sampled(values, Accuracy(relative=0.02), low=np.full_like(values, math.nan)).precise == total
 
 
 def test_nothing_is_estimated_from_what_is_not_finite() -> None:

@@ -185,7 +185,8 @@ def test_the_checkpoint_of_a_sampled_scan_is_compared_on_the_same_examples() -> 
     """Its centre is an estimate of the mean over all; in float64 the checkpoint is evaluated on some."""
     results = bowl()
     results["loss_deviation"] = (*results.loss.dims, "group"), np.zeros((*results.loss.shape, 32))
-    results["examples"] = results.loss.dims, np.full(results.loss.shape, 20.0)
+    for name in ("examples", "precise_examples"):
+        results[name] = results.loss.dims, np.full(results.loss.shape, 20.0)
     results.attrs["examples"] = 20
     results.checkpoint_plane_loss[-1], results.checkpoint_loss[-1] = 1.01, 1.02
     assert (

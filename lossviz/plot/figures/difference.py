@@ -76,7 +76,8 @@ def subtracted(first: Series, second: Series) -> xr.Dataset:
     """
     _refuse_other_directions(first, second)
     places = {axis: _common(first, second, axis) for axis in ("x", "y")}
-    paired = ["loss_deviation", "examples"] if all("loss_deviation" in each.results for each in (first, second)) else []
+    sampled = all("loss_deviation" in each.results for each in (first, second))
+    paired = ["loss_deviation", "examples", "precise_examples"] if sampled else []
     one, two = (
         each.results[["loss", "status", *paired]].isel({axis: both[which] for axis, both in places.items()})
         for which, each in enumerate((first, second))
@@ -107,6 +108,8 @@ def _errors(first: Series, second: Series, one: xr.Dataset, two: xr.Dataset) -> 
 def _labels(first: Series, second: Series) -> tuple[str, str]:
     """The labels, with what differs in the protocol."""
     differing = [key for key in _PROTOCOL if _differs(first, second, key)]
+    if "split" in differing and "examples" in differing:
+        differing.remove("examples")  # splits have different sizes
     one, two = (
         ", ".join([each.label, *(f"{_PROTOCOL[key]}{_value(each.results.attrs[key])}" for key in differing)])
         for each in (first, second)

@@ -167,14 +167,16 @@ def test_other_last_digits_are_the_same_plane(build: Build) -> None:
 
 def test_the_title_says_what_differs_beside_the_plane(build: Build) -> None:
     plane = build.surface(lambda x, y: 1 + x + y).assign_attrs(batch_norm="batch")
+    few, many = (plane.assign_attrs(examples=np.int64(count)) for count in (1000, 50_000))
+    sized = draw_difference(build.series(many, few)).axes[0].get_title()
+    assert " ".join(sized.split()).startswith("batchnorm, 1,000 examples minus standard, 50,000 examples difference 0")
     first = plane.assign_attrs(split="train", checkpoint="step 50", examples=np.int64(50_000))
     second = plane.assign_attrs(
         split="test", checkpoint="runs/q/a/checkpoints/step-00000100.safetensors", examples=np.int64(1000)
     )
     title = draw_difference(build.series(first, second)).axes[0].get_title()
     assert " ".join(title.split()) == (
-        "batchnorm, test, step 100, 1,000 examples minus standard, train, step 50, 50,000 examples difference 0 at the "
-        "centre BatchNorm: batch"
+        "batchnorm, test, step 100 minus standard, train, step 50 difference 0 at the centre BatchNorm: batch"
     )
     alike = draw_difference(build.series(second, second)).axes[0].get_title()
     assert " ".join(alike.split()) == ("batchnorm minus standard difference 0 at the centre test set BatchNorm: batch")
@@ -208,7 +210,8 @@ def test_the_error_of_a_difference_of_the_same_examples_is_paired(build: Build) 
     """Errors that both planes share cancel; those of other examples add up."""
     plane = build.surface(lambda x, y: 1 + x + y)
     shared = np.random.default_rng(0).standard_normal((*plane.loss.shape, 32))
-    plane = plane.assign(examples=plane.loss.astype(int) * 0 + 256)
+    counts = plane.loss.astype(int) * 0 + 256
+    plane = plane.assign(examples=counts, precise_examples=counts)
     sampled = {"seed": 0, "data_sha256": "a", "examples": 1000}
     first, second = (
         plane.assign(loss_deviation=(("y", "x", "group"), factor * shared)).assign_attrs(sampled)
