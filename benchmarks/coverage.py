@@ -50,8 +50,8 @@ def answers(losses: Values) -> Values:
 
 def ours(values: Values, accuracy: Accuracy, controls: tuple[Values, ...] = (), low: Values | None = None) -> Sample:
     """By lossviz."""
-    rough = None if low is None else lambda a, b: low[a:b]
-    return sample(lambda a, b: values[a:b], N, accuracy, controls, rough, unseen_loss=math.log(10))
+    rough = None if low is None else low.__getitem__
+    return sample(values.__getitem__, N, accuracy, controls, rough, unseen_loss=math.log(10))
 
 
 def naive(losses: Values) -> tuple[float, float, int]:

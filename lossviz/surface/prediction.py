@@ -74,7 +74,9 @@ def predict(plan: ScanPlan, grid: Grid, plane: LossPlane, forward: Forward) -> P
 
 
 def _pilot(plane: LossPlane, forward: Forward, sampling: Sampling, network: nn.Module) -> dict[str, Values]:
-    return {prefix: oracle_of(plane, forward, network, split)(0, PILOT) for prefix, split in sampling.splits.items()}
+    return {
+        prefix: oracle_of(plane, forward, network, split)(np.arange(PILOT)) for prefix, split in sampling.splits.items()
+    }
 
 
 def _examples(values: Values, total: int, accuracy: Accuracy, parents: list[Values], weights: list[float]) -> float:

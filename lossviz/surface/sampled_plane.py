@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lossviz.data.batch import Batch
@@ -102,7 +103,7 @@ class SampledPlane:
 
 
 def oracle_of(plane: LossPlane, forward: Forward, network: nn.Module, split: AnySplit) -> Oracle:
-    """Losses and wrong answers of a range of examples, by a network."""
+    """Losses and wrong answers of examples, by a network."""
     losses, size = forward(network), plane.forward.plan.batch_size
 
     def evaluated(batch: Batch) -> Tensor:
@@ -112,8 +113,8 @@ def oracle_of(plane: LossPlane, forward: Forward, network: nn.Module, split: Any
             return torch.stack([own, torch.full_like(own, math.nan)], dim=1)
         return torch.stack([own, 1 - right_answers(found.outputs.detach(), batch[1]).double()], dim=1)
 
-    def seen(start: int, stop: int) -> Values:
-        part = split.take(torch.arange(start, stop, device=split.device))
+    def seen(places: NDArray[np.intp]) -> Values:
+        part = split.take(torch.from_numpy(places).to(split.device))
         found = [without_gradients(partial(evaluated, batch)) for batch in part.batches(size)]
         values: Values = torch.cat(found).cpu().numpy()
         return values

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lossviz.surface.estimator import (
     GROUPS,
@@ -22,8 +23,8 @@ from lossviz.surface.estimator import (
     widening,
 )
 
-Oracle = Callable[[int, int], Values]
-"""From a range of places in the shared order to losses and, beside them, wrong answers (0 or 1): (examples, 2)."""
+Oracle = Callable[[NDArray[np.intp]], Values]
+"""From places in the shared order to losses and, beside them, wrong answers (0 or 1): (examples, 2)."""
 
 # Examples that every point sees; its size and those of later looks are whole batches of the usual 64.
 PILOT = 128
@@ -36,8 +37,8 @@ RULE_OF_THREE = 3.0
 UNSEEN = 2.0
 # Half of the squared error is left to the points that are interpolated from.
 SHARE_OF_CONTROL = 0.5
-# A low precision helps where its differences vary by less than this beside what is sampled with it.
-SMALL_GAP = 0.04
+# A low precision is tried where its differences vary by less than this beside what the pilot has seen.
+SMALL_GAP = 0.25
 # Where so many times more examples are needed, a low precision pays; what it is corrected by has this share of the
 # squared error.
 WORTH_A_LOW_PRECISION = 4
@@ -46,6 +47,8 @@ SHARE_OF_GAP = 0.1
 SHARE_OF_PRECISE = 0.05
 # Where more would be seen in both, a low precision that is 1.5 x as fast costs more than it saves.
 MOST_PRECISE = 1 / 3
+# Before that, so many of the hardest examples are seen in full precision too.
+SHARE_OF_HARDEST = 0.05
 # A control variate is taken where it needs less than this of the examples without one: chance favours the best.
 PAYS = 0.8
 # A point that needs so many takes all.
@@ -98,7 +101,7 @@ def sample(
     """See as many examples of a point as its accuracy needs, never more than all.
 
     Args:
-        oracle: evaluates a range of examples.
+        oracle: evaluates examples.
         total: how many there are, at least `PILOT`.
         accuracy: of the loss.
         controls: control variates (m, 2); the best is taken, or none.
@@ -106,7 +109,7 @@ def sample(
         unseen_loss: of an example of which the network knows nothing; guards against the hard ones among many easy
             ones that a small sample does not see.
     """
-    seen = _Point(oracle, low, total, oracle(0, PILOT))
+    seen = _Point(oracle, low, total, oracle(np.arange(PILOT)))
     last = False
     while True:
         if not _finite(seen.values):
@@ -115,12 +118,12 @@ def sample(
             seen.leave_low_precision()
             continue
         k, control = len(seen.own), _best(controls, seen.own, total, accuracy)
-        loss = seen.mean(0, control)
+        loss = seen.mean(0, control, seen.unseen)
         wanted = accuracy.at(loss.mean)
         least = min(RULE_OF_THREE * unseen_loss / wanted, total) if wanted else total
         trusted = loss.skewness <= accuracy.skewness and k >= least and (last or loss.stderr**2 <= SAFE * wanted**2)
         if len(seen.values) == total or (loss.stderr <= wanted and trusted):
-            return Sample(loss, seen.mean(1, control, UNSEEN), seen.own, len(seen.values))
+            return Sample(loss, seen.mean(1, control, UNSEEN), seen.own, seen.precise)
         if k == total:
             seen.correct(EXTENSION * len(seen.values), wanted, total)
             continue
@@ -138,11 +141,14 @@ class _Point:
     """What was seen of a point so far.
 
     Attributes:
-        oracle: evaluates a range of examples.
+        oracle: evaluates examples.
         low: the same in a low precision; None if there is none, or it was left.
         total: how many examples there are.
-        values: in full precision.
+        values: in full precision, of the first ones.
         rough: in the low precision, of at least as many examples; None if it is not used.
+        hardest: in full precision those of which the low one says the largest losses, and NaN for the others; None
+            while they are not seen.
+        unseen: the square of the largest error that the low precision may have on one of the others.
     """
 
     oracle: Oracle
@@ -150,29 +156,40 @@ class _Point:
     total: int
     values: Values
     rough: Values | None = None
+    hardest: Values | None = None
+    unseen: float = 0.0
 
     @property
     def own(self) -> Values:
-        """All that were seen."""
-        return self.values if self.rough is None else self.rough
+        """All that were seen: the hardest in full precision, if that is known."""
+        if self.rough is None:
+            return self.values
+        return self.rough if self.hardest is None else np.where(np.isnan(self.hardest), self.rough, self.hardest)
+
+    @property
+    def precise(self) -> int:
+        """How many were seen in full precision."""
+        hardest = 0 if self.hardest is None else int((~np.isnan(self.hardest[len(self.values) :, 0])).sum())
+        return len(self.values) + hardest
 
     def mean(self, column: int, control: Values | None, unseen: float = 0.0) -> Estimate:
         """The mean loss (column 0) or share of wrong answers (1), by a control variate or none."""
-        low, other = (None if each is None else each[:, column] for each in (self.rough, control))
+        low = None if self.rough is None else self.own[:, column]
+        other = None if control is None else control[:, column]
         return estimate(self.values[:, column], self.total, low, other, unseen)
 
     def look(self, stop: int) -> None:
         """See the examples before `stop`, in the low precision if that is used."""
         if self.rough is None or self.low is None:
-            self.values = _longer_prefix(self.values, self.oracle, stop)
+            self.values = _longer(self.values, self.oracle, stop)
         else:
-            self.rough = _longer_prefix(self.rough, self.low, stop)
+            self.rough = _longer(self.rough, self.low, stop)
 
     def try_low_precision(self) -> bool:
         """Use the low precision from here on, where there is one and it is close; whether that was new."""
         if self.low is None or self.rough is not None:
             return False
-        rough = self.low(0, len(self.values))
+        rough = self.low(np.arange(len(self.values)))
         if _is_close(rough, self.values):
             self.rough = rough
             return True
@@ -181,8 +198,9 @@ class _Point:
 
     def leave_low_precision(self) -> None:
         """See all in full precision."""
-        self.values = _longer_prefix(self.values, self.oracle, len(self.own))
-        self.rough = self.low = None
+        self.values = _longer(self.values, self.oracle, len(self.own))
+        self.rough = self.low = self.hardest = None
+        self.unseen = 0.0
 
     def correct(self, least: float, wanted: float, aim: float) -> None:
         """See as many in full precision as correct the low one, and at least some; leave it where that does not pay.
@@ -192,20 +210,51 @@ class _Point:
         """
         if self.rough is None or not _finite(self.rough):
             return
-        k = len(self.rough)
-        self.values = _longer_prefix(self.values, self.oracle, _whole(least, k))
-        if not _finite(self.values):
+        k, n = len(self.rough), _whole(least, len(self.rough))
+        self.values = _longer(self.values, self.oracle, n)
+        if self.hardest is not None:
+            self._see_hardest()
+        # Of all examples, the correction is the whole error, and is decided when they have been seen.
+        if not _finite(self.values) or (k < self.total and aim >= NEARLY_ALL * self.total):
             return
-        # Where all examples are seen in the low precision, the correction is all of the error.
-        whole = k == self.total or aim >= NEARLY_ALL * self.total
-        allowed = (SAFE if whole else SHARE_OF_GAP) * wanted**2
-        examples = gap(self.values[:, 0], self.rough[:, 0]) / allowed if allowed else self.total
-        in_the_end = self.total if whole else max(aim, k)
-        known = len(self.values) >= SHARE_OF_PRECISE * in_the_end
-        if known and max(examples, len(self.values)) > MOST_PRECISE * in_the_end:
+        allowed, most = (SAFE if k == self.total else SHARE_OF_GAP) * wanted**2, MOST_PRECISE * max(aim, k)
+        known = len(self.values) >= SHARE_OF_PRECISE * max(aim, k)
+        if known and self._needs(allowed) > most and self.hardest is None:
+            self._see_hardest()
+        if known and self._needs(allowed) > most:
             self.leave_low_precision()
-        else:
-            self.values = _longer_prefix(self.values, self.oracle, _whole(min(examples, MOST_PRECISE * k), k))
+        elif self.rough is not None:
+            more = _whole(min(self._needs(allowed), MOST_PRECISE * k), k)
+            self.values = _longer(self.values, self.oracle, more)
+
+    def _needs(self, allowed: float) -> float:
+        """Examples in full precision after which the squared error of the correction is as allowed, or those seen."""
+        n = len(self.values)
+        return max(gap(self.values[:, 0], self.own[:, 0], self.unseen) / allowed if allowed else self.total, n)
+
+    def _see_hardest(self) -> None:
+        """See a share in full precision whose losses are the largest in the low one; they have the largest errors.
+
+        Which these are depends on all that were seen, and not on their order, so those of the others that come first
+        are still a random part of them. As an error of few of those would not be seen, one is added: in proportion as
+        large as the largest that was, on the largest loss that is left.
+        """
+        assert self.rough is not None
+        known = np.full_like(self.rough, np.nan)
+        if self.hardest is not None:
+            known[: len(self.hardest)] = self.hardest
+        known[: len(self.values)] = self.values
+        count = math.ceil(SHARE_OF_HARDEST * len(known))
+        places = np.sort(np.argsort(-self.rough[:, 0], kind="stable")[:count])
+        new = places[np.isnan(known[places, 0])]
+        known[new] = self.oracle(new)
+        losses, rough = known[places, 0], self.rough[places, 0]
+        if not (_finite(known[new]) and rough.min() > 0):
+            self.leave_low_precision()
+            return
+        self.hardest = np.full_like(self.rough, np.nan)
+        self.hardest[places] = known[places]
+        self.unseen = float(np.abs(losses / rough - 1).max() * rough.min()) ** 2
 
 
 def _aim(own: Values, total: int, wanted: float, skewness: float, control: Values | None, least: float) -> float:
@@ -229,8 +278,8 @@ def _whole(examples: float, most: int) -> int:
     return min(math.ceil(examples / BATCH) * BATCH, most)
 
 
-def _longer_prefix(values: Values, oracle: Oracle, stop: int) -> Values:
-    return np.concatenate([values, oracle(len(values), stop)]) if stop > len(values) else values
+def _longer(values: Values, oracle: Oracle, stop: int) -> Values:
+    return np.concatenate([values, oracle(np.arange(len(values), stop))]) if stop > len(values) else values
 
 
 def _finite(values: Values) -> bool:
