@@ -20,8 +20,9 @@ from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, Index, Quantities
 from lossviz.surface.lattice import Lattice, interpolate
 from lossviz.surface.plane import LossPlane
+from lossviz.surface.precisions import Oracle
 from lossviz.surface.samples import Seen
-from lossviz.surface.sampling import SHARE_OF_CONTROL, Accuracy, Oracle, Sample, sample
+from lossviz.surface.sampling import SHARE_OF_CONTROL, Accuracy, Sample, sample
 
 
 def sampled_quantities(prefixes: Iterable[str]) -> list[str]:
