@@ -7,7 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from benchmarks.markdown import markdown
-from lossviz.results import load_results
+from lossviz.results import SurfaceResults, load_results
 from lossviz.run import Run
 
 Floats = NDArray[np.floating]
@@ -20,7 +20,7 @@ def surfaces(runs: Sequence[Run]) -> str:
     # All are compared on points that all of them have.
     shared = shared_grid([results.loss.values for results in planes.values()])
     rows = [[name, *_of_plane(results, shared)] for name, results in planes.items()]
-    head = ["plane", "points", "examples", "loss at the checkpoint", "lowest to highest loss"]
+    head = ["plane", "points", "examples", "loss at the centre", "lowest to highest loss"]
     head += ["standard error below 2 %", f"local minima{'' if shared.step == 1 else f', every {shared.step}. point'}"]
     return markdown(head, rows)
 
@@ -29,11 +29,12 @@ def _of_plane(results: xr.Dataset, shared: slice) -> list[str]:
     loss = results.loss.values
     known = np.isfinite(loss)
     error = results.loss_stderr.values
+    centre = SurfaceResults(results).centre
     small = error < 0.02 * loss
     return [
         f"{known.sum():,} of {loss.size:,}",
         f"{results.attrs['examples']:,}",
-        f"{results.checkpoint_loss.values.flat[0]:.6g}",
+        f"{float(centre.loss):.3g}" if centre is not None else "–",
         f"{np.nanmin(loss):.3g} to {np.nanmax(loss):.3g}",
         f"{100 * small[known].mean():.1f} % of the points",
         str(local_minima(loss[shared, shared], error[shared, shared])),
