@@ -17,9 +17,10 @@ from PIL import Image
 
 RUNS, FIGURES = Path("docs/runs"), Path("docs/figures")
 COLOURS = 256
-SHADED = ("official-relief",)
+SHADED = ("official-relief", "official-first1000-relief")
 _BATCHNORM = ("batchnorm-paper", "--variant", "standard", "--variant", "batchnorm")
 _NOISY = (*_BATCHNORM, "--variant", "noisy")
+_PLANES = ("official-accuracy/resnet56/surface-main.nc", str(RUNS / "official-accuracy/resnet56/surface-first1000.nc"))
 # The figure's name there: the run and options of `lossviz plot`, and the file that it leaves.
 DRAWN: dict[str, tuple[tuple[str, ...], str]] = {
     "batchnorm-paper-training": (
@@ -32,7 +33,13 @@ DRAWN: dict[str, tuple[tuple[str, ...], str]] = {
     "batchnorm-paper-shift": ((*_BATCHNORM, "--figure", "shift"), "shift"),
     "resnet-fig6-residual": (("resnet-fig6", "--figure", "residual", "--reference"), "residual"),
     "resnet-fig4-long-residual": (("resnet-fig4-small", "--figure", "residual"), "residual"),
-    "official-relief": (("official", "--figure", "relief"), "surface-main-relief"),
+    "official-relief": (("official-accuracy", "--figure", "relief"), "surface-main-relief"),
+    "official-accuracy": (("official-accuracy", "--figure", "accuracy"), "surface-main-accuracy"),
+    "official-first1000-relief": (
+        ("official-accuracy", "--variant", "resnet56", "--figure", "relief"),
+        "surface-first1000-relief",
+    ),
+    "official-first1000-difference": ((*_PLANES, "--figure", "difference"), "surface-main+first1000-difference"),
 }
 
 
