@@ -40,8 +40,8 @@ def scanning(
     subspace = Subspace.of(ours).select(Random())
     vectors = {axis: random_direction(subspace, "filter", 123, axis) for axis in ("x", "y")}
     objective = Objective(ours)
-    inputs, _ = next(split.batches(execution.batch_size))
-    forward, treatment = Forward(objective, execution, say=print), frozen(objective, inputs)
+    batch = next(split.batches(execution.batch_size))
+    forward, treatment = Forward(objective, execution, say=print), frozen(objective, batch)
     batches = {"": lambda: split.batches(execution.batch_size)}
 
     def scan() -> None:

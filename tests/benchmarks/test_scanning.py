@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import scanning
+from benchmarks import plain, run, scanning
+from lossviz.config.model import Vgg
+from lossviz.surface.forward import ExecutionPlan
 
 Work = Callable[[], Any]
 TINY = """
@@ -24,3 +26,9 @@ def test_one_process_and_two_workers_scan(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(scanning, "SHARED", TINY)
     monkeypatch.setattr(scanning, "paired", once)
     assert scanning.sharing(1)["ratio"] > 0
+
+
+def test_both_sides_scan_the_same_points() -> None:
+    network, places = Vgg(name="vgg", depth=11, width=0.0625), [(0.0, 0.0), (0.5, -0.5)]
+    plain.scanning(network, 8, places)()
+    scanning.scanning(*run.prepared(network, 8), places, ExecutionPlan(8))()
