@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,22 +78,16 @@ def costs(plan: ScanPlan, count: int, published: Floats | None = None) -> dict[s
     for kind, (points, every) in kinds.items():
         table = np.array([rows[index] for index in points])
         means = dict(zip(("seen", "precise", "seconds"), table[:, [0, 1, 4]].mean(0).tolist(), strict=True))
-        result[kind] = {"of": len(every), "computed": len(points), **means}
-        if published is not None:
-            result[kind]["then"] = {
-                "points": float(sum(published[i] for i in points)),
-                "all": float(sum(published[i] for i in every)),
-            }
-    whole = {
-        name: sum(result[kind]["of"] * result[kind][name] for kind in kinds) for name in ("seen", "precise", "seconds")
-    }
-    if published is not None:
-        whole["seen"] = sum(
-            each["then"]["all"] * each["seen"] * each["computed"] / each["then"]["points"]
-            for each in (result[kind] for kind in kinds)
-        )
+        # As many as these stand for: all that there are, or what all took then in units of these.
+        alike = len(every) if published is None else _sum(published, every) / _sum(published, points) * len(points)
+        result[kind] = {"of": len(every), "computed": len(points), "alike": alike, **means}
+    whole = {name: sum(result[kind]["alike"] * result[kind][name] for kind in kinds) for name in means}
     result |= {"evaluations": whole["seen"], "precise": whole["precise"], "cpu_hours": whole["seconds"] / 3600}
     return result | {"times_fewer": grid.status.size * result["examples"] / whole["seen"]}
+
+
+def _sum(values: Floats, points: Iterable[Index]) -> float:
+    return float(sum(values[index] for index in points))
 
 
 def rows(config: Path = OFFICIAL, points: int = 3) -> dict[str, dict[str, Any]]:

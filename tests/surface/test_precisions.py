@@ -43,8 +43,8 @@ def test_the_hardest_of_more_examples_are_others(losses: tuple[Values, Values]) 
     assert len(found.own) == N
     found.correct(wanted=0.01, aim=N)
     hardest = np.argsort(-low[:, 0])[: round(SHARE_OF_HARDEST * N)]
-    if found.rough is not None:
-        assert (found.own[hardest] == values[hardest]).all()
+    assert found.rough is not None
+    assert (found.own[hardest] == values[hardest]).all()
 
 
 def test_a_loss_that_is_not_finite_comes_after_the_hardest_were_seen(losses: tuple[Values, Values]) -> None:
