@@ -222,7 +222,8 @@ def _own_statistics(results: xr.Dataset) -> Iterator[str]:
     apart = _apart(results)
     if apart is None:
         return
-    apart = apart.where(_keeps_statistics(results))
+    another = results.checkpoint != results.attrs["checkpoint"]  # the scan's own statistics are frozen, not replaced
+    apart = apart.where(_keeps_statistics(results) & another)
     if float(apart.max()) > FAR_FROM_THE_PLANE:
         worst = results.isel(checkpoint=int(np.nanargmax(apart.values)))
         better = "interpolate" if results.attrs.get("directions") in MOVES_STATISTICS else "recalibrate"
