@@ -1,6 +1,6 @@
 """The mean over all examples from nested samples: an unbiased estimate and its standard error.
 
-It is a difference estimator with double sampling (Cochran, Sampling Techniques, 3rd ed. 1977, sections 7.2 and 12.2);
+It is a difference estimator with double sampling (Cochran, Sampling Techniques, 3rd ed. 1977, sections 7.2 and 12.6);
 with more levels it is the multilevel one of Giles, Acta Numerica 2015. docs/accuracy.md has the formulas.
 """
 
@@ -45,7 +45,7 @@ def estimate(
     """Mean over all N examples from l_1..l_n, b_1..b_k in a low precision and a control variate c_1..c_m, n <= k <= m.
 
     mean_n(l - b) + mean_k(b - c) + mean_m(c), with the variance (prefixes are nested, so it telescopes)
-    (1/n - 1/k) S2(l - b) + (1/k - 1/m) S2(b - c) + (1/m - 1/N) S2(b). Without b it is l; without c it is 0, and m = k.
+    (1/n - 1/k) S2(l - b) + (1/k - 1/m) S2(l - c) + (1/m - 1/N) S2(l). Without b it is l; without c it is 0, and m = k.
 
     Args:
         values: l, in the order that all points share.
@@ -58,9 +58,9 @@ def estimate(
     n, k = len(values), len(own)
     m = k if control is None else len(control)
     parts = [own if control is None else own - control[:k]]
-    variance = (1 / m - 1 / total) * sample_variance(own, unseen)
+    variance = (1 / m - 1 / total) * _precise_variance(values, own, unseen)
     if control is not None:
-        variance += (1 / k - 1 / m) * sample_variance(parts[0], unseen)
+        variance += (1 / k - 1 / m) * _precise_variance(values - control[:n], parts[0], unseen)
         parts.append(control)
     if low is not None:
         parts.append(values - low[:n])
@@ -101,6 +101,12 @@ def gap(values: Values, low: Values, unseen: float = 0.0) -> float:
     n = len(values)
     few, many = sample_variance(low[:n]), sample_variance(low)
     return sample_variance(values - low[:n], unseen) * (max(1.0, many / few) if few else 1.0)
+
+
+def _precise_variance(values: Values, own: Values, unseen: float) -> float:
+    """S2 in full precision, from k in a low one: times what the first n say that it is more in full precision."""
+    few = sample_variance(own[: len(values)], unseen)
+    return sample_variance(own, unseen) * (max(1.0, sample_variance(values, unseen) / few) if few else 1.0)
 
 
 def sample_variance(values: Values, unseen: float = 0.0) -> float:
