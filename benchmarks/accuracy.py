@@ -1,4 +1,4 @@
-"""How many evaluations a sampled plane takes, from some of its points: python -m benchmarks.accuracy CONFIG ACCURACY.
+"""How many examples a sampled plane sees, from some of its points: python -m benchmarks.accuracy CONFIG ACCURACY.
 
 The points are drawn at random, and the coarse points around them are computed too. The whole plane takes as many of
 either kind as it has, at the mean cost of those that were drawn; or, where docs/runs has the whole plane, what that
@@ -35,7 +35,7 @@ Floats = NDArray[np.floating]
 RUNS = Path(__file__).parent.parent / "docs" / "runs"
 TITLE = "surface.accuracy: 2%"
 OFFICIAL = Path(__file__).with_name("official-accuracy.yaml")
-# Times fewer evaluations than all examples at all points, of its variants.
+# Times fewer than all examples at all points, of its variants.
 WANTED = {"resnet56": 12.0, "resnet56-noshort": 60.0}
 
 
@@ -82,7 +82,7 @@ def costs(plan: ScanPlan, count: int, published: Floats | None = None) -> dict[s
         alike = len(every) if published is None else _sum(published, every) / _sum(published, points) * len(points)
         result[kind] = {"of": len(every), "computed": len(points), "alike": alike, **means}
     whole = {name: sum(result[kind]["alike"] * result[kind][name] for kind in kinds) for name in means}
-    result |= {"evaluations": whole["seen"], "precise": whole["precise"], "cpu_hours": whole["seconds"] / 3600}
+    result |= {"seen": whole["seen"], "precise": whole["precise"], "cpu_hours": whole["seconds"] / 3600}
     return result | {"times_fewer": grid.status.size * result["examples"] / whole["seen"]}
 
 
@@ -107,7 +107,7 @@ def lines(rows: dict[str, dict[str, Any]]) -> list[str]:
     return [
         f"{name}: left out, there is no {row['missing']}"
         if "missing" in row
-        else f"{name}: {row['evaluations']:,.0f} evaluations, {row['times_fewer']:.1f} x fewer than all, by "
+        else f"{name}: {row['seen']:,.0f} examples, {row['times_fewer']:.1f} x fewer than all, by "
         f"{row['fine']['computed']} of {row['points']:,} points and the coarse points around them; "
         f"wanted >= {WANTED[name]:g} x"
         for name, row in rows.items()
@@ -130,7 +130,7 @@ def published(config: Config, points: int) -> Floats | None:
 
 def main() -> None:
     """Measure every variant and print JSON."""
-    arguments = argparse.ArgumentParser(description="evaluations of a sampled plane")
+    arguments = argparse.ArgumentParser(description="examples of a sampled plane")
     arguments.add_argument("config")
     arguments.add_argument("accuracy")
     arguments.add_argument("--points", type=int, default=24)

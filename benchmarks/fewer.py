@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from benchmarks.markdown import markdown
-from benchmarks.planes import local_minima
+from benchmarks.planes import Floats, local_minima
 from lossviz.results import difference_stderr, load_results
 from lossviz.results.surface import matching_points
 from lossviz.run import Run, find_runs
@@ -36,7 +36,8 @@ def _column(all_of_them: xr.Dataset, few: xr.Dataset) -> dict[str, str]:
     all_of_them, few = _at_common_points(all_of_them, few)
     truth, drawn = all_of_them.loss.values, few.loss.values
     known = np.isfinite(truth) & np.isfinite(drawn)
-    off = np.abs(drawn / truth - 1)[known]
+    signed = (drawn / truth - 1)[known]
+    off = np.abs(signed)
     # The errors of both are independent but for the few that a sample of all has in common with them.
     noise = np.hypot(few.loss_stderr.values, all_of_them.loss_stderr.values)
     holds = np.abs(drawn - truth)[known] <= 1.96 * noise[known]
@@ -49,13 +50,21 @@ def _column(all_of_them: xr.Dataset, few: xr.Dataset) -> dict[str, str]:
         **{f"points more than {limit:.0%} off": f"{(off > limit).mean():.1%}" for limit in LIMITS},
         "half of the points are off by more than": f"{np.median(off):.1%}",
         "of the lowest tenth, half by more than": f"{np.median(off[low]):.1%}",
+        "of the lowest tenth, median": f"{np.median(signed[low]):+.1%}",
         "largest": f"{off.max():.0%}, where the loss is {truth[known][off.argmax()]:.3g}",
         "higher than all say, of the points": f"{(drawn > truth)[known].mean():.0%}",
         "within 1.96 standard errors of both": f"{holds.mean():.0%}",
+        "of the lowest tenth": f"{holds[low].mean():.0%}",
+        "differences, root mean square": f"{_rms((drawn - truth)[known]):.2g}",
+        "standard errors of all, likewise": f"{_rms(all_of_them.loss_stderr.values[known]):.2g}",
         "local minima, as drawn": str(local_minima(drawn)),
         "of all, as drawn": str(local_minima(truth)),
         "of all, beyond two standard errors": str(certain_minima(all_of_them)),
     }
+
+
+def _rms(values: Floats) -> float:
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def _at_common_points(one: xr.Dataset, two: xr.Dataset) -> list[xr.Dataset]:

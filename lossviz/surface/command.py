@@ -58,4 +58,4 @@ def _examples(plan: ScanPlan, file: ScanFile) -> str:
         return f"each the mean over {means} {plan.unit}"
     seen = sum(float(np.nansum(file.grid.values[f"{prefix}examples"])) for prefix in plan.splits)
     whole = file.grid.status.size * sum(map(len, plan.ordered.values()))
-    return f"each an estimate of the mean over {means} examples, by {seen:,.0f} evaluations, {whole / seen:.3g} x fewer"
+    return f"each an estimate of the mean over {means} examples, from {seen:,.0f} seen, {whole / seen:.3g} x fewer"

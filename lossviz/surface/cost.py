@@ -83,13 +83,13 @@ def time_of_scan(plan: ScanPlan, points: int) -> Estimate:
 
 
 def time_of_sampled_scan(plan: ScanPlan, points: int) -> Estimate:
-    """Estimate the evaluations of a scan with `surface.accuracy`, and their time, from a pilot in random directions."""
+    """Estimate the examples that a scan with `surface.accuracy` sees, and its time, from a pilot in random directions."""
     x, y = plan.config.x, plan.config.y
     grid = Grid.empty(resolve(x), None if y is None else resolve(y), plan.quantities)
     forward, directions, subspace = _in_random_directions(plan)
     found = predict(plan, grid, plan.plane(subspace, directions, forward, limit=PILOT), forward)
     share = points / plan.points
-    said = f"for some {share * found.evaluations:,.0f} evaluations by a pilot at {found.points} points"
+    said = f"for some {share * found.seen:,.0f} examples at all points, by a pilot at {found.points}"
     return Estimate(share * found.seconds, f"{said}; less where compiled or in bfloat16")
 
 

@@ -1,4 +1,4 @@
-"""How many evaluations a scan with `surface.accuracy` will take, from a pilot of a few examples at a few points."""
+"""How many examples a scan with `surface.accuracy` will see, from a pilot of a few examples at a few points."""
 
 import time
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ class Prediction:
     """What a scan takes.
 
     Attributes:
-        evaluations: of examples, at all points together.
+        seen: examples, at all points together.
         seconds: for these, as fast as the pilot, which is not compiled and in full precision.
         points: where the pilot was.
     """
 
-    evaluations: float
+    seen: float
     seconds: float
     points: int
 
@@ -50,17 +50,17 @@ def predict(plan: ScanPlan, grid: Grid, plane: LossPlane, forward: Forward) -> P
         forward: how.
     """
     lattice, found = Lattice(grid.status.shape), dict[Index, dict[str, Values]]()
-    seen = [each for middle in _middles(lattice) for each in (*lattice.around(middle), middle)]
+    places = [each for middle in _middles(lattice) for each in (*lattice.around(middle), middle)]
     started = time.perf_counter()
     with undisturbed(plane.objective.model, plane.subspace.moved_tensors):
-        for index in dict.fromkeys(seen or lattice.points):
+        for index in dict.fromkeys(places or lattice.points):
             look = partial(_pilot, plane, forward, sampling_of(plan, 0.0))
             found[index] = plane.with_network(**{"y": 0.0, **grid.where(index)}, compute=look)
     seconds = time.perf_counter() - started
     means = [float(each[""][:, 0].mean()) for each in found.values()]
     sampling = sampling_of(plan, max(means) - min(means))
     count = {True: len(lattice.points), False: grid.status.size - len(lattice.points)}
-    evaluations = 0.0
+    seen = 0.0
     for prefix, split in sampling.splits.items():
         costs: dict[bool, list[float]] = {True: [], False: []}
         for index, values in found.items():
@@ -68,9 +68,9 @@ def predict(plan: ScanPlan, grid: Grid, plane: LossPlane, forward: Forward) -> P
             parents = [found[each][prefix] for each in around] if index not in lattice else []
             cost = _examples(values[prefix], len(split), sampling.accuracy, parents, list(around.values()))
             costs[index in lattice].append(cost)
-        evaluations += sum(count[kind] * float(np.mean(each)) for kind, each in costs.items() if each)
+        seen += sum(count[kind] * float(np.mean(each)) for kind, each in costs.items() if each)
     pilot = PILOT * len(found) * len(sampling.splits)
-    return Prediction(evaluations, seconds / pilot * evaluations, len(found))
+    return Prediction(seen, seconds / pilot * seen, len(found))
 
 
 def _pilot(plane: LossPlane, forward: Forward, sampling: Sampling, network: nn.Module) -> dict[str, Values]:

@@ -20,7 +20,7 @@ def test_an_accuracy_that_only_all_examples_reach_saves_nothing(tmp_path: Path) 
     save_tensors(file, network.state_dict())
     plane = (*PLANE, f"surface.checkpoint={file}")
     exact = accuracy.measured(configured(*plane, "surface.accuracy=0.0001%"), 3)
-    assert exact["evaluations"] == exact["points"] * exact["examples"] == 7 * 5 * 1000
+    assert exact["seen"] == exact["points"] * exact["examples"] == 7 * 5 * 1000
     assert exact["times_fewer"] == 1
     assert accuracy.measured(configured(*plane, "surface.accuracy=20%"), 3)["times_fewer"] > 2
 
@@ -34,7 +34,7 @@ def test_points_that_take_twice_as_many_as_then_make_twice_the_plane(
     save_tensors(file, network.state_dict())
     monkeypatch.setattr(accuracy, "published", lambda *_: np.full((5, 7), 500.0))
     found = accuracy.measured(configured(*PLANE, f"surface.checkpoint={file}", "surface.accuracy=0.0001%"), 3)
-    assert found["evaluations"] == 2 * 500 * 35
+    assert found["seen"] == 2 * 500 * 35
 
 
 def test_a_network_without_its_file_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

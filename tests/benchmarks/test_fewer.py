@@ -58,6 +58,12 @@ def test_the_table_says_how_far_off_the_points_are(tmp_path: Path) -> None:
     assert lines["largest"].startswith("50%")
     assert lines["half of the points are off by more than"] == "0.0%"
     assert lines["points"] == "25"
+    # The lowest tenth is three points of the first row, each 5 % higher, and no errors are known.
+    assert lines["of the lowest tenth, median"] == "+5.0%"
+    assert lines["of the lowest tenth"] == "0%"
+    rms = np.sqrt((np.sum((0.05 * truth[0]) ** 2) + (0.5 * truth[1, 0]) ** 2) / 25)
+    assert lines["differences, root mean square"] == f"{rms:.2g}"
+    assert lines["standard errors of all, likewise"] == "0"
     assert lines["loss at the centre"] == "1.5, of all 1.5"
     few[2, 3] = np.nan
     save_results(run.surface_file("few"), plane(few).assign_attrs(examples=10))

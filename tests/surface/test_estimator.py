@@ -12,7 +12,7 @@ N = 5000
 
 @pytest.mark.parametrize("scale", [1.0, 0.8])
 @pytest.mark.parametrize("with_control", [True, False])
-def test_the_estimate_is_the_sum_of_means_with_the_variance_of_nested_prefixes(scale: float, with_control: bool) -> None:
+def test_the_estimate_has_the_variance_of_means_of_nested_prefixes(scale: float, with_control: bool) -> None:
     """Against 4,000 ways to draw nested samples: the mean and the variance of the estimator, not of one estimate.
 
     Also where the low precision varies less than the full one, and so does what it leaves to the control variate.

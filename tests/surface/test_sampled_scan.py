@@ -128,13 +128,13 @@ def test_a_loss_of_the_batch_is_refused(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("points", [[], ["surface.x=[-1, 1, 3]", "surface.y=null"]])
-def test_a_dry_run_says_how_many_evaluations(trained: Path, points: list[str]) -> None:
+def test_a_dry_run_says_how_many_examples(trained: Path, points: list[str]) -> None:
     """As many as the scan then takes, within a factor; also where all points are coarse."""
     settings = (*SAMPLED, *points)
     config = configured(*settings)
     plan = ScanPlan(prepare(config, run_of(config, trained), "cpu"))
     (line,) = surface_time(plan)
-    predicted = int(line.split("for some ")[1].split(" evaluations")[0].replace(",", ""))
+    predicted = int(line.split("for some ")[1].split(" examples")[0].replace(",", ""))
     assert "at most 1,000 examples" in "\n".join(surface_lines(plan))
     scanned(trained, *settings)
     assert 0.4 < predicted / float(surface_of(trained).examples.sum()) < 2.5

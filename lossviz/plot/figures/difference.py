@@ -33,6 +33,7 @@ _PLACES = ("checkpoints", "path")
 # What may differ between two scans of one plane, and what it is called before its value.
 _PROTOCOL = {"split": "", "checkpoint": "", "batch_norm": "BatchNorm ", "examples": ""}
 _DECADES = 3
+_SAMPLED = ("loss_deviation", "examples", "precise_examples")
 # What two sampled scans have in common that see the same examples in the same order.
 _EXAMPLES = ("data_sha256", "seed", "examples", "choose", "split")
 # Relative to the length of a direction.
@@ -76,10 +77,10 @@ def subtracted(first: Series, second: Series) -> xr.Dataset:
     """
     _refuse_other_directions(first, second)
     places = {axis: _common(first, second, axis) for axis in ("x", "y")}
-    sampled = all("loss_deviation" in each.results for each in (first, second))
-    paired = ["loss_deviation", "examples", "precise_examples"] if sampled else []
     one, two = (
-        each.results[["loss", "status", *paired]].isel({axis: both[which] for axis, both in places.items()})
+        each.results[["loss", "status", *(_SAMPLED if "loss_deviation" in each.results else ())]].isel(
+            {axis: both[which] for axis, both in places.items()}
+        )
         for which, each in enumerate((first, second))
     )
     two = two.assign_coords(x=one.x, y=one.y)
@@ -95,13 +96,14 @@ def subtracted(first: Series, second: Series) -> xr.Dataset:
 
 
 def _errors(first: Series, second: Series, one: xr.Dataset, two: xr.Dataset) -> dict[str, xr.DataArray]:
-    """The standard error of the difference, of two sampled scans; those of the same examples are paired."""
-    if "loss_deviation" not in one:
+    """The standard error of the difference; of two sampled scans of the same examples it is paired."""
+    sampled = [each for each in (one, two) if "loss_deviation" in each]
+    if not sampled:
         return {}
     there, here = ([each.results.attrs.get(key) for key in _EXAMPLES] for each in (first, second))
-    if there == here:
+    if len(sampled) == 2 and there == here:
         return {"difference_stderr": difference_stderr(two, one)}
-    squares = sum(((each.loss_deviation**2).sum("group", skipna=False) for each in (one, two)), xr.DataArray(0.0))
+    squares = sum(((each.loss_deviation**2).sum("group", skipna=False) for each in sampled), xr.DataArray(0.0))
     return {"difference_stderr": squares**0.5}
 
 

@@ -223,4 +223,6 @@ def test_the_error_of_a_difference_of_the_same_examples_is_paired(build: Build) 
     np.testing.assert_allclose(subtracted(*build.series(first, other)).difference_stderr, np.hypot(1, 1.1) * own)
     title = draw_difference(build.series(first, second)).axes[0].get_title()
     assert f"standard error {np.median(0.1 * own):.2g} (median)" in title
-    assert "difference_stderr" not in subtracted(*build.series(first, plane))
+    for pair in ((first, plane), (plane, first)):  # an exact plane has no error of its own
+        np.testing.assert_allclose(subtracted(*build.series(*pair)).difference_stderr, own)
+    assert "difference_stderr" not in subtracted(*build.series(plane, plane))
