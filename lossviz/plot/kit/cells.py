@@ -21,7 +21,7 @@ HATCH_COLOUR = "#999999"
 # The fill is paler than the map, so that black labels can be read on its dark end.
 PALE = 0.75
 # Of contour lines that may lie elsewhere.
-UNCERTAIN = "0.75"
+UNCERTAIN: dict[str, Any] = {"color": "0.4", "linestyle": (0, (4, 4)), "linewidth": 0.4}
 
 
 def lattice(results: xr.Dataset) -> xr.Dataset:
@@ -116,10 +116,11 @@ def draw_levels(ax: Axes, results: xr.Dataset, scale: Scale) -> QuadContourSet |
         text = f"no level between\n{number(float(grid.min()), 3)} and {number(float(grid.max()), 3)}"
         ax.text(0.5, 0.7, text, transform=ax.transAxes, ha="center", fontsize=TINY)
         return None
-    lines: dict[str, Any] = {"levels": levels, "linewidths": 0.4}
+    lines: dict[str, Any] = {"levels": levels, "linewidths": UNCERTAIN["linewidth"]}
     sure = np.ma.masked_where(uncertain(known), grid)
     if sure.count() < grid.count():
-        pale = ax.contour(x, y, grid, colors=UNCERTAIN, **lines)
+        pale = ax.contour(x, y, grid, colors=UNCERTAIN["color"], linestyles=[UNCERTAIN["linestyle"]], **lines)
+        pale.set_label("uncertain")
         if not sure.count() or not ((levels > sure.min()) & (levels < sure.max())).any():
             return pale
     return ax.contour(x, y, sure, colors="black", **lines)

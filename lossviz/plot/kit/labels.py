@@ -162,7 +162,7 @@ def steps(results: xr.Dataset) -> Floats:
 
 
 def mark_checkpoints(ax: Axes, results: xr.Dataset) -> list[Annotation]:
-    """A small cross where the trained network is; circles with names for the others, but not for a whole path.
+    """A small cross where the trained network is; circles for others, and names then, but not for a whole path.
 
     Returns:
         The names.
@@ -175,6 +175,8 @@ def mark_checkpoints(ax: Axes, results: xr.Dataset) -> list[Annotation]:
     for x, y in places:
         if x or y:
             ax.plot([x], [y], **circle("white"), linestyle="none", zorder=6, label="other checkpoint")
+    if len(places) == 1 and not any(places[0]):
+        return []  # the cross, and nothing to tell it from
     return [name_beside(ax, *place, name) for place, name in zip(places, names(results), strict=True)]
 
 

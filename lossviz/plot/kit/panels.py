@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from lossviz.plot.kit.axes import Floats, key_below, number
-from lossviz.plot.kit.cells import HATCH, HATCH_COLOUR, shows_to_do
+from lossviz.plot.kit.cells import HATCH, HATCH_COLOUR, UNCERTAIN, shows_to_do
 from lossviz.plot.kit.labels import circle
 from lossviz.plot.kit.scale import Scale
 from lossviz.plot.kit.style import COLUMN_WIDTH, NOT_DONE, NOT_FINITE, SMALL, TEXT_WIDTH
@@ -138,6 +138,8 @@ def surface_key(drawn: Figure, series: Sequence[Series], further: Mapping[str, A
     key: dict[str, Artist] = {"checkpoint": Line2D([], [], color="black", marker="+", linestyle="none", markersize=5)}
     if any(line.get_label() == "other checkpoint" for ax in drawn.axes for line in ax.lines):
         key["other checkpoint"] = Line2D([], [], **circle("white"), linestyle="none")
+    if any(lines.get_label() == "uncertain" for ax in drawn.axes for lines in ax.collections):
+        key["uncertain contour"] = Line2D([], [], **UNCERTAIN)
     key_below(drawn, {**key, **unknown_key(series), **(further or {})})
 
 

@@ -254,17 +254,15 @@ def test_accuracy_is_the_relative_standard_error(build: Build) -> None:
 
 
 @pytest.mark.parametrize(("stderr", "colours"), [(0.0, 1), (0.02, 2)])
-def test_contour_lines_that_may_lie_elsewhere_are_pale(build: Build, stderr: float, colours: int) -> None:
+def test_contour_lines_that_may_lie_elsewhere_are_dashed(build: Build, stderr: float, colours: int) -> None:
     """Where the loss is flat, and not where it is steep; without errors all are black."""
     results = sampled(build.surface(lambda x, y: 1 + np.abs(x) ** 3 + 0 * y, x=21, y=5), stderr)
-    drawn = [
-        each
-        for each in draw_contour(build.series(results)).axes[0].collections
-        if isinstance(each, QuadContourSet) and not each.filled
-    ]
-    found = [np.asarray(each.get_edgecolor())[0].tolist() for each in drawn]
-    assert len(found) == colours
-    assert found[-1] == [0, 0, 0, 1]
+    figure = draw_contour(build.series(results))
+    drawn = [each for each in figure.axes[0].collections if isinstance(each, QuadContourSet) and not each.filled]
+    dashed = [each.get_linestyle()[0][1] is not None for each in drawn]
+    assert dashed == [True, False][-colours:]
+    key = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert key == ["checkpoint", *["uncertain contour"][: colours - 1]]
     doubtful = uncertain(results)
     assert doubtful[:, 10].all() == (colours == 2)
     assert not doubtful[:, [0, 20]].any()
