@@ -28,7 +28,7 @@ from lossviz.surface.file import ScanFile
 from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, Index, resolve
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.sampled_scan import sampled_plane
+from lossviz.surface.sampled_scan import loss_range, sampled_plane
 from lossviz.surface.samples import Seen
 
 Floats = NDArray[np.floating]
@@ -47,11 +47,11 @@ def costs(plan: ScanPlan, count: int, published: Floats | None = None) -> dict[s
         count: of the random points.
         published: examples at every point of the same plane, by an earlier scan.
     """
-    config, found = plan.config, plan.directions()
-    y = config.y or config.x
-    grid = Grid.empty(resolve(config.x), resolve(y), plan.quantities)
+    (x, y), found = (plan.config.x, plan.config.y), plan.directions()
+    grid = Grid.empty(resolve(x), None if y is None else resolve(y), plan.quantities)
     execution = plan.execution(grid.status.size, found.subspace)
-    file = ScanFile(plan.setup.run, "main", grid, execution.attributes())
+    range_ = loss_range(plan, grid, found.subspace, found.vectors, execution)
+    file = ScanFile(plan.setup.run, "main", grid, execution.attributes() | range_)
     with undisturbed(plan.objective.model, found.subspace.moved_tensors) as origin:
         forward = Forward(plan.objective, execution)
         plane = plan.plane(found.subspace, found.vectors, forward, origin=origin, limit=1)

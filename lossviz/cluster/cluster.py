@@ -165,7 +165,7 @@ class ClusterWorkers:
 
         def arguments(block: list[Index]) -> tuple[object, ...]:
             around = coarse_points(self.file, block) if self.plan.sampled else []
-            return block, pack({index: samples.load({"y": 0.0, **grid.where(index)}) for index in around})
+            return block, pack({index: samples.load(grid.place(index)) for index in around})
 
         def read_results(answer: Computed, rest: bytes, block: list[Index]) -> Results:
             self._note(answer)

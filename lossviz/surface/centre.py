@@ -6,12 +6,12 @@ import xarray as xr
 from lossviz.results import DONE, SurfaceResults, difference_stderr
 
 
-def is_minimum(results: xr.Dataset, centre: xr.Dataset, beside: xr.DataArray) -> bool:
-    """Whether no point beside the centre is lower; of a sampled scan, by two standard errors of the difference."""
+def lower_than_centre(results: xr.Dataset, centre: xr.Dataset, beside: xr.DataArray) -> xr.DataArray:
+    """The losses beside the centre that are lower; of a sampled scan, by two standard errors of the difference."""
     rise = beside - float(centre.loss)
     if "loss_deviation" in results:
         rise = rise + 2 * difference_stderr(results, centre.drop_vars(("x", "y"), errors="ignore"))
-    return not bool((rise < 0).any())
+    return beside.where(rise < 0)
 
 
 def beside_centre(results: xr.Dataset) -> xr.DataArray | None:

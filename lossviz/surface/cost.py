@@ -8,7 +8,7 @@ from lossviz.config.surface import Statistics
 from lossviz.engine.point import Vector
 from lossviz.engine.timing import Estimate, seconds_of, timed
 from lossviz.progress import duration
-from lossviz.results import TO_DO, load_results
+from lossviz.results import load_results
 from lossviz.setup import Setup
 from lossviz.surface.directions.random import random_direction
 from lossviz.surface.forward import ExecutionPlan, Forward
@@ -45,13 +45,14 @@ def surface_time(plan: ScanPlan, fresh: bool = False, place: Place = HERE) -> li
         fresh: whether what is there will be discarded.
         place: where it will be computed.
     """
-    file = plan.setup.run.surface_file(plan.config.name)
-    known = int((load_results(file).status != TO_DO).sum()) if file.exists() and not fresh else 0
-    left = max(0, plan.points - known)
+    grid, file = _empty(plan), plan.setup.run.surface_file(plan.config.name)
+    if file.exists() and not fresh:
+        grid.take_over(Grid.of(load_results(file)), file.name)
+    left = len(grid.todo())
     if not left:
         return []
-    seconds, measured = time_of_sampled_scan(plan, left) if plan.sampled else time_of_scan(plan, left)
-    there = f" for the {left:,} that are left" if known else ""
+    seconds, measured = time_of_sampled_scan(plan, grid) if plan.sampled else time_of_scan(plan, left)
+    there = f" for the {left:,} that are left" if left < plan.points else ""
     return [f"about {duration(seconds)}{there} on this device, {measured}", *place.estimate(left, seconds)]
 
 
@@ -82,15 +83,20 @@ def time_of_scan(plan: ScanPlan, points: int) -> Estimate:
     return Estimate(seconds, f"extrapolated from {examined:,} of the {plan.examples:,} {plan.unit} of a point{beside}")
 
 
-def time_of_sampled_scan(plan: ScanPlan, points: int) -> Estimate:
-    """Estimate the examples that a scan with `surface.accuracy` sees, and its time, from a pilot in random directions."""
-    x, y = plan.config.x, plan.config.y
-    grid = Grid.empty(resolve(x), None if y is None else resolve(y), plan.quantities)
+def time_of_sampled_scan(plan: ScanPlan, grid: Grid) -> Estimate:
+    """Estimate the examples that a scan with `surface.accuracy` sees at the points that are to do, and their time.
+
+    From a pilot in random directions.
+    """
     forward, directions, subspace = _in_random_directions(plan)
-    found = predict(plan, grid, plan.plane(subspace, directions, forward, limit=PILOT), forward)
-    share = points / plan.points
-    said = f"for some {share * found.seen:,.0f} examples at all points, by a pilot at {found.points}"
-    return Estimate(share * found.seconds, f"{said}; less where compiled or in bfloat16")
+    found = predict(plan, grid, plan.plane(subspace, directions, forward, limit=PILOT))
+    said = f"for some {found.seen:,.0f} examples by a pilot at {found.points} points"
+    return Estimate(found.seconds, f"{said}; less where compiled or in bfloat16")
+
+
+def _empty(plan: ScanPlan) -> Grid:
+    x, y = plan.config.x, plan.config.y
+    return Grid.empty(resolve(x), None if y is None else resolve(y), ())
 
 
 def _point(plan: ScanPlan) -> Callable[[int], object]:

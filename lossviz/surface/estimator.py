@@ -6,6 +6,7 @@ with more levels it is the multilevel one of Giles, Acta Numerica 2015. docs/acc
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,16 @@ GROUPS = 32
 LARGEST_SKEWNESS = 0.2
 FOR_STOPPING = 0.75
 _ROUNDING = 4 * np.finfo(np.float64).eps
+
+
+class Beyond(NamedTuple):
+    """What further examples, that nobody has seen, are taken to add to a sum of squares."""
+
+    squares: float
+    examples: int
+
+
+NOTHING = Beyond(0.0, 0)
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,12 @@ class Estimate:
 
 
 def estimate(
-    values: Values, total: int, low: Values | None = None, control: Values | None = None, unseen: float = 0.0
+    values: Values,
+    total: int,
+    low: Values | None = None,
+    control: Values | None = None,
+    beyond: Beyond = NOTHING,
+    worst: float = 0.0,
 ) -> Estimate:
     """Mean over all N examples from l_1..l_n, b_1..b_k in a low precision and a control variate c_1..c_m, n <= k <= m.
 
@@ -52,19 +68,20 @@ def estimate(
         total: N.
         low: b.
         control: c, any numbers that do not depend on the examples.
-        unseen: added to sums of squares, for what might be seen in further examples.
+        beyond: part of every sample variance.
+        worst: the square of an error of b that one further example is taken to have.
     """
     own = values if low is None else low
     n, k = len(values), len(own)
     m = k if control is None else len(control)
     parts = [own if control is None else own - control[:k]]
-    variance = (1 / m - 1 / total) * _precise_variance(values, own, unseen)
+    variance = (1 / m - 1 / total) * _precise_variance(values, own, beyond)
     if control is not None:
-        variance += (1 / k - 1 / m) * _precise_variance(values - control[:n], parts[0], unseen)
+        variance += (1 / k - 1 / m) * _precise_variance(values - control[:n], parts[0], beyond)
         parts.append(control)
     if low is not None:
         parts.append(values - low[:n])
-        variance += (1 / n - 1 / k) * gap(values, low, unseen)
+        variance += (1 / n - 1 / k) * gap(values, low, beyond, worst)
     mean = math.fsum(float(part.mean()) for part in parts)
     shares = np.zeros(m)  # of each example in the error; nothing of what all examples are known of
     for part in parts:
@@ -96,23 +113,25 @@ def widening(skewness: float) -> float:
     return 1 + FOR_STOPPING * min(skewness, LARGEST_SKEWNESS)
 
 
-def gap(values: Values, low: Values, unseen: float = 0.0) -> float:
+def gap(values: Values, low: Values, beyond: Beyond = NOTHING, worst: float = 0.0) -> float:
     """S2(l - b); larger where what was seen in both precisions varies less than what was seen in the low one."""
     n = len(values)
     few, many = sample_variance(low[:n]), sample_variance(low)
-    return sample_variance(values - low[:n], unseen) * (max(1.0, many / few) if few else 1.0)
+    if worst:
+        beyond = Beyond(beyond.squares + worst, beyond.examples + 1)
+    return sample_variance(values - low[:n], beyond) * (max(1.0, many / few) if few else 1.0)
 
 
-def _precise_variance(values: Values, own: Values, unseen: float) -> float:
+def _precise_variance(values: Values, own: Values, beyond: Beyond) -> float:
     """S2 in full precision, from k in a low one: times what the first n say that it is more in full precision."""
-    few = sample_variance(own[: len(values)], unseen)
-    return sample_variance(own, unseen) * (max(1.0, sample_variance(values, unseen) / few) if few else 1.0)
+    few = sample_variance(own[: len(values)], beyond)
+    return sample_variance(own, beyond) * (max(1.0, sample_variance(values, beyond) / few) if few else 1.0)
 
 
-def sample_variance(values: Values, unseen: float = 0.0) -> float:
-    """S2, with n - 1 below the sum of squares; `unseen` is added to that sum, as of what might be seen yet."""
+def sample_variance(values: Values, beyond: Beyond = NOTHING) -> float:
+    """S2, with n - 1 below the sum of squares, and what is beyond the sample."""
     apart = _apart(values)
-    return (float(apart @ apart) + unseen) / (len(values) - 1 + (3 if unseen else 0))
+    return (float(apart @ apart) + beyond.squares) / (len(values) - 1 + beyond.examples)
 
 
 def _apart(values: Values) -> Values:

@@ -91,10 +91,15 @@ class Forward:
 
     def halve(self) -> None:
         """Continue with batches of half the size."""
-        self.plan = replace(self.plan, batch_size=max(1, self.plan.batch_size // 2))
-        self._compiled.clear()
+        self.take_batches_of(max(1, self.plan.batch_size // 2))
         size = f"continuing with {self.plan.batch_size} examples a batch"
         self.mention([f"out of memory: {size}, which may change the last digits"])
+
+    def take_batches_of(self, batch_size: int) -> None:
+        """Continue with batches of a size; what was compiled for another one is compiled again."""
+        if batch_size != self.plan.batch_size:
+            self.plan = replace(self.plan, batch_size=batch_size)
+            self._compiled.clear()
 
     def mention(self, doubts: Sequence[str]) -> None:
         """Say what is done otherwise than planned, and keep that with the results."""

@@ -165,6 +165,10 @@ class Grid:
         """The position of a point, by axis."""
         return {name: float(axis[i]) for (name, axis), i in zip(self.axes.items(), index, strict=True)}
 
+    def place(self, index: Index) -> dict[str, float]:
+        """The position of a point in the plane: on a line, y is 0."""
+        return {"y": 0.0, **self.where(index)}
+
     def todo(self) -> list[Index]:
         """The points that are still to do, coarse to fine."""
         return [index for index in coarse_to_fine(self.status.shape) if self.status[index] == TO_DO]

@@ -130,8 +130,9 @@ class ScanPlan:
         """Batch size and compilation for a number of points, where only what a subspace says moves."""
         if self.treatment.by_batch:
             return ExecutionPlan(self._statistics_size, why="the batches that give the statistics")
-        # Kept, what comes before the first layer that moves wins more than compiling it.
-        compiled = False if self.config.compile == "auto" and begins_frozen(subspace) else self.config.compile
+        # Kept, what comes before the first layer that moves wins more than compiling it; a sampled scan keeps nothing.
+        kept = begins_frozen(subspace) and not self.sampled
+        compiled = False if self.config.compile == "auto" and kept else self.config.compile
         wanted = self.config.batch_size, compiled
         network, first = self.treatment.network(), self.splits[""]
         if not self.sampled:

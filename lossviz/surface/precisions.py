@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lossviz.surface.estimator import Estimate, Values, estimate, gap, sample_variance
+from lossviz.surface.estimator import NOTHING, Beyond, Estimate, Values, estimate, gap, sample_variance
 
 Oracle = Callable[[NDArray[np.intp]], Values]
 """From places in the shared order to losses and, beside them, wrong answers (0 or 1): (examples, 2)."""
@@ -42,7 +42,7 @@ class PointSample:
         rough: in the low precision, of at least as many examples; None if it is not used.
         hardest: in full precision those of which the low one says the largest losses, and NaN for the others; None
             while they are not seen.
-        unseen: the square of the largest error that the low precision may have on one of the others.
+        worst: the square of the largest error that the low precision may have on one of the others.
     """
 
     oracle: Oracle
@@ -51,7 +51,7 @@ class PointSample:
     values: Values
     rough: Values | None = None
     hardest: Values | None = None
-    unseen: float = 0.0
+    worst: float = 0.0
 
     @property
     def own(self) -> Values:
@@ -66,11 +66,18 @@ class PointSample:
         hardest = 0 if self.hardest is None else int((~np.isnan(self.hardest[len(self.values) :, 0])).sum())
         return len(self.values) + hardest
 
-    def mean(self, column: int, control: Values | None, unseen: float = 0.0) -> Estimate:
-        """The mean loss (column 0) or share of wrong answers (1), by a control variate or none."""
+    def mean_loss(self, control: Values | None) -> Estimate:
+        """By a control variate or none."""
+        return self._mean(0, control, worst=self.worst)
+
+    def share_of_wrong(self, control: Values | None, beyond: Beyond) -> Estimate:
+        """The share of wrong answers, likewise."""
+        return self._mean(1, control, beyond)
+
+    def _mean(self, column: int, control: Values | None, beyond: Beyond = NOTHING, worst: float = 0.0) -> Estimate:
         low = None if self.rough is None else self.own[:, column]
         other = None if control is None else control[:, column]
-        return estimate(self.values[:, column], self.total, low, other, unseen)
+        return estimate(self.values[:, column], self.total, low, other, beyond, worst)
 
     def look(self, stop: int) -> None:
         """See the examples before `stop`, in the low precision if that is used."""
@@ -96,7 +103,7 @@ class PointSample:
         """See all in full precision."""
         self.values = _longer(self.values, self.oracle, len(self.own))
         self.rough = self.low = self.hardest = None
-        self.unseen = 0.0
+        self.worst = 0.0
 
     def correct(self, wanted: float, aim: float, least: float = 0.0) -> None:
         """See as many in full precision as correct the low one, and at least some; leave it where that does not pay.
@@ -112,7 +119,8 @@ class PointSample:
         if self.hardest is not None:
             self._see_hardest()
         # Of all examples, the correction is the whole error, and is decided when they have been seen.
-        if not finite(self.values) or (k < self.total and aim >= NEARLY_ALL * self.total):
+        later = k < self.total and aim >= NEARLY_ALL * self.total
+        if self.rough is None or later or not finite(self.values):
             return
         allowed, most = (SHARE_OF_WHOLE if k == self.total else SHARE_OF_GAP) * wanted**2, MOST_PRECISE * max(aim, k)
         known = len(self.values) >= SHARE_OF_PRECISE * max(aim, k)
@@ -127,7 +135,7 @@ class PointSample:
     def _needs(self, allowed: float) -> float:
         """Examples in full precision after which the squared error of the correction is as allowed, or those seen."""
         n = len(self.values)
-        return max(gap(self.values[:, 0], self.own[:, 0], self.unseen) / allowed if allowed else self.total, n)
+        return max(gap(self.values[:, 0], self.own[:, 0], worst=self.worst) / allowed if allowed else self.total, n)
 
     def _see_hardest(self) -> None:
         """See a share in full precision whose losses are the largest in the low one; they have the largest errors.
@@ -151,7 +159,7 @@ class PointSample:
             return
         self.hardest = np.full_like(self.rough, np.nan)
         self.hardest[places] = known[places]
-        self.unseen = float(np.abs(losses / rough - 1).max() * rough.min()) ** 2
+        self.worst = float(np.abs(losses / rough - 1).max() * rough.min()) ** 2
 
 
 def whole_batches(examples: float, most: int) -> int:

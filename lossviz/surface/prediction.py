@@ -10,14 +10,14 @@ from torch import nn
 
 from lossviz.engine.point import undisturbed
 from lossviz.surface.estimator import Values, needed
-from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, Index
 from lossviz.surface.lattice import Lattice, interpolate
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
+from lossviz.surface.precisions import NEARLY_ALL
 from lossviz.surface.sampled_plane import Sampling, oracle_of
 from lossviz.surface.sampled_scan import sampling_of
-from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, Accuracy
+from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, fewest
 
 # Parts of the plane between coarse points that are looked at: their corners and the point in their middle.
 CELLS = 4
@@ -25,10 +25,10 @@ CELLS = 4
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a scan takes.
+    """What is left of a scan.
 
     Attributes:
-        seen: examples, at all points together.
+        seen: examples, at all points that are to do.
         seconds: for these, as fast as the pilot, which is not compiled and in full precision.
         points: where the pilot was.
     """
@@ -38,63 +38,62 @@ class Prediction:
     points: int
 
 
-def predict(plan: ScanPlan, grid: Grid, plane: LossPlane, forward: Forward) -> Prediction:
+def predict(plan: ScanPlan, grid: Grid, plane: LossPlane) -> Prediction:
     """Evaluate the first examples at the corners and in the middle of a few cells of coarse points.
 
     Where all points are coarse, as of three an axis, it is at these.
 
     Args:
         plan: of the scan.
-        grid: its points.
+        grid: its points; those that are known are not counted.
         plane: where they are evaluated; its network is left as it was.
-        forward: how.
     """
     lattice, found = Lattice(grid.status.shape), dict[Index, dict[str, Values]]()
     places = [each for middle in _middles(lattice) for each in (*lattice.around(middle), middle)]
     started = time.perf_counter()
     with undisturbed(plane.objective.model, plane.subspace.moved_tensors):
         for index in dict.fromkeys(places or lattice.points):
-            look = partial(_pilot, plane, forward, sampling_of(plan, 0.0))
-            found[index] = plane.with_network(**{"y": 0.0, **grid.where(index)}, compute=look)
+            found[index] = plane.with_network(**grid.place(index), compute=partial(_pilot, plan, plane))
     seconds = time.perf_counter() - started
     means = [float(each[""][:, 0].mean()) for each in found.values()]
     sampling = sampling_of(plan, max(means) - min(means))
-    count = {True: len(lattice.points), False: grid.status.size - len(lattice.points)}
+    coarse = sum(index in lattice for index in grid.todo())
+    count = {True: coarse, False: len(grid.todo()) - coarse}
     seen = 0.0
     for prefix, split in sampling.splits.items():
         costs: dict[bool, list[float]] = {True: [], False: []}
         for index, values in found.items():
             around = lattice.around(index)
             parents = [found[each][prefix] for each in around] if index not in lattice else []
-            cost = _examples(values[prefix], len(split), sampling.accuracy, parents, list(around.values()))
+            cost = examples_at(values[prefix], len(split), sampling, parents, list(around.values()))
             costs[index in lattice].append(cost)
         seen += sum(count[kind] * float(np.mean(each)) for kind, each in costs.items() if each)
     pilot = PILOT * len(found) * len(sampling.splits)
     return Prediction(seen, seconds / pilot * seen, len(found))
 
 
-def _pilot(plane: LossPlane, forward: Forward, sampling: Sampling, network: nn.Module) -> dict[str, Values]:
+def _pilot(plan: ScanPlan, plane: LossPlane, network: nn.Module) -> dict[str, Values]:
     return {
-        prefix: oracle_of(plane, forward, network, split)(np.arange(PILOT)) for prefix, split in sampling.splits.items()
+        prefix: oracle_of(plane.forward, network, split)(np.arange(PILOT)) for prefix, split in plan.ordered.items()
     }
 
 
-def _examples(values: Values, total: int, accuracy: Accuracy, parents: list[Values], weights: list[float]) -> float:
+def examples_at(values: Values, total: int, sampling: Sampling, parents: list[Values], weights: list[float]) -> float:
     """Examples that a point will take; the coarse points around it are known to their own accuracy by then."""
     losses = values[:, 0]
     if not np.isfinite(losses).all():
         return PILOT
-    if not parents:
-        accuracy = accuracy.tighter(SHARE_OF_CONTROL)
+    accuracy = sampling.accuracy if parents else sampling.accuracy.tighter(SHARE_OF_CONTROL)
     wanted = accuracy.at(float(losses.mean()))
     if not wanted:
         return total
-    fewest = needed(losses, total, wanted)
+    count = needed(losses, total, wanted)
     if parents and all(np.isfinite(each[:, 0]).all() for each in parents):
         own = wanted * (1 - SHARE_OF_CONTROL) ** 0.5
         for control in interpolate(parents, weights):
-            fewest = min(fewest, needed(losses - control[:, 0], total, own))
-    return max(PILOT, fewest)
+            count = min(count, needed(losses - control[:, 0], total, own))
+    count = max(PILOT, count, fewest(wanted, total, sampling.unseen_loss))
+    return count if count < NEARLY_ALL * total else total
 
 
 def _middles(lattice: Lattice) -> list[Index]:

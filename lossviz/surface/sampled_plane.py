@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class Sampling:
     unseen_loss: float = 0.0
 
 
-def _unseen(index: Index) -> Seen:
+def _nothing(index: Index) -> Seen:
     raise KeyError(index)
 
 
@@ -66,13 +66,13 @@ class SampledPlane:
     sampling: Sampling
     grid: Grid
     low: Forward | None = None
-    seen: Callable[[Index], Seen] = _unseen
+    seen: Callable[[Index], Seen] = _nothing
 
     def __call__(self, index: Index) -> tuple[Quantities, Seen]:
         """The quantities of a point, and the seconds it took; at a coarse point also what was seen there."""
         started = time.perf_counter()
         accuracy, coarse = self.sampling.accuracy, index in self.lattice
-        where = {"y": 0.0, **self.grid.where(index)}
+        where = self.grid.place(index)
         wanted = accuracy.tighter(SHARE_OF_CONTROL) if coarse else accuracy
         found = self.plane.with_network(**where, compute=partial(self._sample, index, wanted, coarse=coarse))
         seen = {prefix: each.values for prefix, each in found.items()} if coarse else {}
@@ -81,16 +81,18 @@ class SampledPlane:
             values |= {f"{prefix}{name}": value for name, value in _quantities(each).items()}
         return values | {"seconds": time.perf_counter() - started}, seen
 
-    @property
+    @cached_property
     def lattice(self) -> Lattice:
         """The coarse points."""
         return Lattice(self.grid.status.shape)
 
     def _sample(self, index: Index, accuracy: Accuracy, network: nn.Module, *, coarse: bool) -> dict[str, Sample]:
         found = {}
+        if self.low is not None:  # where memory ran out, of both
+            self.low.take_batches_of(min(self.low.plan.batch_size, self.plane.forward.plan.batch_size))
         for prefix, split in self.sampling.splits.items():
-            low = None if self.low is None else oracle_of(self.plane, self.low, network, split)
-            oracle = oracle_of(self.plane, self.plane.forward, network, split)
+            low = None if self.low is None else oracle_of(self.low, network, split)
+            oracle = oracle_of(self.plane.forward, network, split)
             controls = () if coarse else self._controls(index, prefix)
             found[prefix] = sample(oracle, len(split), accuracy, controls, low, self.sampling.unseen_loss)
         return found
@@ -103,9 +105,9 @@ class SampledPlane:
         return interpolate(parents, list(around.values()))
 
 
-def oracle_of(plane: LossPlane, forward: Forward, network: nn.Module, split: AnySplit) -> Oracle:
+def oracle_of(forward: Forward, network: nn.Module, split: AnySplit) -> Oracle:
     """Losses and wrong answers of examples, by a network."""
-    losses, size = forward(network), plane.forward.plan.batch_size
+    losses, size = forward(network), forward.plan.batch_size
 
     def evaluated(batch: Batch) -> Tensor:
         found = losses(batch)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from lossviz.engine.point import Vector, undisturbed
-from lossviz.results import DONE, TO_DO
+from lossviz.results import TO_DO
 from lossviz.run import Run
 from lossviz.surface.file import Attributes, ScanFile
 from lossviz.surface.forward import ExecutionPlan, Forward
@@ -60,5 +60,5 @@ def forget_unsampled(run: Run, name: str, grid: Grid) -> None:
     if not any(index not in lattice for index in grid.todo()):
         return
     for index in lattice.points:
-        if grid.status[index] == DONE and not samples.has({"y": 0.0, **grid.where(index)}):
+        if grid.status[index] != TO_DO and not samples.has(grid.place(index)):
             grid.status[index] = TO_DO

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossviz.surface.estimator import GROUPS, LARGEST_SKEWNESS, Estimate, Values, needed, widening
+from lossviz.surface.estimator import GROUPS, LARGEST_SKEWNESS, Beyond, Estimate, Values, needed, widening
 from lossviz.surface.precisions import NEARLY_ALL, Oracle, PointSample, finite, whole_batches
 
 # Examples that every point sees; its size and those of later looks are whole batches of the usual 64.
@@ -21,7 +21,7 @@ SAFE, EXTENSION, LARGEST_STEP, MARGIN = 0.5, 1.5, 4.0, 1.1
 # Of n examples that were like that, 3 / n of all may still be otherwise, at 95 % (the rule of three).
 RULE_OF_THREE = 3.0
 # As if four more were seen, half of them wrong (Agresti and Coull 1998): that none was wrong is not an error of 0.
-UNSEEN = 2.0
+FOUR_ANSWERS = Beyond(2.0, 3)
 # Half of the squared error is left to the points that are interpolated from.
 SHARE_OF_CONTROL = 0.5
 # A control variate is taken where it needs less than this of the examples without one: chance favours the best.
@@ -92,16 +92,16 @@ def sample(
             seen.leave_low_precision()
             continue
         k, control = len(seen.own), _best(controls, seen.own, total, accuracy)
-        loss = seen.mean(0, control, seen.unseen)
+        loss = seen.mean_loss(control)
         wanted = accuracy.at(loss.mean)
-        least = min(RULE_OF_THREE * unseen_loss / wanted, total) if wanted else total
+        least = fewest(wanted, total, unseen_loss)
         trusted = loss.skewness <= accuracy.skewness and k >= least and (last or loss.stderr**2 <= SAFE * wanted**2)
         if len(seen.values) == total or (loss.stderr <= wanted and trusted):
-            return Sample(loss, seen.mean(1, control, UNSEEN), seen.own, seen.precise)
+            return Sample(loss, seen.share_of_wrong(control, FOUR_ANSWERS), seen.own, seen.precise)
         if k == total:
             seen.correct(wanted, total, EXTENSION * len(seen.values))
             continue
-        aim = _aim(seen.own, total, wanted, loss.skewness / accuracy.skewness, control, least)
+        aim = max(_aim(seen.own, total, wanted, control, loss.skewness, accuracy.skewness), least)
         if aim >= WORTH_A_LOW_PRECISION * k and seen.try_low_precision():
             continue
         stop = _look(aim, k, total)
@@ -110,14 +110,20 @@ def sample(
         seen.correct(wanted, aim)
 
 
-def _aim(own: Values, total: int, wanted: float, skewness: float, control: Values | None, least: float) -> float:
-    """Examples that should be enough; `skewness` is relative to the largest one that is allowed."""
+def fewest(wanted: float, total: int, unseen_loss: float) -> float:
+    """Examples without which the standard error `wanted` is not believed, whatever they say: the rule of three."""
+    return min(RULE_OF_THREE * unseen_loss / wanted, total) if wanted else total
+
+
+def _aim(
+    own: Values, total: int, wanted: float, control: Values | None, skewness: float, largest_skewness: float
+) -> float:
+    """Examples after which standard error and skewness should be as wanted."""
     if not (math.isfinite(skewness) and wanted):
         return total
-    inside = wanted / widening(skewness * LARGEST_SKEWNESS)
-    by_error = needed(own[:, 0], total, inside, None if control is None else control[:, 0])
-    by_skewness = len(own) * skewness**2 if skewness > 1 else 0
-    return min(max(MARGIN * by_error, by_skewness, least), total)
+    by_error = needed(own[:, 0], total, wanted / widening(skewness), None if control is None else control[:, 0])
+    by_skewness = len(own) * max(skewness / largest_skewness, 1.0) ** 2
+    return min(max(MARGIN * by_error, by_skewness), total)
 
 
 def _look(aim: float, k: int, total: int) -> int:

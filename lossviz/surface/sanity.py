@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from lossviz.results import DONE, NOT_FINITE, TO_DO, SurfaceResults
-from lossviz.surface.centre import beside_centre, is_minimum
+from lossviz.surface.centre import beside_centre, lower_than_centre
 
 # The fast paths (folded, compiled, other batches) agree with the plain one in float64 to this of the loss, and to one
 # rounding of the outputs: of a tiny loss, such as log(1 + 1e-4), float32 keeps no more.
@@ -40,8 +40,8 @@ def facts(results: xr.Dataset) -> list[str]:
         lines.append(f"loss at the centre {loss} {checkpoint} {float(own.checkpoint_loss):.6g}")
     beside = beside_centre(results)
     if at_centre is not None and beside is not None:
-        lowest = is_minimum(results, at_centre, beside)
-        lines.append(f"the centre is {'a' if lowest else 'no'} local minimum of the grid")
+        lower = bool(lower_than_centre(results, at_centre, beside).notnull().any())
+        lines.append(f"the centre is {'no' if lower else 'a'} local minimum of the grid")
     norms = [f"|d_{axis}| = {results.attrs[f'{axis}_norm']:.4g}" for axis in ("x", "y") if axis in results.dims]
     angle = f", cosine between them {results.attrs['cosine']:.3g}" if "cosine" in results.attrs else ""
     lines.append(", ".join(norms) + angle)
@@ -132,9 +132,12 @@ def _outputs(results: xr.Dataset) -> float:
 
 def _minimum(results: xr.Dataset) -> Iterator[str]:
     centre, beside = SurfaceResults(results).centre, beside_centre(results)
-    if centre is None or beside is None or not np.isfinite(centre.loss) or is_minimum(results, centre, beside):
+    if centre is None or beside is None or not np.isfinite(centre.loss):
         return
-    lowest = beside.isel(beside.argmin(beside.dims))
+    lower = lower_than_centre(results, centre, beside)
+    if not bool(lower.notnull().any()):
+        return
+    lowest = lower.isel(lower.argmin(lower.dims))
     where = ", ".join(f"{axis} = {float(lowest[axis]):g}" for axis in ("x", "y") if axis in results.dims)
     yield (
         f"the checkpoint is no local minimum of the grid: the loss is {float(centre.loss - lowest):.3g} lower beside "
@@ -193,9 +196,11 @@ def _noise(results: xr.Dataset) -> Iterator[str]:
     rise = rise.where(rise > 0)
     share = float((results.loss_stderr / rise).median())
     if share > NOISY:
+        sampled = "loss_deviation" in results
+        more = "A smaller surface.accuracy makes" if sampled else "More of them (surface.data.examples) make"
         yield (
             f"at half of the points the standard error is more than {share:.0%} of their height above the lowest "
-            "one: other examples may give another shape. More of them (surface.data.examples) make it smaller"
+            f"one: other examples may give another shape. {more} it smaller"
         )
 
 

@@ -81,7 +81,7 @@ class Scan:
         samples, saved_at = self._samples(), time.monotonic()
         for each in workers.results(points, samples):
             for index, seen in each.seen.items():  # first: a point that is known is not computed again
-                samples.save({"y": 0.0, **self.file.grid.where(index)}, seen)
+                samples.save(self.file.grid.place(index), seen)
             self.file.put(each.found)
             seconds = sum(float(values["seconds"]) for values in each.found.values())
             track.reach(self.file.grid.done, workers.state(), seconds)

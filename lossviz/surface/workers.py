@@ -99,7 +99,7 @@ class Alone:
         grid = self.file.grid
 
         def seen(index: Index) -> Seen:
-            return samples.load({"y": 0.0, **grid.where(index)})
+            return samples.load(grid.place(index))
 
         return self.results_beside(points, seen)
 

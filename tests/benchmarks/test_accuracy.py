@@ -25,6 +25,18 @@ def test_an_accuracy_that_only_all_examples_reach_saves_nothing(tmp_path: Path) 
     assert accuracy.measured(configured(*plane, "surface.accuracy=20%"), 3)["times_fewer"] > 2
 
 
+@pytest.mark.parametrize(("settings", "points"), [((), 35), (("surface.y=null",), 7)])
+def test_an_accuracy_in_the_range_of_the_losses(tmp_path: Path, settings: tuple[str, ...], points: int) -> None:
+    """A fifth of it is known from few; of a line too."""
+    network = prepare(configured(), run_of(configured(), tmp_path), "cpu").model()
+    file = tmp_path / "initial.safetensors"
+    save_tensors(file, network.state_dict())
+    config = configured(*PLANE, f"surface.checkpoint={file}", "surface.accuracy={range: 20%}", *settings)
+    found = accuracy.measured(config, 2)
+    assert found["points"] == points
+    assert found["times_fewer"] > 2
+
+
 def test_points_that_take_twice_as_many_as_then_make_twice_the_plane(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

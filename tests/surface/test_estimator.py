@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from lossviz.results import difference_stderr
-from lossviz.surface.estimator import FOR_STOPPING, GROUPS, LARGEST_SKEWNESS, estimate, needed
+from lossviz.surface.estimator import FOR_STOPPING, GROUPS, LARGEST_SKEWNESS, estimate, gap, needed
 
 N = 5000
 
@@ -99,6 +99,22 @@ def test_equal_values_have_no_variance(value: float) -> None:
     """The mean of equal numbers is rounded; what is left of them is nothing to estimate a variance from."""
     found = estimate(np.full(128, value), 1000)
     assert (found.stderr, found.skewness) == (0, math.inf)
+
+
+def test_the_gap_grows_with_what_the_low_precision_saw_beyond_the_first() -> None:
+    """Errors in proportion to the loss, and first examples that are a third as large as the others."""
+    generator = np.random.default_rng(0)
+    values = generator.gamma(2, size=N) * np.where(np.arange(N) < 500, 1, 3)
+    low = values * (1 + 0.1 * generator.standard_normal(N))
+    expected = (values - low).var(ddof=1)
+    assert expected < gap(values[:500], low) < 1.5 * expected
+    assert gap(values[:500], low[:500]) < 0.2 * expected
+
+
+def test_a_worst_error_is_that_of_one_more_example() -> None:
+    values, low = np.array([1.0, 2.0, 3.0, 5.0]), np.array([1.0, 2.5, 3.0, 4.5])
+    apart = values - low - (values - low).mean()
+    assert gap(values, low, worst=4.0) == pytest.approx((apart @ apart + 4.0) / 4)
 
 
 @pytest.mark.parametrize("wanted", [0.5, 0.1, 0.02])

@@ -1,5 +1,7 @@
 """Scans with `surface.accuracy`: against the exact scan, over restarts and refinements."""
 
+import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,12 @@ from lossviz.errors import RequestError
 from lossviz.run import run_of
 from lossviz.setup import prepare
 from lossviz.signals import Stopped
-from lossviz.surface.cost import surface_lines, surface_time
 from lossviz.surface.exchangeable import shared_order
+from lossviz.surface.forward import ExecutionPlan, Forward
+from lossviz.surface.grid import Grid
 from lossviz.surface.plan import ScanPlan
+from lossviz.surface.sampled_plane import SampledPlane
+from lossviz.surface.sampled_scan import sampling_of
 from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
 
 SAMPLED = (
@@ -67,6 +72,16 @@ def test_a_refined_scan_is_the_finer_one(trained: Path) -> None:
     scanned(trained, *fine)
     scanned(trained, *fine, "surface.name=whole")
     same(surface_of(trained), surface_of(trained, "whole"))
+
+
+def test_a_refined_scan_computes_coarse_points_again_whose_samples_are_gone(trained: Path) -> None:
+    """Also those that were not finite, near which nothing is estimated from the others."""
+    coarse = (*SAMPLED, "surface.x=[-1e20, 1e20, 5]", "surface.y=null")
+    scanned(trained, *coarse)
+    assert (surface_of(trained).status == 2).any()
+    shutil.rmtree(run_of(configured(*coarse), trained).samples_folder("main"))
+    scanned(trained, *coarse, "surface.x=[-1e20, 1e20, 9]")
+    assert (surface_of(trained).status != 0).all()
 
 
 @pytest.mark.parametrize("accuracy", ["{absolute: 0.5}", "{range: 5%}"])
@@ -127,17 +142,17 @@ def test_a_loss_of_the_batch_is_refused(trained: Path) -> None:
         shared_order(plan.splits[""], plan.objective, 0, by_batch=True)
 
 
-@pytest.mark.parametrize("points", [[], ["surface.x=[-1, 1, 3]", "surface.y=null"]])
-def test_a_dry_run_says_how_many_examples(trained: Path, points: list[str]) -> None:
-    """As many as the scan then takes, within a factor; also where all points are coarse."""
-    settings = (*SAMPLED, *points)
-    config = configured(*settings)
+def test_where_memory_runs_out_both_precisions_take_smaller_batches(trained: Path) -> None:
+    config = configured(*SAMPLED)
     plan = ScanPlan(prepare(config, run_of(config, trained), "cpu"))
-    (line,) = surface_time(plan)
-    predicted = int(line.split("for some ")[1].split(" examples")[0].replace(",", ""))
-    assert "at most 1,000 examples" in "\n".join(surface_lines(plan))
-    scanned(trained, *settings)
-    assert 0.4 < predicted / float(surface_of(trained).examples.sum()) < 2.5
+    forward, low = (Forward(plan.objective, ExecutionPlan(64), beside=beside) for beside in (False, True))
+    plane = plan.plane(plan.subspace, plan.directions().vectors, forward)
+    point = SampledPlane(plane, sampling_of(plan, math.nan), Grid.empty((-1, 1, 3), None, ()), low)
+    point((0,))
+    assert low.plan.batch_size == 64
+    forward.halve()
+    point((0,))
+    assert low.plan.batch_size == forward.plan.batch_size == 32
 
 
 class Graphs(torch.utils.data.Dataset[torch.Tensor]):

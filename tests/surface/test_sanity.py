@@ -77,6 +77,18 @@ def test_noise(stderr: float, expected: set[str]) -> None:
     assert said(results) == expected
 
 
+@pytest.mark.parametrize(("sampled", "key"), [(False, "surface.data.examples"), (True, "surface.accuracy")])
+def test_noise_is_made_smaller_by_what_the_scan_has(sampled: bool, key: str) -> None:
+    results = bowl()
+    results.loss_stderr[...] = 0.26
+    if sampled:
+        results["loss_deviation"] = ("y", "x", "group"), np.zeros((3, 5, 32))
+        counts = ("y", "x"), np.full((3, 5), 100)
+        results = results.assign(examples=counts, precise_examples=counts).assign_attrs(examples=1000)
+    (line,) = findings(results)
+    assert f" {key}" in line.replace("(", " ")
+
+
 def test_a_few_noisy_points_are_no_finding() -> None:
     results = bowl()
     at(results, 1, 0.5, "loss_stderr")[...] = 10.0

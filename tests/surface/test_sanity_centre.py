@@ -154,3 +154,21 @@ def test_a_checkpoint_in_a_precision_of_its_own() -> None:
     assert "of the checkpoint in float64" in facts(results)[0]
     results.checkpoint_loss.attrs["precision"] = "its own precision"
     assert "of the checkpoint in its own precision" in facts(results)[0]
+
+
+def test_a_lower_point_of_a_sampled_scan_is_lower_by_two_standard_errors_of_the_difference() -> None:
+    """Errors of 0.1 at one neighbour alone: 0.05 lower there is chance, and 0.01 elsewhere, without any, is not."""
+    deviations = np.zeros((3, 5, 32))
+    counts = (("y", "x"), np.full((3, 5), 100))
+    results = bowl(examples=1000).assign(loss_deviation=(("y", "x", "group"), deviations))
+    results = results.assign(examples=counts, precise_examples=counts)
+    at(results, -0.5, 0)[...] = 1 - 0.05
+    at(results, -0.5, 0, "loss_deviation")[0] = 0.1
+    assert LOWEST not in said(results)
+    assert "the centre is a local minimum of the grid" in facts(results)
+    at(results, 0.5, 0)[...] = 1 - 0.01
+    (line,) = findings(results)
+    assert "0.01 lower beside it, at x = 0.5, y = 0." in line
+    at(results, -0.5, 0, "loss_deviation")[0] = 0.02
+    (line,) = findings(results)
+    assert "0.05 lower beside it, at x = -0.5, y = 0." in line

@@ -259,7 +259,7 @@ def test_contour_lines_that_may_lie_elsewhere_are_dashed(build: Build, stderr: f
     results = sampled(build.surface(lambda x, y: 1 + np.abs(x) ** 3 + 0 * y, x=21, y=5), stderr)
     figure = draw_contour(build.series(results))
     drawn = [each for each in figure.axes[0].collections if isinstance(each, QuadContourSet) and not each.filled]
-    dashed = [each.get_linestyle()[0][1] is not None for each in drawn]
+    dashed = [each.linestyles is not None for each in drawn]
     assert dashed == [True, False][-colours:]
     key = [text.get_text() for text in figure.legends[0].get_texts()]
     assert key == ["checkpoint", *["uncertain contour"][: colours - 1]]
