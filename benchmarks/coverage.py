@@ -1,8 +1,8 @@
 """How often 95 % intervals of sampled losses hold: python -m benchmarks.coverage [FIGURE] [--points N].
 
 Beside the intervals of lossviz, without and with a low precision that is 2 % too high and 5 % wrong, stand those of a
-sample of random examples that grows by the same looks until its standard error is small enough, with neither a rule for
-skewness nor one for what was not seen.
+sample of random examples that grows until its standard error is small enough, with neither a rule for skewness nor one
+for what was not seen.
 """
 
 import argparse
@@ -23,6 +23,11 @@ from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, Accuracy, Sample, 
 N = 20_000
 WANTED = 0.05
 Draw = Callable[[np.random.Generator], Values]
+PROCEDURES = {
+    "lossviz": "lossviz",
+    "mixed": "lossviz with a low precision",
+    "first": "stop at the first small error",
+}
 
 
 def margins(generator: np.random.Generator) -> Values:
@@ -65,95 +70,128 @@ def naive(losses: Values) -> tuple[float, float, int]:
         n = min(N, max(n + 64, min(4 * n, math.ceil(needed(losses[:n], N, WANTED * found.mean)))))
 
 
-def covered(rows: list[tuple[float, float, float]]) -> float:
-    """Share of the intervals mean +- 1.96 standard errors that hold the truth."""
-    truth, means, errors = np.array(rows).T
-    return float((np.abs(means - truth) <= 1.96 * errors + 1e-12).mean())
-
-
 @dataclass
 class Coverage:
-    """Of one population: shares of intervals that hold, and mean numbers of examples."""
+    """How often the intervals of one procedure hold.
 
-    ours: float
-    low: float
-    naive: float
-    examples: float
-    precise: float
-    of_naive: float
+    Attributes:
+        holds: share of all intervals mean +- 1.96 standard errors that hold the truth.
+        estimated: of those alone whose standard error is not 0; NaN if all are exact.
+        exact: share of the others.
+        seen: mean number of examples, in full precision.
+    """
+
+    holds: float
+    estimated: float
+    exact: float
+    seen: float
 
 
-def of_population(draw: Draw, points: int) -> Coverage:
+Rows = list[tuple[float, float, float, int]]
+"""Truth, mean, standard error, and examples in full precision."""
+
+
+def covered(rows: Rows) -> Coverage:
+    """Coverage of intervals."""
+    truth, means, errors, seen = np.array(rows).T
+    holds = np.abs(means - truth) <= 1.96 * errors + 1e-12
+    known = errors > 0
+    estimated = float(holds[known].mean()) if known.any() else math.nan
+    return Coverage(float(holds.mean()), estimated, 1 - float(known.mean()), float(seen.mean()))
+
+
+def in_low_precision(losses: Values, noise: np.random.Generator) -> Values:
+    """2 % too high, with an error of 5 %."""
+    return answers(losses * (1.02 + 0.05 * noise.standard_normal(losses.shape)))
+
+
+def of_population(draw: Draw, points: int) -> dict[str, Coverage]:
     """Coverage of our intervals, without and with a low precision, and of the naive ones."""
     generator, noise = np.random.default_rng(0), np.random.default_rng(1)
-    rows: list[list[tuple[float, float, float]]] = [[], [], []]
-    seen = []
+    rows: dict[str, Rows] = {name: [] for name in PROCEDURES}
     for _ in range(points):
         values = answers(draw(generator))
-        low = answers(values[:, 0] * (1.02 + 0.05 * noise.standard_normal(N)))
-        mine, mixed = (ours(values, Accuracy(WANTED), low=each) for each in (None, low))
-        theirs = naive(values[:, 0])
-        for row, (mean, stderr) in zip(
-            rows, ((mine.loss.mean, mine.loss.stderr), (mixed.loss.mean, mixed.loss.stderr), theirs[:2]), strict=True
-        ):
-            row.append((float(values[:, 0].mean()), mean, stderr))
-        seen.append((len(mine.values), mixed.precise, theirs[2]))
-    return Coverage(*(covered(row) for row in rows), *np.mean(seen, axis=0))
+        low = in_low_precision(values[:, 0], noise)
+        truth = float(values[:, 0].mean())
+        for name, each in zip(PROCEDURES, (None, low), strict=False):
+            found = ours(values, Accuracy(WANTED), low=each)
+            rows[name].append((truth, found.loss.mean, found.loss.stderr, found.precise))
+        rows["first"].append((truth, *naive(values[:, 0])))
+    return {name: covered(each) for name, each in rows.items()}
 
 
-def of_surfaces(points: int) -> tuple[float, float, float, float]:
-    """Coverage of losses and of error rates at coarse points and between them, and mean numbers of examples."""
-    generator, accuracy = np.random.default_rng(0), Accuracy(WANTED)
-    losses, errors, seen = [], [], []
+def of_surfaces(points: int, *, mixed: bool) -> dict[str, Coverage]:
+    """Coverage of losses at coarse points and between them, and of error rates, perhaps with a low precision."""
+    generator, noise, accuracy = np.random.default_rng(0), np.random.default_rng(1), Accuracy(WANTED)
+    rows: dict[str, Rows] = {"coarse points": [], "between them": [], "error rates": []}
     for _ in range(points // 5):
         values = np.stack([answers(each) for each in margins(generator)])
-        ends = [ours(values[i], accuracy.tighter(SHARE_OF_CONTROL)) for i in (0, 4)]
+        low = [in_low_precision(each[:, 0], noise) if mixed else None for each in values]
+        ends = [ours(values[i], accuracy.tighter(SHARE_OF_CONTROL), low=low[i]) for i in (0, 4)]
         parents = [end.values for end in ends]
-        between = [ours(values[i], accuracy, tuple(interpolate(parents, [1 - i / 4, i / 4]))) for i in (1, 2, 3)]
+        between = [
+            ours(values[i], accuracy, tuple(interpolate(parents, [1 - i / 4, i / 4])), low[i]) for i in (1, 2, 3)
+        ]
         for i, point in zip((0, 4, 1, 2, 3), (*ends, *between), strict=True):
-            truth = values[i].mean(axis=0)
-            losses.append((truth[0], point.loss.mean, point.loss.stderr))
-            errors.append((truth[1], point.wrong.mean, point.wrong.stderr))
-        seen.append([np.mean([len(each.values) for each in some]) for some in (ends, between)])
-    return covered(losses), covered(errors), *np.mean(seen, axis=0)
+            truth, wrong = values[i].mean(axis=0)
+            name = "coarse points" if i in (0, 4) else "between them"
+            rows[name].append((truth, point.loss.mean, point.loss.stderr, point.precise))
+            rows["error rates"].append((wrong, point.wrong.mean, point.wrong.stderr, point.precise))
+    return {name: covered(each) for name, each in rows.items()}
 
 
 def main() -> None:
-    """Measure, print a table, draw."""
+    """Measure, print tables, draw."""
     arguments = argparse.ArgumentParser(description="coverage of 95 % intervals")
     arguments.add_argument("figure", type=Path, nargs="?")
     arguments.add_argument("--points", type=int, default=10_000)
     chosen = arguments.parse_args()
     found = {name: of_population(draw, chosen.points // len(POPULATIONS)) for name, draw in POPULATIONS.items()}
-    surfaces = of_surfaces(chosen.points)
+    surfaces = {
+        name: of_surfaces(chosen.points, mixed=mixed) for name, mixed in zip(PROCEDURES, (False, True), strict=False)
+    }
+    for name in surfaces["lossviz"]:
+        found[name] = {procedure: each[name] for procedure, each in surfaces.items()}
+    sys.stdout.write(f"{table(found)}\n")
+    if chosen.figure:
+        draw(found, chosen.figure)
+
+
+def table(found: dict[str, dict[str, Coverage]]) -> str:
+    """For each procedure the intervals that hold, in brackets those of the points that are not exact; and examples."""
+    head = ["losses", *PROCEDURES, *(f"examples, {name}" for name in PROCEDURES)]
     rows = [
         [
             name,
-            *(f"{share:.1%}" for share in (each.ours, each.low, each.naive)),
-            *(f"{count:,.0f}" for count in (each.examples, each.precise, each.of_naive)),
+            *(_shares(each[procedure]) if procedure in each else "" for procedure in PROCEDURES),
+            *(f"{each[procedure].seen:,.0f}" if procedure in each else "" for procedure in PROCEDURES),
         ]
         for name, each in found.items()
     ]
-    head = ["losses", "lossviz", "and low precision", "first small error", "examples", "precise", "of first"]
-    table = markdown(head, rows)
-    loss, error, coarse, between = surfaces
-    seen = f"{coarse:,.0f} examples at coarse points, {between:,.0f} between"
-    sys.stdout.write(f"{table}\nsurfaces: losses {loss:.1%}, errors {error:.1%}; {seen}\n")
-    if chosen.figure:
-        draw(found, surfaces, chosen.figure)
+    return markdown(head, rows)
 
 
-def draw(found: dict[str, Coverage], surfaces: tuple[float, float, float, float], path: Path) -> None:
-    """Coverage of the procedures for each population."""
-    figure, ax = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
-    names = ["surfaces", *found]
+def _shares(each: Coverage) -> str:
+    if not each.exact:
+        return f"{each.holds:.1%}"
+    return f"{each.holds:.1%}, {each.exact:.0%} exact" + ("" if each.exact == 1 else f", others {each.estimated:.1%}")
+
+
+def draw(found: dict[str, dict[str, Coverage]], path: Path) -> None:
+    """Coverage of the procedures, of all points and of those that are not exact."""
+    figure, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
     ax.axhspan(93, 97, color="0.9", zorder=0)
     ax.axhline(95, color="0.5", linewidth=0.8)
-    ax.plot(names, [100 * each for each in (surfaces[0], *(row.ours for row in found.values()))], "o", label="lossviz")
-    ax.plot(names[1:], [100 * row.low for row in found.values()], "+", label="lossviz, mostly in a low precision")
-    ax.plot(names[1:], [100 * row.naive for row in found.values()], "x", label="stop at the first small error")
-    ax.set(ylabel="intervals that hold (%)", ylim=(0, 104))
-    ax.tick_params(axis="x", rotation=30)
+    places = np.arange(len(found))
+    for shift, (procedure, label), marker in zip((-0.2, 0, 0.2), PROCEDURES.items(), "osx", strict=True):
+        known = [each.get(procedure) for each in found.values()]
+        holds = [math.nan if each is None else 100 * each.holds for each in known]
+        rest = [math.nan if each is None or not each.exact else 100 * each.estimated for each in known]
+        (line,) = ax.plot(places + shift, holds, marker, markersize=4, label=label)
+        ax.plot(places + shift, rest, marker, markersize=4, markerfacecolor="none", color=line.get_color())
+    ax.plot([], [], "o", markersize=4, markerfacecolor="none", color="0.3", label="of points that are not exact")
+    ax.set(ylabel="intervals that hold (%)", ylim=(0, 103), xticks=places)
+    ax.set_xticklabels(list(found), rotation=30, ha="right")
     ax.legend(loc="lower left", frameon=False)
     figure.savefig(path, dpi=150)
 
