@@ -18,7 +18,7 @@ from lossviz.errors import refuse
 from lossviz.files import shown
 from lossviz.plot.figure import FigureKind, on_request
 from lossviz.plot.kit.axes import STEEP, Floats, finite, with_unit
-from lossviz.plot.kit.cells import Places, draw_cells, lattice
+from lossviz.plot.kit.cells import Places, draw_cells, lattice, moves_contours
 from lossviz.plot.kit.labels import mark_checkpoints, short_name
 from lossviz.plot.kit.panels import colour_bar, square_panels, surface_key
 from lossviz.plot.kit.scale import Scale, extension
@@ -221,8 +221,8 @@ def _ticks(norm: Normalize, limit: float) -> Floats:
 def _draw_zero(ax: Axes, known: xr.Dataset) -> None:
     grid = np.ma.masked_invalid(SurfaceResults(known).values("difference"))
     if "difference_stderr" in known:  # no line where noise alone may have drawn it
-        slope = np.hypot(*np.gradient(grid.filled(np.nan)))
-        grid = np.ma.masked_where(4 * SurfaceResults(known).values("difference_stderr") > slope, grid)
+        stderr = SurfaceResults(known).values("difference_stderr")
+        grid = np.ma.masked_where(moves_contours(stderr, grid.filled(np.nan)), grid)
     if grid.count() and grid.min() < 0 < grid.max():
         ax.contour(known.x.values, known.y.values, grid, levels=[0.0], **_ZERO)
 

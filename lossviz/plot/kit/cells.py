@@ -127,15 +127,16 @@ def draw_levels(ax: Axes, results: xr.Dataset, scale: Scale) -> QuadContourSet |
 
 
 def uncertain(results: xr.Dataset) -> NDArray[np.bool_]:
-    """Where the error of a sampled loss moves its contour line by more than half the way to the next point.
-
-    That is two standard errors, beside the slope of the loss from point to point.
-    """
+    """Where contour lines of a sampled loss may lie elsewhere."""
     loss = SurfaceResults(results).values("loss")
     if "loss_deviation" not in results or min(loss.shape) < 2:
         return np.zeros(loss.shape, bool)
-    stderr = SurfaceResults(results).values("loss_stderr")
-    return np.asarray(4 * stderr > np.hypot(*np.gradient(loss)))
+    return moves_contours(SurfaceResults(results).values("loss_stderr"), loss)
+
+
+def moves_contours(stderr: Floats, values: Floats) -> NDArray[np.bool_]:
+    """Where two standard errors move a contour line by more than half the way to the next point."""
+    return np.asarray(4 * stderr > np.hypot(*np.gradient(values)))
 
 
 def draw_to_do(ax: Axes, results: xr.Dataset) -> None:
