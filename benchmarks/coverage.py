@@ -78,12 +78,14 @@ class Coverage:
         holds: share of all intervals mean +- 1.96 standard errors that hold the truth.
         estimated: of those alone whose standard error is not 0; NaN if all are exact.
         exact: share of the others.
+        bias: mean of (estimate - truth) / standard error, where that is not 0.
         seen: mean number of examples, in full precision.
     """
 
     holds: float
     estimated: float
     exact: float
+    bias: float
     seen: float
 
 
@@ -96,8 +98,11 @@ def covered(rows: Rows) -> Coverage:
     truth, means, errors, seen = np.array(rows).T
     holds = np.abs(means - truth) <= 1.96 * errors + 1e-12
     known = errors > 0
-    estimated = float(holds[known].mean()) if known.any() else math.nan
-    return Coverage(float(holds.mean()), estimated, 1 - float(known.mean()), float(seen.mean()))
+    estimated, bias = math.nan, math.nan
+    if known.any():
+        estimated = float(holds[known].mean())
+        bias = float(((means - truth)[known] / errors[known]).mean())
+    return Coverage(float(holds.mean()), estimated, 1 - float(known.mean()), bias, float(seen.mean()))
 
 
 def in_low_precision(losses: Values, noise: np.random.Generator) -> Values:
@@ -158,23 +163,23 @@ def main() -> None:
 
 
 def table(found: dict[str, dict[str, Coverage]]) -> str:
-    """For each procedure the intervals that hold, in brackets those of the points that are not exact; and examples."""
-    head = ["losses", *PROCEDURES, *(f"examples, {name}" for name in PROCEDURES)]
-    rows = [
-        [
-            name,
-            *(_shares(each[procedure]) if procedure in each else "" for procedure in PROCEDURES),
-            *(f"{each[procedure].seen:,.0f}" if procedure in each else "" for procedure in PROCEDURES),
+    """For each procedure the intervals that hold, of all points and of those that are not exact; bias; examples."""
+    quantities: dict[str, Callable[[Coverage], str]] = {
+        "hold": lambda each: f"{each.holds:.1%}",
+        "exact": lambda each: f"{each.exact:.0%}",
+        "others hold": lambda each: f"{each.estimated:.1%}",
+        "their bias": lambda each: f"{each.bias:+.2f}",
+        "examples": lambda each: f"{each.seen:,.0f}",
+    }
+    tables = []
+    for procedure in PROCEDURES:
+        rows = [
+            [name, *(show(each[procedure]) for show in quantities.values())]
+            for name, each in found.items()
+            if procedure in each
         ]
-        for name, each in found.items()
-    ]
-    return markdown(head, rows)
-
-
-def _shares(each: Coverage) -> str:
-    if not each.exact:
-        return f"{each.holds:.1%}"
-    return f"{each.holds:.1%}, {each.exact:.0%} exact" + ("" if each.exact == 1 else f", others {each.estimated:.1%}")
+        tables.append(markdown([procedure, *quantities], rows))
+    return "\n\n".join(tables)
 
 
 def draw(found: dict[str, dict[str, Coverage]], path: Path) -> None:

@@ -14,13 +14,14 @@ def test_exact_points_count_apart() -> None:
     found = covered([(1.0, 1.0, 0.0, 100), (1.0, 1.1, 0.1, 10), (1.0, 0.9, 0.1, 10), (1.0, 1.2, 0.1, 20)])
     assert (found.holds, found.exact, found.seen) == (0.75, 0.25, 35)
     assert found.estimated == pytest.approx(2 / 3)
+    assert found.bias == pytest.approx((1 - 1 + 2) / 3)
 
 
 def test_where_all_are_exact_nothing_else_is_said() -> None:
     found = covered([(1.0, 1.0, 0.0, 100)])
     assert (found.holds, found.exact) == (1, 1)
     assert math.isnan(found.estimated)
-    assert "| 100.0%, 100% exact |" in table({"exact": {"lossviz": found}})
+    assert "| losses | 100.0% | 100% | nan% | +nan | 100 |" in table({"losses": {"lossviz": found}})
 
 
 def test_the_naive_sample_stops_at_its_first_small_error() -> None:
