@@ -17,10 +17,13 @@ from PIL import Image
 
 RUNS, FIGURES = Path("docs/runs"), Path("docs/figures")
 COLOURS = 256
-SHADED = ("official-relief", "official-first1000-relief")
+SHADED = ("official-relief", "official-first1000-relief", "official-noshort-first1000-relief")
 _BATCHNORM = ("batchnorm-paper", "--variant", "standard", "--variant", "batchnorm")
 _NOISY = (*_BATCHNORM, "--variant", "noisy")
-_PLANES = ("official-accuracy/resnet56/surface-main.nc", str(RUNS / "official-accuracy/resnet56/surface-first1000.nc"))
+_PLANES, _NOSHORT = (
+    (f"official-accuracy/{name}/surface-main.nc", str(RUNS / f"official-accuracy/{name}/surface-first1000.nc"))
+    for name in ("resnet56", "resnet56-noshort")
+)
 # The figure's name there: the run and options of `lossviz plot`, and the file that it leaves.
 DRAWN: dict[str, tuple[tuple[str, ...], str]] = {
     "batchnorm-paper-training": (
@@ -35,10 +38,8 @@ DRAWN: dict[str, tuple[tuple[str, ...], str]] = {
     "resnet-fig4-long-residual": (("resnet-fig4-small", "--figure", "residual"), "residual"),
     "official-relief": (("official-accuracy", "--figure", "relief"), "surface-main-relief"),
     "official-accuracy": (("official-accuracy", "--figure", "accuracy"), "surface-main-accuracy"),
-    "official-first1000-relief": (
-        ("official-accuracy", "--variant", "resnet56", "--figure", "relief"),
-        "surface-first1000-relief",
-    ),
+    "official-first1000-relief": ((*_PLANES, "--figure", "relief"), "surface-main+first1000-relief"),
+    "official-noshort-first1000-relief": ((*_NOSHORT, "--figure", "relief"), "surface-main+first1000-relief"),
     "official-first1000-difference": ((*_PLANES, "--figure", "difference"), "surface-main+first1000-difference"),
 }
 
