@@ -31,7 +31,7 @@ COLOURS = "RdBu_r"
 # The same keys mean the same plane if directions are drawn or computed; files lie elsewhere in every run.
 _PLACES = ("checkpoints", "path")
 # What may differ between two scans of one plane, and what it is called before its value.
-_PROTOCOL = {"split": "", "checkpoint": "", "batch_norm": "BatchNorm ", "examples": ""}
+_PROTOCOL = {"split": "", "checkpoint": "", "batch_norm": "BatchNorm ", "examples": "N = "}
 _DECADES = 3
 _SAMPLED = ("loss_deviation", "examples", "precise_examples")
 # What two sampled scans have in common that see the same examples in the same order.
@@ -120,7 +120,7 @@ def _labels(first: Series, second: Series) -> tuple[str, str]:
 
 
 def _value(value: str | int) -> str:
-    return short_name(value) if isinstance(value, str) else f"{value:,} examples"
+    return short_name(value) if isinstance(value, str) else f"{value:,}"
 
 
 def _differs(first: Series, second: Series, key: str) -> bool:

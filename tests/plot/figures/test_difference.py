@@ -169,7 +169,7 @@ def test_the_title_says_what_differs_beside_the_plane(build: Build) -> None:
     plane = build.surface(lambda x, y: 1 + x + y).assign_attrs(batch_norm="batch")
     few, many = (plane.assign_attrs(examples=np.int64(count)) for count in (1000, 50_000))
     sized = draw_difference(build.series(many, few)).axes[0].get_title()
-    assert " ".join(sized.split()).startswith("batchnorm, 1,000 examples minus standard, 50,000 examples difference 0")
+    assert " ".join(sized.split()).startswith("batchnorm, N = 1,000 minus standard, N = 50,000 difference 0")
     first = plane.assign_attrs(split="train", checkpoint="step 50", examples=np.int64(50_000))
     second = plane.assign_attrs(
         split="test", checkpoint="runs/q/a/checkpoints/step-00000100.safetensors", examples=np.int64(1000)
