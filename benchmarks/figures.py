@@ -17,7 +17,7 @@ from PIL import Image
 
 RUNS, FIGURES = Path("docs/runs"), Path("docs/figures")
 COLOURS = 256
-SHADED = ("official-relief", "official-first1000-relief", "official-noshort-first1000-relief")
+SHADED = ("official-relief", "official-first1000-relief")
 _BATCHNORM = ("batchnorm-paper", "--variant", "standard", "--variant", "batchnorm")
 _NOISY = (*_BATCHNORM, "--variant", "noisy")
 _PLANES, _NOSHORT = (
@@ -39,7 +39,7 @@ DRAWN: dict[str, tuple[tuple[str, ...], str]] = {
     "official-relief": (("official-accuracy", "--figure", "relief"), "surface-main-relief"),
     "official-accuracy": (("official-accuracy", "--figure", "accuracy"), "surface-main-accuracy"),
     "official-first1000-relief": ((*_PLANES, "--figure", "relief"), "surface-main+first1000-relief"),
-    "official-noshort-first1000-relief": ((*_NOSHORT, "--figure", "relief"), "surface-main+first1000-relief"),
+    "official-noshort-first1000-contour": ((*_NOSHORT, "--figure", "contour"), "surface-main+first1000-contour"),
     "official-first1000-difference": ((*_PLANES, "--figure", "difference"), "surface-main+first1000-difference"),
 }
 
