@@ -8,7 +8,6 @@ from lossviz.config.surface import Statistics
 from lossviz.engine.point import Vector
 from lossviz.engine.timing import Estimate, seconds_of, timed
 from lossviz.progress import duration
-from lossviz.results import load_results
 from lossviz.setup import Setup
 from lossviz.surface.directions.random import random_direction
 from lossviz.surface.forward import ExecutionPlan, Forward
@@ -16,6 +15,7 @@ from lossviz.surface.grid import Grid, resolve
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.prediction import predict
 from lossviz.surface.sampling import PILOT
+from lossviz.surface.scan import begun_grid
 from lossviz.surface.subspace import Subspace
 from lossviz.surface.workers import HERE, Place
 
@@ -45,13 +45,11 @@ def surface_time(plan: ScanPlan, fresh: bool = False, place: Place = HERE) -> li
         fresh: whether what is there will be discarded.
         place: where it will be computed.
     """
-    grid, file = _empty(plan), plan.setup.run.surface_file(plan.config.name)
-    if file.exists() and not fresh:
-        grid.take_over(Grid.of(load_results(file)), file.name)
-    left = len(grid.todo())
+    begun = None if fresh else begun_grid(plan)
+    left = plan.points if begun is None else len(begun.todo())
     if not left:
         return []
-    seconds, measured = time_of_sampled_scan(plan, grid) if plan.sampled else time_of_scan(plan, left)
+    seconds, measured = time_of_sampled_scan(plan, begun) if plan.sampled else time_of_scan(plan, left)
     there = f" for the {left:,} that are left" if left < plan.points else ""
     return [f"about {duration(seconds)}{there} on this device, {measured}", *place.estimate(left, seconds)]
 
@@ -83,20 +81,17 @@ def time_of_scan(plan: ScanPlan, points: int) -> Estimate:
     return Estimate(seconds, f"extrapolated from {examined:,} of the {plan.examples:,} {plan.unit} of a point{beside}")
 
 
-def time_of_sampled_scan(plan: ScanPlan, grid: Grid) -> Estimate:
+def time_of_sampled_scan(plan: ScanPlan, begun: Grid | None = None) -> Estimate:
     """Estimate the examples that a scan with `surface.accuracy` sees at the points that are to do, and their time.
 
     From a pilot in random directions.
     """
+    x, y = plan.config.x, plan.config.y
+    grid = Grid.empty(resolve(x), None if y is None else resolve(y), ()) if begun is None else begun
     forward, directions, subspace = _in_random_directions(plan)
     found = predict(plan, grid, plan.plane(subspace, directions, forward, limit=PILOT))
     said = f"for some {found.seen:,.0f} examples by a pilot at {found.points} points"
     return Estimate(found.seconds, f"{said}; less where compiled or in bfloat16")
-
-
-def _empty(plan: ScanPlan) -> Grid:
-    x, y = plan.config.x, plan.config.y
-    return Grid.empty(resolve(x), None if y is None else resolve(y), ())
 
 
 def _point(plan: ScanPlan) -> Callable[[int], object]:

@@ -123,6 +123,23 @@ def open_scan(plan: ScanPlan, place: Place, say: Say) -> Scan:
     return _begun(plan, attributes, place, say)
 
 
+def begun_grid(plan: ScanPlan) -> Grid | None:
+    """The points of a scan that its file goes on with; None of one that begins.
+
+    Raises:
+        RequestError: as `open_scan`.
+    """
+    run, name = plan.setup.run, plan.config.name
+    if not run.surface_file(name).exists():
+        return None
+    attributes = scan_attributes(plan.setup, plan.checkpoint, plan.ordered)
+    if not goes_on(run, name, attributes):
+        return None
+    file = ScanFile.load(run, name)
+    refuse_another(file.path, file.attributes, attributes)
+    return _continued(plan, file)
+
+
 def _begun(plan: ScanPlan, attributes: Attributes, place: Place, say: Say) -> Scan:
     setup, name = plan.setup, plan.config.name
     found = plan.directions()
@@ -155,16 +172,22 @@ def _resumed(plan: ScanPlan, attributes: Attributes) -> Scan:
     directions = _saved_directions(plan, file)
     if run.block_files(name):
         file.gather()
-    ends = {axis: (float(values[0]), float(values[-1])) for axis, values in file.grid.axes.items()}
-    grid = _grid(plan, ends)
-    grid.take_over(file.grid, str(file.path))
-    if plan.sampled:
-        forget_unsampled(run, name, grid)
+    grid = _continued(plan, file)
     measured = "checkpoint" in file.waypoints.sizes
     checkpoints = [] if measured else _with_own(plan.checkpoint, plan.directions().waypoints)
     file.attributes = resumed_attributes(file.attributes, attributes, measured, whole=not grid.todo())
     file.grid = grid
     return Scan(plan, file, directions, checkpoints, resumes=True)
+
+
+def _continued(plan: ScanPlan, file: ScanFile) -> Grid:
+    """The configured grid, which may be a larger one, with what the file knows; `auto` means the ends of the file."""
+    ends = {axis: (float(values[0]), float(values[-1])) for axis, values in file.grid.axes.items()}
+    grid = _grid(plan, ends)
+    grid.take_over(file.grid, str(file.path))
+    if plan.sampled:
+        forget_unsampled(plan.setup.run, plan.config.name, grid)
+    return grid
 
 
 def _saved_directions(plan: ScanPlan, file: ScanFile) -> Mapping[str, Vector]:

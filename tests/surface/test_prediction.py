@@ -1,15 +1,19 @@
 """What a dry run says of a scan with `surface.accuracy`."""
 
 import math
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lossviz.errors import RequestError
 from lossviz.results import DONE
 from lossviz.run import run_of
 from lossviz.setup import prepare
+from lossviz.signals import Stopped
 from lossviz.surface.cost import surface_lines, surface_time
 from lossviz.surface.forward import ExecutionPlan, Forward
 from lossviz.surface.grid import Grid
@@ -18,7 +22,7 @@ from lossviz.surface.plan import ScanPlan
 from lossviz.surface.prediction import examples_at, predict
 from lossviz.surface.sampled_plane import Sampling
 from lossviz.surface.sampling import PILOT, Accuracy
-from tests.surface.scans import configured, scanned, surface_of
+from tests.surface.scans import StopAfter, configured, scanned, surface_of
 
 SAMPLED = (
     "surface.accuracy=10%",
@@ -30,7 +34,7 @@ SAMPLED = (
 
 
 @pytest.mark.parametrize("points", [[], ["surface.x=[-1, 1, 3]", "surface.y=null"]])
-def test_a_dry_run_says_how_manyexamples_at(trained: Path, points: list[str]) -> None:
+def test_a_dry_run_says_how_many_examples(trained: Path, points: list[str]) -> None:
     """As many as the scan then takes, within a factor; also where all points are coarse."""
     settings = (*SAMPLED, *points)
     config = configured(*settings)
@@ -40,6 +44,32 @@ def test_a_dry_run_says_how_manyexamples_at(trained: Path, points: list[str]) ->
     assert "at most 1,000 examples" in "\n".join(surface_lines(plan))
     scanned(trained, *settings)
     assert 0.4 < predicted / float(surface_of(trained).examples.sum()) < 2.5
+
+
+def left(trained: Path, *settings: str) -> str:
+    config = configured(*settings)
+    return "".join(surface_time(ScanPlan(prepare(config, run_of(config, trained), "cpu"))))
+
+
+def test_automatic_bounds_of_a_begun_scan_are_those_of_its_file(trained: Path) -> None:
+    line = ("surface.directions={kind: gradient}", "surface.x=[auto, auto, 5]", "surface.y=null")
+    with pytest.raises(Stopped):
+        scanned(trained, *line, stop=StopAfter(2))
+    assert surface_of(trained).x.values[[0, -1]].tolist() != [-1, 1]
+    assert "for the 3 that are left" in left(trained, *line)
+    scanned(trained, *line)
+    assert left(trained, *line) == ""
+    with pytest.raises(RequestError, match=re.escape("holds a scan with surface.y = null")):
+        left(trained, *line[:2], "surface.y=[-1, 1, 3]")
+
+
+def test_coarse_points_whose_samples_are_gone_are_left(trained: Path) -> None:
+    coarse = (*SAMPLED, "surface.x=[-1, 1, 3]", "surface.y=null")
+    scanned(trained, *coarse)
+    fine = (*coarse, "surface.x=[-1, 1, 5]")
+    assert "for the 2 that are left" in left(trained, *fine)
+    shutil.rmtree(run_of(configured(*coarse), trained).samples_folder("main"))
+    assert "for the 2 that are left" not in left(trained, *fine)
 
 
 def test_a_dry_run_of_a_started_scan_counts_the_points_that_are_left(trained: Path) -> None:
