@@ -57,7 +57,7 @@ def draw_trajectory(series: Sequence[Series], options: Options = DEFAULT) -> Fig
     for ax in grid[:, 1]:
         ax.set_title("the checkpoints and their projections", fontsize=SMALL, pad=4 + 4 * mark_rows(drawn))
     colour_bar(drawn, ScalarMappable(*pale_colours(scale)), scale, list(grid[:, 0]))
-    key_below(drawn, _key(series))
+    key_below(drawn, _key(drawn, series))
     names, contours = zip(*drawings, strict=True)
     keep_apart(drawn, list(grid[:, 0]), names, contours)
     return drawn
@@ -105,7 +105,7 @@ def _draw_truth(ax: Axes, each: Series, scale: Scale, distances: Floats) -> None
     ax.set_xlabel("step")
 
 
-def _key(series: Sequence[Series]) -> dict[str, Artist]:
+def _key(drawn: Figure, series: Sequence[Series]) -> dict[str, Artist]:
     curves: dict[str, Artist] = {
         label: Line2D([], [], color=LEFT.colour, linestyle=style, linewidth=1.2)
         for _, label, style in (_OWN, _PROJECTED)
@@ -114,7 +114,7 @@ def _key(series: Sequence[Series]) -> dict[str, Artist]:
         "checkpoint at its step, coloured by its own loss": Line2D([], [], **circle("white"), linestyle="none"),
         **curves,
         "distance": Line2D([], [], color=RIGHT.colour, linewidth=1.0),
-        **unknown_key(series),
+        **unknown_key(drawn, series),
     }
 
 

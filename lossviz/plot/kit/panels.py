@@ -138,14 +138,14 @@ def surface_key(drawn: Figure, series: Sequence[Series], further: Mapping[str, A
     key: dict[str, Artist] = {"checkpoint": Line2D([], [], color="black", marker="+", linestyle="none", markersize=5)}
     if any(line.get_label() == "other checkpoint" for ax in drawn.axes for line in ax.lines):
         key["other checkpoint"] = Line2D([], [], **circle("white"), linestyle="none")
+    key_below(drawn, {**key, **unknown_key(drawn, series), **(further or {})})
+
+
+def unknown_key(drawn: Figure, series: Sequence[Series]) -> dict[str, Artist]:
+    """The key of the marks for contours that are not sure and cells without a finite loss, if there are any."""
+    key: dict[str, Artist] = {}
     if any(lines.get_label() == "uncertain" for ax in drawn.axes for lines in ax.collections):
         key["uncertain contour"] = Line2D([], [], **UNCERTAIN)
-    key_below(drawn, {**key, **unknown_key(series), **(further or {})})
-
-
-def unknown_key(series: Sequence[Series]) -> dict[str, Artist]:
-    """The key of the marks for cells without a finite loss, if there are any."""
-    key: dict[str, Artist] = {}
     if any(each.surface.not_finite.any() for each in series):
         key["not finite"] = Patch(facecolor=NOT_FINITE)
     if any(shows_to_do(each.results) for each in series):

@@ -108,6 +108,13 @@ def test_checkpoints_that_the_plane_leads_to_have_names(build: Build) -> None:
     assert [(*xs(each), *ys(each)) for each in labelled(ax.lines, "other checkpoint")] == [(0.5, 0), (0.2, 0.3)]
 
 
+@pytest.mark.parametrize(("x", "name"), [(0.0, set()), (0.5, {"step 300"})])
+def test_a_checkpoint_alone_at_the_centre_needs_no_name(build: Build, x: float, name: set[str]) -> None:
+    plane = build.surface(lambda x, y: 1 + x**2 + y**2, x=21, y=21)
+    ax, _ = draw_contour(build.series(build.with_checkpoints(plane, ["step 300"], [x], [0.0]))).axes
+    assert {text.get_text() for text in ax.texts} & {"step 300"} == name
+
+
 def test_nothing_finite_is_drawable(build: Build) -> None:
     draw_contour(build.series(build.surface(lambda x, _: np.nan * x))).draw_without_rendering()
 

@@ -83,3 +83,11 @@ def test_no_value_breaks_the_figure(build: Build, bad: float) -> None:
     drawn = draw_trajectory(build.series(results))
     drawn.draw_without_rendering()
     assert "not finite" in legend(drawn)
+
+
+@pytest.mark.parametrize("stderr", [0.0, 0.1])
+def test_contours_of_a_sampled_plane_that_are_not_sure_are_in_the_key(build: Build, stderr: float) -> None:
+    results = path(build)
+    results["loss_deviation"] = ("y", "x", "group"), np.full((21, 21, 32), stderr / 32**0.5)
+    results["loss_stderr"] = xr.full_like(results.loss, stderr)
+    assert ("uncertain contour" in legend(draw_trajectory(build.series(results)))) == (stderr > 0)
