@@ -21,7 +21,7 @@ SAFE, EXTENSION, LARGEST_STEP, MARGIN = 0.5, 1.5, 4.0, 1.1
 # Of n examples that were like that, 3 / n of all may still be otherwise, at 95 % (the rule of three).
 RULE_OF_THREE = 3.0
 # As if four more were seen, half of them wrong (Agresti and Coull 1998): that none was wrong is not an error of 0.
-FOUR_ANSWERS = Beyond(2.0, 3)
+FOUR_ANSWERS = Beyond(2.0, 4)
 # Half of the squared error is left to the points that are interpolated from.
 SHARE_OF_CONTROL = 0.5
 # A control variate is taken where it needs less than this of the examples without one: chance favours the best.
@@ -136,12 +136,12 @@ def _best(controls: Sequence[Values], own: Values, total: int, accuracy: Accurac
     """The control variate that needs the fewest examples, if that is clearly fewer than without one."""
     losses = own[:, 0]
     wanted = accuracy.at(float(losses.mean()))
-    best, fewest = None, PAYS * needed(losses, total, wanted) if wanted else 0.0
+    best, least = None, PAYS * needed(losses, total, wanted) if wanted else 0.0
     for control in controls:
         if len(control) >= len(own):
             examples = needed(losses, total, wanted, control[:, 0])
-            if examples < fewest and examples <= len(control):
-                best, fewest = control, examples
+            if examples < least and examples <= len(control):
+                best, least = control, examples
     return best
 
 
