@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.planes import Floats
 from lossviz.config import Config, read
 from lossviz.engine.point import undisturbed
 from lossviz.results import load_results
@@ -31,7 +31,6 @@ from lossviz.surface.plan import ScanPlan
 from lossviz.surface.sampled_scan import loss_range, sampled_plane
 from lossviz.surface.samples import Seen
 
-Floats = NDArray[np.floating]
 RUNS = Path(__file__).parent.parent / "docs" / "runs"
 TITLE = "surface.accuracy: 2%"
 OFFICIAL = Path(__file__).with_name("official-accuracy.yaml")

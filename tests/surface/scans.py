@@ -32,6 +32,15 @@ SMALL = (
     "surface.compile=false",
 )
 
+# Of a scan with an accuracy, whose coarse points are some of its points.
+SAMPLED = (
+    "surface.accuracy=10%",
+    "surface.data.examples=1000",
+    "surface.data.choose=stratified",
+    "surface.x=[-1, 1, 7]",
+    "surface.y=[-0.5, 0.5, 5]",
+)
+
 
 def configured(*settings: str) -> Config:
     return read("quickstart", (*SMALL, *settings), ("batchnorm",))[0]

@@ -22,15 +22,7 @@ from lossviz.surface.plan import ScanPlan
 from lossviz.surface.prediction import examples_at, predict
 from lossviz.surface.sampled_plane import Sampling
 from lossviz.surface.sampling import PILOT, Accuracy
-from tests.surface.scans import StopAfter, configured, scanned, surface_of
-
-SAMPLED = (
-    "surface.accuracy=10%",
-    "surface.data.examples=1000",
-    "surface.data.choose=stratified",
-    "surface.x=[-1, 1, 7]",
-    "surface.y=[-0.5, 0.5, 5]",
-)
+from tests.surface.scans import SAMPLED, StopAfter, configured, scanned, surface_of
 
 
 @pytest.mark.parametrize("points", [[], ["surface.x=[-1, 1, 3]", "surface.y=null"]])

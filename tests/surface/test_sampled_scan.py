@@ -21,15 +21,7 @@ from lossviz.surface.grid import Grid
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.sampled_plane import SampledPlane
 from lossviz.surface.sampled_scan import sampling_of
-from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
-
-SAMPLED = (
-    "surface.accuracy=10%",
-    "surface.data.examples=1000",
-    "surface.data.choose=stratified",
-    "surface.x=[-1, 1, 7]",
-    "surface.y=[-0.5, 0.5, 5]",
-)
+from tests.surface.scans import SAMPLED, StopAfter, configured, same, scanned, surface_of
 
 
 def test_a_sampled_scan_agrees_with_the_exact_one(trained: Path) -> None:
