@@ -40,7 +40,7 @@ class Group:
         """Each tensor summed over the processes, the same to the last bit in all of them; one message for all.
 
         Raises:
-            WorkError: another process has ended; so for all methods that wait for the others.
+            UnreachableError: another process has ended; so for all methods that wait for the others.
         """
         if self.alone:
             return list(tensors)

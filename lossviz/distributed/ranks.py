@@ -21,8 +21,12 @@ PATIENCE_TO_CONNECT = {True: timedelta(minutes=1), False: timedelta(minutes=30)}
 SECONDS_BETWEEN_LOOKS = 0.05
 
 
+class UnreachableError(WorkError):
+    """Another process has ended, or cannot be reached."""
+
+
 class SharedStore:
-    """Keys that all processes share; a lost connection, or a wait that is too long, is a WorkError.
+    """Keys that all processes share; a lost connection, or a wait that is too long, is `UnreachableError`.
 
     Args:
         store: torch's.
@@ -53,7 +57,7 @@ def waiting_for_others() -> Iterator[None]:
     """Turn torch's errors about connections to other processes into words.
 
     Raises:
-        WorkError: a process cannot be reached.
+        UnreachableError: a process cannot be reached.
     """
     try:
         yield
@@ -61,7 +65,7 @@ def waiting_for_others() -> Iterator[None]:
         reason = first_line(error).split(". ")[0]
         problem = f"another of the processes has ended, or cannot be reached: {reason}"
         advice = "its own error says why; the same command resumes from what was saved, with any number of processes"
-        raise WorkError(Refusal(problem, advice=advice)) from error
+        raise UnreachableError(Refusal(problem, advice=advice)) from error
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Ranks:
         """Keys that all processes share, for one purpose.
 
         Raises:
-            WorkError: the store cannot be reached; so for all that is asked of it.
+            UnreachableError: the store cannot be reached; so for all that is asked of it.
         """
         # A restart of torchrun keeps the store, and must not find the keys of the attempt before it.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")

@@ -1,7 +1,8 @@
 """The training loop: one variant from its last saved state to its last step."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from lossviz.config.train import Plateau, Train
 from lossviz.data.load import AnySplit
 from lossviz.data.minibatches import Minibatch
+from lossviz.distributed.ranks import UnreachableError
 from lossviz.engine.checkpoint import save_resume
 from lossviz.engine.evaluation import Evaluation, Mean
 from lossviz.engine.objective import Objective
@@ -93,9 +95,10 @@ class TrainingLoop:
 
         Raises:
             Stopped: after saving, where a person or the system asked to stop.
-            WorkError: the disk is full, or a replay departs from the training.
+            WorkError: the disk is full, another process has ended, or a replay departs from the training.
         """
-        with report.track(f"{self.files.doing} {self.name}", self.end, "steps", self.step) as track:
+        title = f"{self.files.doing} {self.name}"
+        with report.track(title, self.end, "steps", self.step) as track, _stopped_together(stop):
             while True:
                 going_on = self._events(stop)
                 self._say_doubts(report)
@@ -193,6 +196,16 @@ def update(objective: Objective, stepper: Stepper, shard: Shard, step: int) -> t
     here = shard.differentiate(objective, step)
     stepper.take(here.gradient, step)
     return here.loss, here.correct * (100 / shard.minibatches.batch_size), decay, *here.terms
+
+
+@contextmanager
+def _stopped_together(stop: StopRequest) -> Iterator[None]:
+    """Where all processes were asked to stop and another one has ended first, this one has stopped, and not failed."""
+    try:
+        yield
+    except UnreachableError:
+        stop.obey()
+        raise
 
 
 def _due(step: int, every: int, last: bool) -> bool:

@@ -6,8 +6,8 @@ import pytest
 from torch._C._distributed_c10d import HashStore, TCPStore
 
 from lossviz.distributed import ranks as module
-from lossviz.distributed.ranks import Ranks, ranks
-from lossviz.errors import RequestError, WorkError
+from lossviz.distributed.ranks import Ranks, UnreachableError, ranks
+from lossviz.errors import RequestError
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
@@ -89,7 +89,7 @@ def test_a_store_that_is_gone_is_told_in_words(monkeypatch: pytest.MonkeyPatch) 
         lambda: store.get("here"),
         lambda: store.check(["here"]),
     ):
-        with pytest.raises(WorkError, match="another of the processes has ended, or cannot be reached"):
+        with pytest.raises(UnreachableError, match="another of the processes has ended, or cannot be reached"):
             ask()
 
 
@@ -106,5 +106,5 @@ def test_a_launcher_that_is_gone_before_is_told_in_words(monkeypatch: pytest.Mon
     del server
     monkeypatch.setattr(module, "PATIENCE_TO_CONNECT", {True: timedelta(seconds=1)})
     module._store.cache_clear()
-    with pytest.raises(WorkError, match="another of the processes has ended, or cannot be reached"):
+    with pytest.raises(UnreachableError, match="another of the processes has ended, or cannot be reached"):
         ranks().store("one")

@@ -1,6 +1,7 @@
 """Rules 1 and 2: every step is a pure function of the seed and the step, and measuring changes nothing."""
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from lossviz.data.split import Split
 from lossviz.distributed.group import Group
+from lossviz.distributed.ranks import UnreachableError
 from lossviz.engine.checkpoint import load_tensors
 from lossviz.engine.objective import Objective
 from lossviz.engine.tokens import OfTokens
@@ -73,6 +75,23 @@ def test_a_stop_keeps_every_step_so_far(tmp_path: Path) -> None:
     assert started(setup).step == 7
     assert setup.run.checkpoint_steps == [0, 4]
     assert setup.run.record()["train"]["status"] == "interrupted"
+
+
+@pytest.mark.parametrize(("asked", "status"), [(True, "interrupted"), (False, "failed")])
+def test_an_end_of_another_process_is_a_failure_unless_all_were_asked_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool, status: str
+) -> None:
+    setup, stop, calls = tiny.setup(tmp_path), StopRequest(), count()
+
+    def largest(_: Group, *numbers: int) -> list[int]:
+        if stop or (next(calls) > 5 and not asked):
+            raise UnreachableError("another of the processes has ended")
+        return list(numbers)
+
+    monkeypatch.setattr(Group, "largest", largest)
+    with pytest.raises(Stopped if asked else UnreachableError):
+        train(setup, QUIET, stop, Interrupter(stop, 7))
+    assert setup.run.record()["train"]["status"] == status
 
 
 def test_updates_are_those_of_torch(tmp_path: Path) -> None:
