@@ -10,7 +10,8 @@ import xarray as xr
 from torch import Tensor
 
 from lossviz.errors import did_you_mean, refuse
-from lossviz.results import in_units, load_results, save_results, variable
+from lossviz.results import TrainResults, in_units, load_results, save_results, variable
+from lossviz.results.kinds import RECORDED
 from lossviz.training.curves import EVAL, STEP
 
 Number = float | Tensor
@@ -30,9 +31,12 @@ class RecordedCurves:
         if file.exists():
             saved = load_results(file)
             for axis, rows in (("step", self._steps), ("eval_step", self._evaluations)):
-                names = [str(name) for name in saved.data_vars if saved[name].dims == (axis,)]
-                for i, at in enumerate(saved[axis].values.tolist()):
-                    rows[at] = {name: float(saved[name].values[i]) for name in names}
+                rows |= {at: {} for at in saved[axis].values.tolist()}
+                names = [name for name in (*STEP, *EVAL) if name in saved and saved[name].dims == (axis,)]
+                for name in names:
+                    curve = TrainResults(saved).curve(name)
+                    for at, value in zip(curve[axis].values.tolist(), curve.values.tolist(), strict=True):
+                        rows[at][name] = value
 
     def add(self, step: int, done: int, values: Mapping[str, Number]) -> None:
         """Keep numbers.
@@ -62,7 +66,7 @@ class RecordedCurves:
             save_results(self.file, self.dataset(attributes))
 
     def dataset(self, attributes: Mapping[str, str | float]) -> xr.Dataset:
-        """The curves as docs/results.md describes them; what was not recorded at a step is NaN."""
+        """The curves as docs/results.md describes them; what was not recorded at a step is NaN, and marked as such."""
         steps, evaluated = _settled(self._steps), _settled(self._evaluations)
         last = max(steps, default=-1) + 1
         # A figure looks for the accuracy, and of a regression for NaN.
@@ -70,8 +74,8 @@ class RecordedCurves:
         by_evaluation = [name for name in EVAL if any(name in row for row in evaluated.values())]
         results = xr.Dataset(
             {
-                **{name: variable("step", _column(steps, name), *STEP[name]) for name in dict.fromkeys(by_step)},
-                **{name: variable("eval_step", _column(evaluated, name), *EVAL[name]) for name in by_evaluation},
+                **_variables("step", steps, {name: STEP[name] for name in by_step}),
+                **_variables("eval_step", evaluated, {name: EVAL[name] for name in by_evaluation}),
             },
             coords={
                 "step": variable("step", np.array(sorted(steps), dtype=np.int64), "updates before this minibatch", "1"),
@@ -91,5 +95,17 @@ def _settled(rows: dict[int, dict[str, Number]]) -> dict[int, dict[str, float]]:
     return {at: {name: float(value) for name, value in row.items()} for at, row in rows.items()}
 
 
-def _column(rows: Mapping[int, Mapping[str, float]], name: str) -> np.ndarray:
-    return np.array([rows[at].get(name, math.nan) for at in sorted(rows)], dtype=np.float64)
+def _variables(
+    axis: str, rows: Mapping[int, Mapping[str, float]], described: Mapping[str, tuple[str, str]]
+) -> dict[str, xr.Variable]:
+    """The columns, and for those with gaps where they have none."""
+    found = {}
+    for name, words in described.items():
+        column = [rows[at].get(name, math.nan) for at in sorted(rows)]
+        recorded = [name in rows[at] for at in sorted(rows)]
+        found[name] = variable(axis, np.array(column, dtype=np.float64), *words)
+        if not all(recorded):
+            found[f"{RECORDED}{name}"] = variable(
+                axis, np.array(recorded, np.int8), f"whether {name} was recorded", "1"
+            )
+    return found

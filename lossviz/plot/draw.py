@@ -40,7 +40,7 @@ def draw(
 
     Args:
         runs: variants, of one experiment or of several.
-        figures: names among those of `FIGURES`; all that there is when empty, but not `difference`.
+        figures: names among those of `FIGURES`; all that is drawn by default when empty.
         formats: names among png, pdf and svg, which hold figures, and html, vtk and h5, which hold scans.
         folder: where the files go; by default `figures_folder` of the runs.
         options: what the figures show.

@@ -1,5 +1,6 @@
 """The results that figures need, and the commands that make the missing ones."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,7 +76,7 @@ class Probed:
         trainings = [each.config.train for each in runs if each.config and each.config.train]
         needy = MEASURES[self.measure].optimizer and any(train.remembers for train in trainings)
         if not begun and not needy:
-            return lacking("probe.nc", [f"probe {place}{self._settings(runs[0])}" for place in folders(runs)])
+            return lacking("probe.nc", _commands("probe", runs, self._settings(runs[0])))
         # Along the training: a probe of the folder would measure at its checkpoints only, which have no momentum.
         commands = [f"{each.run.command('probe')}{self._settings(each)}{' --fresh' if begun else ''}" for each in runs]
         return lacking(f"{self.measure} in probe.nc" if begun else "probe.nc", commands)
@@ -111,8 +112,8 @@ class Scans:
         if of_a_loop(runs):
             return "no surface-*.nc; lossviz.loss_surface scans a network from Python"
         if not self.what or not any(each.run.surface_files for each in runs):
-            return lacking("surface-*.nc", [f"surface {place}" for place in folders(runs)])
-        return lacking(self.what, [f"surface {place} {self.settings}" for place in folders(runs)], doubt="")
+            return lacking("surface-*.nc", _commands("surface", runs))
+        return lacking(self.what, _commands("surface", runs, f" {self.settings}"), doubt="")
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,12 @@ def folders(runs: Sequence[PlottedRun]) -> list[str]:
     return list(dict.fromkeys(str(each.run.folder.parent if several else each.run.folder) for each in runs))
 
 
+def _commands(verb: str, runs: Sequence[PlottedRun], settings: str = "") -> list[str]:
+    return [f"{verb} {shlex.quote(place)}{settings}" for place in folders(runs)]
+
+
 def lacking(what: str, commands: Sequence[str], doubt: str = _NOTHING_YET) -> str:
     """Say what is missing and which commands make it."""
-    further = [command.split()[1] for command in commands[1:]]
+    further = [shlex.quote(shlex.split(command)[1]) for command in commands[1:]]
     likewise = f" (and the same for {', '.join(further)})" if further else ""
     return f"no {what}{doubt}; made by: lossviz {commands[0]}{likewise}"

@@ -161,7 +161,7 @@ def probe_note(results: ProbeResults, trained: TrainResults | None = None) -> st
     diverged_at = None if trained is None else trained.diverged_at
     notes = [f"diverged at step {diverged_at}"] if diverged_at is not None else []
     if results.measured < results.planned:
-        notes.append(f"partial: {results.measured} of {results.planned} steps")
+        notes.append(f"partial: {results.measured} of {results.planned} probes")
     return ", ".join(notes)
 
 

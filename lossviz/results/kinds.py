@@ -48,6 +48,8 @@ class Results:
         return Train.model_validate_json(json.dumps(section))
 
 
+RECORDED = "recorded_"
+"""What the name of a variable begins with that says where another one was recorded."""
 # The updates that a last value tells of: that of a minibatch was taken before its update.
 _AXES = (("step", 1), ("eval_step", 0))
 
@@ -76,6 +78,11 @@ class TrainResults(Results):
     def is_empty(self) -> bool:
         """Whether it holds neither a step nor an evaluation."""
         return self.recorded == 0 and self.data.sizes["eval_step"] == 0
+
+    def curve(self, name: str) -> xr.DataArray:
+        """The values of a variable where it was recorded: a loop of one's own need not do that at every step."""
+        values, recorded = self.data[name], self.data.get(f"{RECORDED}{name}")
+        return values if recorded is None else values[recorded.values.astype(bool)]
 
     @property
     def is_regression(self) -> bool:

@@ -62,6 +62,14 @@ class SurfaceResults(Results):
         return None if bool((found.status == TO_DO).any()) else found
 
     @property
+    def terms(self) -> dict[str, str]:
+        """The variables of the further losses of the first split, `loss_NAME`, and their names."""
+        # Those of a sampled scan have loss_deviation too, which has a further dimension.
+        along = [str(name) for name, array in self.data.data_vars.items() if set(array.dims) == set(self.axes)]
+        names = [name for name in along if name.startswith("loss_") and not name.endswith("_stderr")]
+        return {name: name.removeprefix("loss_") for name in names}
+
+    @property
     def name(self) -> str:
         """Which scan of its run it is, `scan NAME`; empty where the file does not say it."""
         name = self.config.get("surface", {}).get("name", "")

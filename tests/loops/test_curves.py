@@ -89,6 +89,15 @@ def test_a_step_without_a_number_has_nan_and_a_loss_of_nan_is_a_result(tmp_path:
     np.testing.assert_array_equal(found.penalty, [math.nan, math.nan, 1, math.nan, math.nan])
     assert not (tmp_path / "probe.nc").exists()
     assert (TrainResults(found).planned, TrainResults(found).recorded) == (10, 10)
+    np.testing.assert_array_equal(TrainResults(found).curve("loss"), [1, math.nan, 5, 7, 9])
+    assert TrainResults(found).curve("penalty").step.values.tolist() == [5]
+    assert TrainResults(found).curve("accuracy").size == 0
+    with Probe(tmp_path, nn.Linear(6, 3), every=100) as probe:  # what is recorded stays so
+        probe(batch(11), 11)
+        probe.record(loss=1.0)
+    found = load_results(tmp_path / "train.nc")
+    np.testing.assert_array_equal(TrainResults(found).curve("loss"), [1, math.nan, 5, 7, 9, 1])
+    assert TrainResults(found).curve("penalty").step.values.tolist() == [5]
 
 
 def test_what_is_not_of_train_nc_is_refused(tmp_path: Path) -> None:

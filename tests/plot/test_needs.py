@@ -1,5 +1,7 @@
 """What figures are made of, and what is said where that is missing."""
 
+import shlex
+
 import pytest
 
 from lossviz.errors import RequestError
@@ -23,6 +25,15 @@ def test_without_results_the_commands_are_named(build: Build) -> None:
         assert f"lossviz {command}" in str(error.value)
     # The figure `surface` stands for its kinds.
     assert "contour" not in str(error.value)
+
+
+def test_commands_can_be_pasted_where_a_path_has_a_space(build: Build) -> None:
+    spaced = Build(build.out / "my runs")
+    runs = [spaced.run(), spaced.run(experiment="other")]
+    with pytest.raises(RequestError) as error:
+        draw(runs, figures=["contour"])
+    first, other = (shlex.quote(str(run.folder.parent)) for run in runs)
+    assert f"made by: lossviz surface {first} (and the same for {other})" in str(error.value)
 
 
 def test_results_without_a_number_are_none(build: Build) -> None:

@@ -55,13 +55,20 @@ def _grids(runs: Sequence[PlottedRun], options: Options) -> Iterator[tuple[str, 
     with needing_extra("vtk", "format vtk"):
         from lossviz.plot.export.paraview import checkpoints_file, grid_file
     found = list(_scans(runs))
-    for name, _, _, results in found:
-        # One scale for the scans that share a figure, so that they can be laid side by side.
-        alike = [other.loss for _, _, _, other in found if set(other.loss.dims) == set(results.loss.dims)]
-        scale = common_scale(alike, options.log, options.clip)
+    # One scale for the scans that share a figure, so that they can be laid side by side.
+    alike: dict[tuple[str, int], list[xr.DataArray]] = {}
+    for _, _, path, results in found:
+        alike.setdefault(_figure_of(path, results, options), []).append(results.loss)
+    for name, _, path, results in found:
+        scale = common_scale(alike[_figure_of(path, results, options)], options.log, options.clip)
         yield f"{name}.vts", grid_file(results, scale)
         if "checkpoint_x" in results:
             yield f"{name}-checkpoints.vtp", checkpoints_file(results, scale)
+
+
+def _figure_of(path: Path, results: xr.Dataset, options: Options) -> tuple[str, int]:
+    """What the scans of one figure have in common: their name, unless files were named, and their dimensions."""
+    return "" if options.scans else path.stem, results.loss.ndim
 
 
 def _official(runs: Sequence[PlottedRun], _: Options) -> Iterator[tuple[str, bytes]]:
@@ -74,7 +81,7 @@ def _official(runs: Sequence[PlottedRun], _: Options) -> Iterator[tuple[str, byt
 
 
 def _directions(each: PlottedRun, path: Path, results: xr.Dataset) -> bytes:
-    """The directions of a scan in the order of the network's parameters; None if order or file is missing."""
+    """The directions of a scan in the order of the network's parameters; nothing if order or file is missing."""
     file = each.run.directions_file(scan_name(path))
     order = str(results.attrs.get("parameters", "")).split()
     if not order or not file.exists():

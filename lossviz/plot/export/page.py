@@ -165,7 +165,8 @@ def line_page(title: str, series: Sequence[Series], options: Options = DEFAULT) 
         series: runs with the contents of their surface-<name>.nc, which have x only.
         options: log, whether heights begin logarithmic, and clip; the pointer shows losses as they are.
     """
-    scales, start = both_scales([each.results.loss for each in series], options)
+    drawn = [each.results[name] for each in series for name in ("loss", "test_loss") if name in each.results]
+    scales, start = both_scales(drawn, options)
     said = [f"{each.label}: {', '.join(notes(each))}" for each in series if notes(each)]
     origins = " — ".join(dict.fromkeys(provenance(each) for each in series))
     panels = [

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter, vtkXMLStructuredGridWriter, vtkXMLWriter
 
 from lossviz.plot.kit.axes import Floats
+from lossviz.plot.kit.labels import places_on_path
 from lossviz.plot.kit.scale import Scale
 from lossviz.results import SurfaceResults
 
@@ -41,7 +42,8 @@ def checkpoints_file(results: xr.Dataset, scale: Scale) -> bytes:
     y = results.checkpoint_y.values if "checkpoint_y" in results else np.zeros_like(x)
     height, _ = _height(results.checkpoint_plane_loss.values, scale)
     path = bool(results.attrs.get("trajectory")) and len(x) > 1
-    line = np.array([len(x), *range(len(x))])
+    places = places_on_path(results)
+    line = np.array([len(places), *places])
     points = np.column_stack([x, y, height]).astype(float)
     marks = pv.PolyData(points, lines=line) if path else pv.PolyData(points)
     for name, array in results.data_vars.items():

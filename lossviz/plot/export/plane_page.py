@@ -12,12 +12,14 @@ from matplotlib.colors import to_hex
 from lossviz.plot.export.page import Panel, base_layout, both_scales, muted, notes, page, provenance
 from lossviz.plot.kit.axes import Floats, number
 from lossviz.plot.kit.cells import lattice
+from lossviz.plot.kit.labels import places_on_path
 from lossviz.plot.kit.scale import Scale
 from lossviz.plot.kit.style import COLOUR_MAP, NOT_FINITE
 from lossviz.plot.series import DEFAULT, Options, Series
 from lossviz.results import SurfaceResults
 
 # Quantities that the pointer shows where the file has them, and how.
+# Further losses, loss_NAME, come after these.
 _HOVER = {
     "loss": "loss %{:.4g}",
     "loss_stderr": "± %{:.2g}",
@@ -27,6 +29,8 @@ _HOVER = {
     "grad_norm": "gradient norm %{:.4g}",
     "hessian_min": "smallest eigenvalue %{:.4g}",
     "hessian_max": "largest eigenvalue %{:.4g}",
+    "penalty": "penalty %{:.4g}",
+    "examples": "%{:.0f} examples",
 }
 
 
@@ -77,7 +81,9 @@ def _space(results: xr.Dataset, scale: Scale) -> go.Figure:
 def _surface(results: xr.Dataset, scale: Scale, limits: tuple[float, float]) -> go.Surface:
     # A partial scan shows what is known throughout: single points between unknown ones have no surface.
     known = lattice(results)
-    shown = {name: text for name, text in _HOVER.items() if name in known and np.isfinite(known[name]).any()}
+    said = _HOVER | {name: f"{term} %{{:.4g}}" for name, term in SurfaceResults(known).terms.items()}
+    there = [name for name in said if name in known and (name == "loss" or np.isfinite(known[name]).any())]
+    shown = {name: said[name] for name in there}
     lines = [
         text.replace("%{", f"%{{customdata[{place}]") + _after_number(known[name])
         for place, (name, text) in enumerate(shown.items())
@@ -119,18 +125,20 @@ def _checkpoints(results: xr.Dataset, scale: Scale) -> list[go.Scatter3d]:
         for name in ("loss", "error", "distance")
         if f"checkpoint_{name}" in results
     }
-    return [
-        go.Scatter3d(
-            x=x,
-            y=y,
-            z=heights,
-            mode="lines+markers" if path else "markers",
-            line={"color": "#000000", "width": 4},
-            marker={"color": NOT_FINITE, "size": 4 if path else 5, "line": {"color": "#FFFFFF", "width": 1}},
-            text=[_checkpoint(place, name, loss, own, _after_number(results.loss)) for place, name in enumerate(names)],
-            hovertemplate="%{text}<extra></extra>",
-        )
-    ]
+    marks = go.Scatter3d(
+        x=x,
+        y=y,
+        z=heights,
+        mode="markers",
+        marker={"color": NOT_FINITE, "size": 4 if path else 5, "line": {"color": "#FFFFFF", "width": 1}},
+        text=[_checkpoint(place, name, loss, own, _after_number(results.loss)) for place, name in enumerate(names)],
+        hovertemplate="%{text}<extra></extra>",
+    )
+    if not path:
+        return [marks]
+    on = places_on_path(results)
+    line = {"color": "#000000", "width": 4}
+    return [go.Scatter3d(x=x[on], y=y[on], z=heights[on], mode="lines", line=line, hoverinfo="skip"), marks]
 
 
 def _checkpoint(place: int, name: str, plane: Floats, own: Mapping[str, Floats], unit: str) -> str:

@@ -172,7 +172,7 @@ def _fix_ranges(axes: Sequence[Axes], spans: Sequence[tuple[float, float] | None
 def _key(series: Sequence[Series], picked: Sequence[NDArray[np.integer]], columns: int) -> dict[str, Artist]:
     measured = max(each.results.sizes["step"] for each in series)
     drawn = max(map(len, picked))
-    which = f"at {drawn} of {measured} steps" if drawn < measured else "at every measured step"
+    which = f"at {drawn} of {measured} measured steps" if drawn < measured else "at every measured step"
     space = "\n" if columns == 1 else " "
     entry = f"density before the non-linearity {which};{space}each panel has its own scale of heights"
     return {entry: Patch(facecolor="#BBBBBB", edgecolor=KEY, linewidth=0.35)}

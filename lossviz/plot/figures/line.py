@@ -44,7 +44,7 @@ _ITSELF = "loss of a checkpoint itself"
 def draw_line(series: Sequence[Series], options: Options = DEFAULT) -> Figure:
     """Draw loss (left) and error (right) along the direction, a panel for each run, on the same scales."""
     shown = [each.results[name] for each in series for name in _of(each.results, "loss")]
-    shown += [each.results[name] for each in series for name in _terms(each.results)]
+    shown += [each.results[name] for each in series for name in each.surface.terms]
     shown += [each.results.checkpoint_loss for each in series if has_checkpoints(each.results)]
     scale = common_scale(shown, options.log, options.clip)
     errors = finite([each.surface.values(name) for each in series for name in _of(each.results, "error")])
@@ -77,12 +77,6 @@ def _of(results: xr.Dataset, quantity: str) -> dict[str, str]:
     return {name: split for name, split in found.items() if name in results}
 
 
-def _terms(results: xr.Dataset) -> dict[str, str]:
-    """The variables of the further losses of the first split, and their names."""
-    names = [str(name) for name in results.data_vars if str(name).startswith("loss_")]
-    return {name: name.removeprefix("loss_") for name in names if not name.endswith("_stderr") and name in results}
-
-
 def _draw_losses(ax: Axes, results: xr.Dataset, scale: Scale) -> list[Annotation]:
     """The curves with their bands, and the checkpoints, whose names are returned."""
     x, known = results.x.values, ~SurfaceResults(results).to_do
@@ -96,7 +90,7 @@ def _draw_losses(ax: Axes, results: xr.Dataset, scale: Scale) -> list[Annotation
         mark_not_finite(ax, x[known & ~np.isfinite(raw)], LEFT)
         if f"{name}_stderr" in results:
             _draw_band(ax, x[known], raw[known], SurfaceResults(results).values(f"{name}_stderr")[known], scale)
-    for name, term in _terms(results).items():
+    for name, term in SurfaceResults(results).terms.items():
         heights = scale.clipped(SurfaceResults(results).values(name))
         ax.plot(x[known], heights[known], color=LEFT.colour, linestyle=":", linewidth=0.8, label=f"term {term}")
         if known.any() and np.isfinite(heights[known][-1]):

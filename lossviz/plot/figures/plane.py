@@ -48,6 +48,11 @@ def draw_accuracy(series: Sequence[Series], _: Options = DEFAULT) -> Figure:
     return _draw_cells(shown, "accuracy", Scale(0.0, highest or 1.0, False, quantity="standard error (% of the loss)"))
 
 
+def _has_errors(each: Series) -> bool:
+    # A file of the official tool says nothing of them.
+    return "loss_stderr" in each.results and bool(np.isfinite(each.results.loss_stderr).any())
+
+
 def with_accuracy(results: xr.Dataset) -> xr.Dataset:
     """A scan with its relative standard errors, whose status is that of these."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,7 +102,7 @@ CONTOUR = FigureKind("contour", Planes(), draw_contour, by_default=on_request)
 HEATMAP = FigureKind("heatmap", Planes(), draw_heatmap, by_default=on_request)
 ACCURACY = FigureKind(
     "accuracy",
-    Planes("plane with loss_stderr", fits=lambda each: "loss_stderr" in each.results),
+    Planes("plane with loss_stderr", fits=_has_errors),
     draw_accuracy,
     by_default=on_request,
 )

@@ -31,7 +31,7 @@ from lossviz.plot.series import DEFAULT, Options, Series
 from lossviz.results import ProbeResults
 
 # What every probe.nc has beside its measures.
-_BASE = {"loss", "grad_norm", "penalty"}
+_BASE = {"loss", "grad_norm", "penalty", "lr"}
 # Measures with an edge: how it follows from the learning rate.
 _EDGES: dict[str, Rule] = {"critical_sharpness": step_edge, "batch_sharpness": plain_edge}
 # A quotient is averaged as the quotient of averages: that of a single step is biased.

@@ -1,7 +1,9 @@
 """The figure `seeds`: mean and spread of lines along several random directions."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -38,26 +40,38 @@ _FREE = ("name", "checkpoint", "batch_size", "compile")
 def seed_groups(runs: Sequence[PlottedRun]) -> dict[str, list[Series]]:
     """The lines of each run that differ in surface.directions.seed only, two or more, as one dataset (seed, x).
 
-    Runs whose lines follow the same protocol share a figure, named after its first scan.
+    Runs whose lines follow the same protocol share a figure, named after its first scan. Lines around a second
+    checkpoint of a run have another figure: in one they would look alike.
     """
     grouped: dict[str, list[Series]] = {}
-    stems: dict[str, str] = {}
+    stems: dict[tuple[str, int], str] = {}
     for each in runs:
         draws: dict[tuple[str, ...], dict[int, tuple[str, xr.Dataset]]] = {}
         for path, results in each.surfaces.items():
             found = _protocol(results)
             if found is not None:
                 draws.setdefault(found[0], {}).setdefault(found[1], (scan_name(path), results))
-        for (drawn, *_), by_seed in draws.items():
-            if len(by_seed) > 1:
-                seeds = sorted(by_seed)
-                stem = stems.setdefault(drawn, f"surface-{by_seed[seeds[0]][0]}")
-                lines = [by_seed[seed][1][["loss", "error", "status"]] for seed in seeds]
-                together = xr.concat(lines, dim="seed").assign_coords(seed=seeds)
-                said = [f"{len(seeds)} directions", *protocol(together), scan_note(SurfaceResults(together))]
-                note = ", ".join(filter(None, said))
-                grouped.setdefault(stem, []).append(Series(each.label, each.look, together, note))
+        enough = {key: by_seed for key, by_seed in draws.items() if len(by_seed) > 1}
+        before: Counter[str] = Counter()
+        for (drawn, *_), by_seed in enough.items():
+            seeds = sorted(by_seed)
+            figure = drawn, before[drawn]
+            before[drawn] += 1
+            if figure not in stems:
+                stems[figure] = _free(f"surface-{by_seed[seeds[0]][0]}", stems.values())
+            stem = stems[figure]
+            lines = [by_seed[seed][1][["loss", "error", "status"]] for seed in seeds]
+            together = xr.concat(lines, dim="seed").assign_coords(seed=seeds)
+            said = [f"{len(seeds)} directions", *protocol(together), scan_note(SurfaceResults(together))]
+            note = ", ".join(filter(None, said))
+            grouped.setdefault(stem, []).append(Series(each.label, each.look, together, note))
     return grouped
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    """A name, with a number where it is taken."""
+    used = set(taken)
+    return next(each for each in chain([name], (f"{name}-{number}" for number in count(2))) if each not in used)
 
 
 def _protocol(results: xr.Dataset) -> tuple[tuple[str, ...], int] | None:

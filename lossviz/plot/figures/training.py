@@ -29,6 +29,10 @@ from lossviz.plot.published.curves import Published
 from lossviz.plot.series import DEFAULT, Options, Series
 from lossviz.results import TrainResults
 
+# Of so many values each is marked.
+FEW = 30
+_RAW, _MEAN = "raw", 1.2
+
 
 def remark(label: str, config: Config) -> str:
     """A caution about the evaluations of a network."""
@@ -48,18 +52,19 @@ def draw_training(series: Sequence[Series], options: Options = DEFAULT) -> Figur
         options: log, whether the axis of the loss is logarithmic; None: it is.
     """
     steps = max(TrainResults(each.results).planned for each in series)
+    window = window_of(steps)
     if all(TrainResults(each.results).is_regression for each in series):
         drawn = Figure(figsize=(COLUMN_WIDTH + 0.5, 2.5), layout="constrained")
         _draw_loss(drawn.subplots(), series, steps, options.log)
         legend_above(drawn, series, [_handle(each) for each in series])
-        key_below(drawn, _splits_key(""))
+        key_below(drawn, _key(drawn, window))
         return drawn
     drawn = Figure(figsize=(TEXT_WIDTH, 2.5), layout="constrained")
     accuracy, error, loss = drawn.subplots(1, 3)
-    window = window_of(steps)
     for each in series:
-        _draw_minibatches(accuracy, each, window)
-        _draw_splits(error, each, "error")
+        if not TrainResults(each.results).is_regression:
+            _draw_minibatches(accuracy, each, "accuracy", window)
+            _draw_splits(error, each, "error")
         draw_published(accuracy, each.look, _averaged(each.published.get("accuracy"), window))
         draw_published(error, each.look, each.published.get("val_error"))
     _draw_loss(loss, series, steps, options.log)
@@ -70,20 +75,26 @@ def draw_training(series: Sequence[Series], options: Options = DEFAULT) -> Figur
     error.set_ylim(bottom=0)
     panel_titles(drawn, "minibatch accuracy", "error", "loss")
     legend_above(drawn, series, [_handle(each) for each in series])
-    key = _key(window) | published_key(drawn, " (b: test set)")
+    key = _key(drawn, window) | published_key(drawn, " (b: test set)")
     key_below(drawn, key, [each.remark for each in series if each.remark])
     return drawn
 
 
 def _draw_loss(ax: Axes, series: Sequence[Series], steps: int, log: bool | None) -> None:
+    """Draw the losses of both splits; that of the minibatches where the training set was not evaluated."""
+    shown = []
     for each in series:
+        found = [name for name in ("train_loss", "val_loss") if name in each.results]
         _draw_splits(ax, each, "loss")
+        if "train_loss" not in found:
+            _draw_minibatches(ax, each, "loss", window_of(steps))
+            found.append("loss")
+        shown += [TrainResults(each.results).curve(name) for name in found]
     # Further losses have a line each, of the test set, thin and named at their ends.
     terms = [(each, name) for each in series for name in each.results if str(name).startswith("val_loss_")]
     for each, name in terms:
         _draw_term(ax, each, str(name))
-    shown = [(each, name) for each in series for name in ("train_loss", "val_loss") if name in each.results]
-    losses = [each.results[name] for each, name in (*shown, *terms)]
+    losses = [*shown, *(each.results[name] for each, name in terms)]
     scale_axis(ax, finite([each.values for each in losses]), log is not False)
     _name_axes(ax, with_unit(losses), steps)
 
@@ -114,25 +125,33 @@ def _averaged(curve: Published | None, window: int) -> Published | None:
     return replace(curve, step=even, edges=edges)
 
 
-def _draw_minibatches(ax: Axes, each: Series, window: int) -> None:
-    step, values = each.results.step.values, each.results.accuracy.values
-    look = each.look
-    if window > 1:
-        ax.plot(step, values, color=look.colour, linewidth=0.5, alpha=0.3, label="raw")
-    curve = running_mean(values, window) if len(values) else values
-    ax.plot(step, curve, color=look.colour, linestyle=look.line, linewidth=1.2, label=each.label)
+def _draw_minibatches(ax: Axes, each: Series, quantity: str, window: int) -> None:
+    """Draw a quantity of the minibatches, and its mean over so many steps."""
+    curve, look = TrainResults(each.results).curve(quantity), each.look
+    step, values = curve.step.values, curve.values
+    if not len(step):
+        return
+    between = float(np.median(np.diff(step))) if len(step) > 1 else 1.0
+    averaged = max(1, round(window / between))
+    if averaged > 1:
+        raw = np.where(np.isfinite(values), values, np.nan)
+        ax.plot(step, raw, color=look.colour, linewidth=0.5, alpha=0.3, label=_RAW)
+    mean = running_mean(values, averaged)
+    marker = look.marker if len(step) <= FEW else ""
+    ax.plot(step, mean, color=look.colour, linestyle=look.line, linewidth=_MEAN, marker=marker, label=each.label)
     mark_not_finite(ax, step[~np.isfinite(values)], look)
-    mark_divergence(ax, each, step, curve)
+    mark_divergence(ax, each, step, mean)
 
 
 def _draw_splits(ax: Axes, each: Series, quantity: str) -> None:
-    step, look = each.results.eval_step.values, each.look
-    # With few evaluations the curve is a guess between points, which are then shown.
-    marker = look.marker if len(step) <= 30 else ""
+    look = each.look
     for split, width, size in (("train", THIN, 1.5), ("val", BOLD, 3.0)):
         if f"{split}_{quantity}" not in each.results:
             continue  # eval_examples: none
-        values = each.results[f"{split}_{quantity}"].values
+        curve = TrainResults(each.results).curve(f"{split}_{quantity}")
+        step, values = curve.eval_step.values, curve.values
+        # With few evaluations the curve is a guess between points, which are then shown.
+        marker = look.marker if len(step) <= FEW else ""
         style: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "linewidth": width}
         ax.plot(step, values, **style, marker=marker, markersize=size, label=f"{each.label} {split}")
         mark_not_finite(ax, step[~np.isfinite(values)], look)
@@ -144,17 +163,22 @@ def _handle(each: Series) -> Artist:
     return Line2D([], [], color=each.look.colour, linestyle=each.look.line, marker=marker, markersize=4)
 
 
-def _key(window: int) -> dict[str, Artist]:
+def _key(drawn: Figure, window: int) -> dict[str, Artist]:
+    """What the widths of the curves mean, of those that there are."""
+    panels = zip("abc", drawn.axes, strict=False)
+    labels = {letter: [str(line.get_label()) for line in ax.lines] for letter, ax in panels}
     key: dict[str, Artist] = {}
-    if window > 1:
-        key["(a) each minibatch"] = Line2D([], [], color=KEY, linewidth=0.5, alpha=0.5)
-        key[f"(a) mean over {window} steps"] = Line2D([], [], color=KEY, linewidth=1.2)
-    return key | _splits_key("(b, c) ")
 
+    def add(text: str, ending: str, handle: Artist) -> None:
+        there = [letter for letter, own in labels.items() if any(label.endswith(ending) for label in own)]
+        if there:
+            key[f"({', '.join(there)}) {text}" if len(labels) > 1 else text] = handle
 
-def _splits_key(panels: str) -> dict[str, Artist]:
-    widths = {"training set": THIN, "validation set": BOLD}
-    return {f"{panels}{split}": Line2D([], [], color=KEY, linewidth=width) for split, width in widths.items()}
+    add("each minibatch", _RAW, Line2D([], [], color=KEY, linewidth=0.5, alpha=0.5))
+    add(f"mean over {window} steps", _RAW, Line2D([], [], color=KEY, linewidth=_MEAN))
+    add("training set", " train", Line2D([], [], color=KEY, linewidth=THIN))
+    add("validation set", " val", Line2D([], [], color=KEY, linewidth=BOLD))
+    return key
 
 
 FIGURES = (FigureKind("training", Trained(remark), draw_training),)

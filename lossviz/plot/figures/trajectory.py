@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -26,7 +27,7 @@ from lossviz.plot.kit.axes import (
     twin,
 )
 from lossviz.plot.kit.cells import draw_levels, pale_colours
-from lossviz.plot.kit.labels import OUTLINE, circle, has_path, keep_apart, name_beside, steps
+from lossviz.plot.kit.labels import OUTLINE, circle, has_path, keep_apart, name_beside, places_on_path, steps
 from lossviz.plot.kit.panels import axis_name, axis_ticks, colour_bar, title, title_height, unknown_key
 from lossviz.plot.kit.scale import Scale, common_scale
 from lossviz.plot.kit.style import NOT_FINITE, SMALL, TEXT_WIDTH
@@ -35,6 +36,7 @@ from lossviz.plot.series import DEFAULT, Options, Series
 
 # Checkpoints whose step is written beside them, where there is room.
 NAMED = 7
+_OTHER, _SQUARE = "other checkpoint", circle("white") | {"marker": "s"}
 _OWN: tuple[str, str, Any] = ("checkpoint_loss", "loss of the checkpoint", "-")
 _PROJECTED: tuple[str, str, Any] = ("checkpoint_plane_loss", "loss of its projection", (0, (3, 1.5)))
 
@@ -45,14 +47,17 @@ def draw_trajectory(series: Sequence[Series], options: Options = DEFAULT) -> Fig
     The colour of a checkpoint is its own loss on the scale of the contours: where it differs from what lies under
     it, the plane does not show the loss that the training had.
     """
+    paths = [each.with_results(each.results.isel(checkpoint=places_on_path(each.results))) for each in series]
     shown = [each.results.loss for each in series]
     shown += [each.results[name] for each in series for name, *_ in (_OWN, _PROJECTED)]
     scale = common_scale(shown, options.log, options.clip)
     drawn = Figure(figsize=(TEXT_WIDTH, len(series) * (2.6 + title_height(series)) + 0.4), layout="constrained")
     grid = drawn.subplots(len(series), 2, squeeze=False, width_ratios=[1.1, 1])
-    distances = finite([each.results.checkpoint_distance.values for each in series])
-    drawings = [_draw_plane(axes[0], each, scale) for axes, each in zip(grid, series, strict=True)]
+    distances = finite([each.results.checkpoint_distance.values for each in paths])
+    drawings = [_draw_plane(axes[0], each, scale) for axes, each in zip(grid, paths, strict=True)]
     for axes, each in zip(grid, series, strict=True):
+        _mark_others(axes[0], each.results)
+    for axes, each in zip(grid, paths, strict=True):
         _draw_truth(axes[1], each, scale, distances)
     for ax in grid[:, 1]:
         ax.set_title("the checkpoints and their projections", fontsize=SMALL, pad=4 + 4 * mark_rows(drawn))
@@ -82,14 +87,24 @@ def _draw_plane(ax: Axes, each: Series, scale: Scale) -> tuple[list[Annotation],
     ax.set_title(
         title(each) + (f"\n{beyond} of {len(x)} checkpoints beyond the plane" if beyond else ""), fontsize=SMALL
     )
-    at, places = steps(results), np.flatnonzero(inside)
+    (at, counted), places = steps(results), np.flatnonzero(inside)
     named = places[np.unique(np.linspace(0, len(places) - 1, NAMED).round().astype(int))] if len(places) else places
-    names = [name_beside(ax, x[i], y[i], f"{at[i]:g}") for i in named]
+    # A bare number would look like the label of a contour.
+    names = [name_beside(ax, x[i], y[i], f"{'step' if counted == 'step' else 'no.'} {at[i]:g}") for i in named]
     return [*names[-1:], *names[:-1]], contours
 
 
+def _mark_others(ax: Axes, results: xr.Dataset) -> None:
+    """Mark checkpoints that are not on the path, such as another network that a direction leads to."""
+    others = results.drop_isel(checkpoint=places_on_path(results))
+    x, y = others.checkpoint_x.values, others.checkpoint_y.values
+    away = (x != 0) | (y != 0)
+    if away.any():
+        ax.plot(x[away], y[away], **_SQUARE, linestyle="none", zorder=5, label=_OTHER)
+
+
 def _draw_truth(ax: Axes, each: Series, scale: Scale, distances: Floats) -> None:
-    results, at = each.results, steps(each.results)
+    results, (at, counted) = each.results, steps(each.results)
     scale_axis(ax, np.array([scale.low, scale.high]), scale.log)
     few = len(at) <= 30
     for name, label, style in (_OWN, _PROJECTED):
@@ -102,7 +117,7 @@ def _draw_truth(ax: Axes, each: Series, scale: Scale, distances: Floats) -> None
     right.plot(at, results.checkpoint_distance.values, color=RIGHT.colour, linewidth=1.0, label="distance")
     scale_axis(right, np.r_[0.0, distances], log=False)
     step_axis([ax], [at], 4)
-    ax.set_xlabel("step")
+    ax.set_xlabel(counted)
 
 
 def _key(drawn: Figure, series: Sequence[Series]) -> dict[str, Artist]:
@@ -110,9 +125,11 @@ def _key(drawn: Figure, series: Sequence[Series]) -> dict[str, Artist]:
         label: Line2D([], [], color=LEFT.colour, linestyle=style, linewidth=1.2)
         for _, label, style in (_OWN, _PROJECTED)
     }
+    others = any(line.get_label() == _OTHER for ax in drawn.axes for line in ax.lines)
     return {
         "checkpoint at its step, coloured by its own loss": Line2D([], [], **circle("white"), linestyle="none"),
         **curves,
+        **({_OTHER: Line2D([], [], **_SQUARE, linestyle="none")} if others else {}),
         "distance": Line2D([], [], color=RIGHT.colour, linewidth=1.0),
         **unknown_key(drawn, series),
     }

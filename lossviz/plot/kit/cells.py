@@ -135,8 +135,9 @@ def uncertain(results: xr.Dataset) -> NDArray[np.bool_]:
 
 
 def moves_contours(stderr: Floats, values: Floats) -> NDArray[np.bool_]:
-    """Where two standard errors move a contour line by more than half the way to the next point."""
-    return np.asarray(4 * stderr > np.hypot(*np.gradient(values)))
+    """Where two standard errors move a contour line by more than half the way to the next point; so beside a hole."""
+    slope = np.hypot(*np.gradient(np.where(np.isfinite(values), values, np.nan)))
+    return np.asarray((stderr > 0) & ~(4 * stderr <= slope))
 
 
 def draw_to_do(ax: Axes, results: xr.Dataset) -> None:

@@ -143,6 +143,17 @@ def has_path(results: xr.Dataset) -> bool:
     return bool(results.attrs.get("trajectory", 0)) and has_checkpoints(results)
 
 
+def places_on_path(results: xr.Dataset) -> list[int]:
+    """The places of the path among the checkpoints of a scan, in the order of the training.
+
+    The file has the scan's own checkpoint first, then networks that the directions lead to, then the steps of the run.
+    The steps are the path; where there are none, as with files of other people's trainings, all checkpoints are.
+    """
+    matches = [_STEP.fullmatch(str(name)) for name in results.checkpoint.values]
+    step = {place: int(match[1]) for place, match in enumerate(matches) if match}
+    return sorted(step, key=step.__getitem__) if len(step) > 1 else list(range(len(matches)))
+
+
 def names(results: xr.Dataset) -> list[str]:
     """Short and different names: `step 50`, or the stem of a file, with its run where stems agree."""
     full = [str(each) for each in results.checkpoint.values]
@@ -153,12 +164,12 @@ def names(results: xr.Dataset) -> list[str]:
     ]
 
 
-def steps(results: xr.Dataset) -> Floats:
-    """The step of every checkpoint; their numbers from 0 where some have none."""
+def steps(results: xr.Dataset) -> tuple[Floats, str]:
+    """The step of every checkpoint, or their numbers from 0 where some have none; and which of the two it is."""
     found = [_STEP.fullmatch(name) for name in names(results)]
     if all(found):
-        return np.array([float(match[1]) for match in found if match])
-    return np.arange(float(results.sizes["checkpoint"]))
+        return np.array([float(match[1]) for match in found if match]), "step"
+    return np.arange(float(results.sizes["checkpoint"])), "checkpoint"
 
 
 def mark_checkpoints(ax: Axes, results: xr.Dataset) -> list[Annotation]:

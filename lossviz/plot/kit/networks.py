@@ -75,9 +75,9 @@ def planned_steps(networks: Sequence[Network]) -> int:
 
 
 def window(networks: Sequence[Network]) -> int:
-    """Iterations over which training errors are averaged: a 100th of the longest run, at most 100.
+    """Iterations over which training errors are averaged: a 100th of the longest run.
 
-    Short runs have that of the figure `training`.
+    Short runs have that of the figure `training`, but at most 100.
     """
     steps = planned_steps(networks)
     return max(steps // 100, min(window_of(steps), 100))

@@ -4,6 +4,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import pyvista as pv
 import safetensors.numpy
 import xarray as xr
 
@@ -46,6 +47,15 @@ def test_each_format_makes_its_files(build: Build, plane: xr.Dataset, tmp_path: 
         ]
     )
     assert sorted(paths) == sorted((tmp_path / "out").iterdir())
+
+
+def test_grids_have_the_scale_of_their_figure(build: Build, tmp_path: Path) -> None:
+    """A plane that is steep has logarithms as heights, and another one of the same run has not."""
+    steep, flat = build.surface(lambda x, y: np.exp(5 * x) + 0 * y), build.surface(lambda x, y: 2 + x + 0 * y)
+    paths = draw([build.run(main=steep, zoom=flat)], formats=["vtk"], folder=tmp_path)
+    highest = {path.stem: pv.read(path).points[:, 2].max() for path in paths}
+    assert highest["surface-main-standard"] == pytest.approx(5 * np.log10(np.e), rel=1e-6)
+    assert highest["surface-zoom-standard"] == pytest.approx(3)
 
 
 def test_images_and_exports_together(build: Build, plane: xr.Dataset) -> None:

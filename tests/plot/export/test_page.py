@@ -88,15 +88,17 @@ def test_the_path_lies_at_the_loss_in_the_plane(build: Build) -> None:
     values = {"x": [0.5, 0.0, 7.0], "y": [0.1, 0.2, 0.3], "loss": [3.0, 2.0, 1.0], "plane_loss": [40.0, 2.0, 9.0]}
     for name, each in values.items():
         results[f"checkpoint_{name}"] = variable("checkpoint", each, name, "1")
-    results = results.assign_coords(checkpoint=["step <0>", "step 50", "far"]).assign_attrs(trajectory=1)
-    surface, path = figures(plane_page("title", build.series(results)))["panel-0"]["linear"]["data"]
-    assert path["mode"] == "lines+markers"
+    results = results.assign_coords(checkpoint=["step 0", "step 50", "<far>"]).assign_attrs(trajectory=1)
+    surface, line, path = figures(plane_page("title", build.series(results)))["panel-0"]["linear"]["data"]
+    assert (line["mode"], path["mode"]) == ("lines", "markers")
+    np.testing.assert_array_equal(array(line["x"]), values["x"][:2])  # the steps
     np.testing.assert_array_equal(array(path["x"]), values["x"])
     height = array(path["z"])
     lift = 0.02 * (surface["cmax"] - surface["cmin"])
     assert 40 < height[0] < 40 + lift
     assert np.isnan(height[2])  # outside the plane
-    assert path["text"][0] == "step &lt;0&gt;<br>loss at its place in the plane 40 nats<br>its own loss 3 nats"
+    assert path["text"][0] == "step 0<br>loss at its place in the plane 40 nats<br>its own loss 3 nats"
+    assert path["text"][2].startswith("&lt;far&gt;<br>")
 
 
 def test_the_centre_is_marked_where_nothing_else_is_known(build: Build) -> None:
@@ -142,6 +144,28 @@ def test_every_run_and_split_of_a_page_has_its_own_dashes(build: Build) -> None:
     train, test = ({each["line"]["dash"] for each in curves[split::2]} for split in (0, 1))
     assert len(train) == 3
     assert not train & test
+
+
+def test_the_axis_of_a_line_holds_the_test_loss(build: Build) -> None:
+    line = build.surface(lambda x, _: 0.1 + x**2, y=0)
+    page = line_page("title", build.series(line.assign(test_loss=line.loss + 3)))
+    low, high = figures(page)["panel-0"]["linear"]["layout"]["yaxis"]["range"]
+    assert low < 0.1
+    assert high > 4.1
+
+
+def test_a_page_without_a_finite_point_has_holes_only(build: Build) -> None:
+    results = build.surface(lambda x, y: np.inf * (1 + 0 * x))
+    results["error"] = np.nan * results.error
+    (surface, *_) = figures(plane_page("title", build.series(results)))["panel-0"]["linear"]["data"]
+    assert np.isnan(array(surface["z"])).all()
+
+
+def test_the_pointer_shows_all_that_was_measured(build: Build) -> None:
+    results = build.surface(bowl)
+    more = results.assign(loss_pde=results.loss, examples=(("y", "x"), np.full(results.loss.shape, 128)))
+    (surface, *_) = figures(plane_page("title", build.series(more)))["panel-0"]["linear"]["data"]
+    assert "examples<br>pde %{customdata" in surface["hovertemplate"]
 
 
 def test_nothing_is_fetched_and_bytes_repeat(build: Build) -> None:

@@ -75,7 +75,7 @@ def test_the_key_says_how_many_steps_are_drawn(build: Build) -> None:
     assert "at every measured step" in legend(few)[0]
     many = draw_activations(build.series(build.layered(steps=range(0, 151))))
     assert len(ridges(many.axes[0])) == 22
-    assert "at 22 of 151 steps" in legend(many)[0]
+    assert "at 22 of 151 measured steps" in legend(many)[0]
 
 
 def test_a_needle_does_not_flatten_the_others(build: Build) -> None:

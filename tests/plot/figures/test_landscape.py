@@ -104,7 +104,7 @@ def test_a_single_step_has_bars_side_by_side(build: Build) -> None:
 def test_legend_names_runs_lengths_and_what_is_missing(build: Build) -> None:
     drawn = draw_landscape(build.series(build.probe(), build.probe(steps=range(0, 100, 5))))
     names = legend(drawn)
-    assert names[:2] == ["standard", "batchnorm (partial: 20 of 41 steps)"]
+    assert names[:2] == ["standard", "batchnorm (partial: 20 of 41 probes)"]
     assert "(a, b) range over η = 0.05 … 0.4" in names
 
 
@@ -117,7 +117,7 @@ def test_a_diverged_training_is_named(build: Build) -> None:
     results, trained = build.probe(steps=range(0, 90, 5), planned=18), TrainResults(build.train(diverged_at=87))
     assert probe_note(ProbeResults(results), trained) == "diverged at step 87"
     results.attrs["planned"] = 20
-    assert probe_note(ProbeResults(results), trained) == "diverged at step 87, partial: 18 of 20 steps"
+    assert probe_note(ProbeResults(results), trained) == "diverged at step 87, partial: 18 of 20 probes"
 
 
 def test_an_outlier_in_the_gradient_turns_the_axis_logarithmic(build: Build) -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.colors import to_rgba_array
 
@@ -40,6 +41,14 @@ def test_the_test_set_is_dashed(build: Build) -> None:
     assert legend(drawn) == ["training set", "test set", "checkpoint"]
     alone = draw_line(build.series(results.assign_attrs(split="test")))
     assert legend(alone) == ["test set", "checkpoint"]
+
+
+def test_the_deviations_of_a_sampled_line_are_no_curves(build: Build) -> None:
+    results = build.surface(lambda x, _: np.exp(5 * x), y=0)
+    deviations = xr.Variable(("group", "x"), -np.ones((results.sizes["x"], results.sizes["x"])))
+    drawn = draw_line(build.series(results.assign(loss_deviation=deviations, loss_pde=results.loss)))
+    assert [str(line.get_label()) for line in drawn.axes[0].lines if "term" in str(line.get_label())] == ["term pde"]
+    assert drawn.axes[0].get_yscale() == "log"
 
 
 @pytest.mark.parametrize(("log", "scale"), [(None, "log"), (False, "linear")])

@@ -6,10 +6,10 @@ from matplotlib.collections import Collection, QuadMesh
 from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.contour import QuadContourSet
 
-from lossviz.plot.figures.plane import draw_accuracy, draw_contour, draw_convexity, draw_heatmap
+from lossviz.plot.figures.plane import ACCURACY, draw_accuracy, draw_contour, draw_convexity, draw_heatmap
 from lossviz.plot.kit.cells import uncertain
 from lossviz.plot.kit.style import NOT_FINITE
-from lossviz.plot.series import Options
+from lossviz.plot.series import DEFAULT, Options, plotted_runs
 from lossviz.surface.estimator import GROUPS
 from tests.plot.artists import arrows, cells, labelled, legend, xs, ys
 from tests.plot.conftest import Build
@@ -258,6 +258,22 @@ def test_accuracy_is_the_relative_standard_error(build: Build) -> None:
     (mesh,) = labelled(drawn.axes[0].collections, "accuracy")
     np.testing.assert_allclose(cells(mesh), np.broadcast_to(10 / (2 + results.x.values), results.loss.shape))
     assert drawn.axes[1].get_ylabel() == "standard error (% of the loss)"
+
+
+def test_a_plane_whose_errors_are_not_known_has_no_figure_of_them(build: Build) -> None:
+    results = build.surface(lambda x, y: 2 + x + 0 * y)
+    runs = plotted_runs([build.run(known=sampled(results, 0.1), theirs=sampled(results, np.nan))])
+    assert list(ACCURACY.drawings(runs, DEFAULT)) == ["surface-known-accuracy"]
+
+
+def test_contours_beside_a_hole_may_lie_elsewhere(build: Build) -> None:
+    results = sampled(
+        build.surface(lambda x, y: np.where((x == 0) & (y == 0), np.inf, 1 + 9 * x + 0 * y), x=5, y=5), 0.1
+    )
+    beside = np.zeros((5, 5), bool)
+    beside[[1, 2, 2, 3], [2, 1, 3, 2]] = True
+    np.testing.assert_array_equal(uncertain(results)[results.loss < np.inf], beside[results.loss < np.inf])
+    assert not uncertain(sampled(results, 0.0)).any()
 
 
 @pytest.mark.parametrize(("stderr", "colours"), [(0.0, 1), (0.02, 2)])

@@ -24,6 +24,7 @@ def test_each_measure_has_a_panel_and_what_every_probe_has_does_not(build: Build
     rising = 1.0 + np.arange(20)
     results = probe(build, critical_sharpness=rising, of_next_year=rising**3)
     assert scalars(ProbeResults(results)) == ["critical_sharpness", "of_next_year"]
+    assert scalars(ProbeResults(results.assign(lr=results.loss))) == ["critical_sharpness", "of_next_year"]
     critical, new = draw_scalars(build.series(results)).axes
     assert critical.get_title(loc="left") == "(a) critical sharpness"
     (line,) = labelled(critical.lines, "standard")

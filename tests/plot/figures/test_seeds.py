@@ -49,6 +49,17 @@ def test_lines_of_two_checkpoints_are_not_averaged(build: Build) -> None:
     assert not grouped(build, a=draw_of(build, 1, checkpoint_sha256="a"), b=draw_of(build, 2, checkpoint_sha256="b"))
 
 
+def test_a_second_checkpoint_and_another_protocol_have_figures_of_their_own(build: Build) -> None:
+    twice = {f"{sha}{seed}": draw_of(build, seed, checkpoint_sha256=sha) for sha in "ab" for seed in (1, 2)}
+    assert {stem: len(series) for stem, series in grouped(build, **twice).items()} == {"surface-a1": 1, "surface-b1": 1}
+    other = [draw_of(build, seed, settings=("surface.data.examples=7",)) for seed in (1, 2)]
+    runs = [
+        build.run("noisy", a1=draw_of(build, 1), a2=draw_of(build, 2)),
+        build.run("batchnorm", a1=other[0], a2=other[1]),
+    ]
+    assert list(seed_groups(plotted_runs(runs))) == ["surface-a1", "surface-a1-2"]
+
+
 def test_the_same_seed_counts_once(build: Build) -> None:
     assert not grouped(build, a=draw_of(build, 1), b=draw_of(build, 1))
 

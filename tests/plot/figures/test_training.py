@@ -96,6 +96,37 @@ def test_what_the_evaluations_of_noisy_batchnorm_do_not_mean_is_said_below(build
     assert make().legends[1].get_title().get_text() == ""
 
 
+def test_where_the_training_set_was_not_evaluated_the_minibatches_have_their_loss(build: Build) -> None:
+    results = build.train().drop_vars(["train_loss", "train_error"])
+    drawn = draw_training(build.series(results))
+    (raw,), (mean,) = labelled(drawn.axes[2].lines, "raw"), labelled(drawn.axes[2].lines, "standard")
+    np.testing.assert_array_equal(raw.get_ydata(), results.loss)
+    assert ys(mean)[100] == pytest.approx(float(results.loss[96:104].mean()))  # 200 // 25 = 8 steps
+    key = ["(a, c) each minibatch", "(a, c) mean over 8 steps", "(b, c) validation set"]
+    assert legend(drawn) == ["standard", *key]
+    usual = ["(a) each minibatch", "(a) mean over 8 steps", "(b, c) training set", "(b, c) validation set"]
+    assert legend(draw_training(build.series(build.train()))) == ["standard", *usual]
+
+
+def test_what_was_not_recorded_is_neither_drawn_nor_not_finite(build: Build) -> None:
+    results = build.train()
+    seldom, due = results.accuracy.values.copy(), np.arange(200) % 10 == 0
+    seldom[~due], seldom[100] = np.nan, np.nan
+    given = results.assign(accuracy=("step", seldom), recorded_accuracy=("step", due.astype(np.int8)))
+    (curve,) = labelled(draw_training(build.series(given)).axes[0].lines, "standard")
+    assert xs(curve) == list(range(0, 200, 10))  # a mean over 8 steps is one value
+    marks = labelled(draw_training(build.series(given)).axes[0].lines, "not finite")
+    assert [xs(each) for each in marks] == [[100]]
+
+
+def test_a_regression_beside_a_classification_has_no_accuracy(build: Build) -> None:
+    results = build.train()
+    regression = results.assign({name: np.nan * results[name] for name in ("accuracy", "train_error", "val_error")})
+    drawn = draw_training(build.series(regression, results))
+    assert not labelled(drawn.axes[0].lines, "not finite")
+    assert not labelled(drawn.axes[1].lines, "not finite")
+
+
 def test_terms_of_the_loss_are_dotted_and_named(build: Build) -> None:
     results = build.train()
     given = results.assign(val_loss_pde=5 * results.val_loss, train_loss_pde=results.val_loss)

@@ -22,7 +22,7 @@ def test_the_path_goes_through_the_checkpoints(build: Build) -> None:
     plane, *_ = draw_trajectory(build.series(path(build))).axes
     (line,) = labelled(plane.lines, "path")
     assert (xs(line), ys(line)) == (X, Y)
-    assert {text.get_text() for text in plane.texts} >= {"0", "50", "100", "200"}
+    assert {text.get_text() for text in plane.texts} >= {"step 0", "step 50", "step 100", "step 200"}
     assert plane.get_xlabel().endswith("60.0% of the variance")
     assert plane.get_ylabel().endswith("25.0% of the variance")
 
@@ -73,8 +73,23 @@ def test_checkpoints_beyond_the_plane_are_counted(build: Build) -> None:
 
 def test_names_without_steps_are_numbered(build: Build) -> None:
     results = path(build).assign_coords(checkpoint=["a.pt", "b.pt", "c.pt", "d.pt"])
-    (own,) = labelled(draw_trajectory(build.series(results)).axes[1].lines, "loss of the checkpoint")
-    assert xs(own) == [0, 1, 2, 3]
+    right = draw_trajectory(build.series(results)).axes[1]
+    (own,) = labelled(right.lines, "loss of the checkpoint")
+    assert (xs(own), right.get_xlabel()) == ([0, 1, 2, 3], "checkpoint")
+
+
+def test_the_path_is_in_the_order_of_the_training_and_another_network_is_apart(build: Build) -> None:
+    """The file begins with the scan's own checkpoint, then has what a direction leads to."""
+    names = ["step 200", "other/best.pt", "step 0", "step 50"]
+    results = path(build, x=[0.1, 0.7, 0.9, 0.5], loss=[1.0, 9.0, 3.0, 2.0]).assign_coords(checkpoint=names)
+    drawn = draw_trajectory(build.series(results))
+    plane, right = drawn.axes[:2]
+    (line,), (other,) = labelled(plane.lines, "path"), labelled(plane.lines, "other checkpoint")
+    assert (xs(line), xs(other)) == ([0.9, 0.5, 0.1], [0.7])
+    (own,) = labelled(right.lines, "loss of the checkpoint")
+    assert (xs(own), ys(own)) == ([0, 50, 200], [3, 2, 1])
+    assert "other checkpoint" in legend(drawn)
+    assert "other checkpoint" not in legend(draw_trajectory(build.series(path(build))))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

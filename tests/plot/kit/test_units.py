@@ -104,7 +104,7 @@ def test_the_pointer_names_the_unit_of_each_surface(build: Build) -> None:
     nats = path(build)
     shown = figures(plane_page("title", build.series(nats, without_nats(nats))))
     for panel, unit in (("panel-0", " nats"), ("panel-1", "")):
-        surface, marks = shown[panel]["linear"]["data"]
+        surface, _, marks = shown[panel]["linear"]["data"]
         assert f"loss %{{customdata[0]:.4g}}{unit}<br>error" in surface["hovertemplate"]
         assert f"its own loss 1{unit}<br>" in marks["text"][0]
         assert f"in the plane 0.5{unit}<br>" in marks["text"][0]
