@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from lossviz.config import Config
 from lossviz.config.data import Cifar10
 from lossviz.config.train import Precision
-from lossviz.distributed.ranks import Ranks, ranks
+from lossviz.distributed.ranks import Ranks, UnreachableError, ranks
 from lossviz.engine.allocation import keep_freed_memory
 from lossviz.engine.backend import Backend
 from lossviz.engine.memory import explained_memory
@@ -117,7 +117,8 @@ def _scan_files(run: Run, config: Config) -> list[Path]:
 
 def _all_files(run: Run, _: Config) -> list[Path]:
     # Measurements of a training go with it; what a person put beside them stays.
-    scans = [*run.surface_files, *sorted(run.folder.glob("directions-*.safetensors"))]
+    beside = [each for kind in ("directions-*.safetensors", "blocks-*", "samples-*") for each in run.folder.glob(kind)]
+    scans = [*run.surface_files, *sorted(beside)]
     return [run.train_file, run.probe_file, *scans, run.resume_file.parent, run.record_file]
 
 
@@ -147,7 +148,8 @@ def _each(jobs: Jobs, options: Options, command: Command[Subject]) -> None:
                 try:
                     command.action(subject, report, stop)
                 except Stopped:
-                    _tell_damaged(setup, report, processes, wait_s=0)
+                    with suppress(UnreachableError):  # torchrun's store may be gone
+                        _tell_damaged(setup, report, processes, wait_s=0)
                     raise
                 _tell_damaged(setup, report, processes, SECONDS_FOR_OTHERS)
             stop.obey()

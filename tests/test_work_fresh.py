@@ -54,6 +54,9 @@ def test_a_fresh_training_discards_its_measurements_and_nothing_of_the_person(
     run = done[0][0]
     notes = run.folder / "notes.txt"
     notes.write_text("mine")
+    for folder in ("samples-main", "blocks-main"):
+        (run.folder / folder).mkdir()
+        (run.folder / folder / "point").touch()
     work.train(jobs(tmp_path, train={"lr": 0.01})[:1], FRESH)
     left = {path.name for path in run.folder.iterdir()}
     assert left == {"train.nc", "checkpoints", "config.yaml", "run.json", "notes.txt", ".lock"}

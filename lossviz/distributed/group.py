@@ -4,13 +4,13 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, distributed
 
 from lossviz.data.load import AnySplit
-from lossviz.distributed.ranks import Ranks, waiting_for_others
+from lossviz.distributed.ranks import Ranks, UnreachableError, waiting_for_others
 from lossviz.errors import refuse
 
 
@@ -37,21 +37,24 @@ class Group:
         return self.ranks.alone
 
     def total(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Each tensor summed over the processes, the same to the last bit in all of them; one message for all.
+        """Each tensor summed over the processes, the same to the last bit in all of them; one message for each dtype.
 
         Raises:
             UnreachableError: another process has ended; so for all methods that wait for the others.
         """
         if self.alone:
             return list(tensors)
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with waiting_for_others():
-            distributed.all_reduce(flat)
-        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
-        # In the memory layout of each: an optimiser is slower where a gradient lies otherwise than its parameter.
-        return [
-            torch.empty_like(tensor).copy_(part.view(tensor.shape)) for tensor, part in zip(tensors, parts, strict=True)
-        ]
+        found: dict[int, Tensor] = {}
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+            alike = {place: tensor for place, tensor in enumerate(tensors) if tensor.dtype == dtype}
+            flat = torch.cat([tensor.reshape(-1) for tensor in alike.values()])
+            with waiting_for_others():
+                distributed.all_reduce(flat)
+            parts = torch.split(flat, [tensor.numel() for tensor in alike.values()])
+            # In the memory layout of each: an optimiser is slower where a gradient lies otherwise than its parameter.
+            for (place, tensor), part in zip(alike.items(), parts, strict=True):
+                found[place] = torch.empty_like(tensor).copy_(part.view(tensor.shape))
+        return [found[place] for place in range(len(tensors))]
 
     def mean(self, values: Sequence[float], weight: float) -> list[float]:
         """The mean over all examples from the means over those of each process; a weight of 0 says nothing."""
@@ -69,6 +72,15 @@ class Group:
         with waiting_for_others():
             distributed.all_reduce(found, distributed.ReduceOp.MAX)
         return found.tolist()
+
+    def part(self) -> None:
+        """Wait at the end until all processes are there.
+
+        One that ends resets its connections, and the others, which may still read from them the agreement to end, would
+        take it for a failure.
+        """
+        with suppress(UnreachableError):  # it is there, and has ended
+            self.largest(0)
 
     def copy_from_first(self, tensors: Sequence[Tensor]) -> None:
         """Give all processes what the first one has, in place."""

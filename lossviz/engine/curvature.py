@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -171,6 +172,7 @@ class Hessian:
         self.examples = sum(counted)
         self.products = products_of(objective.model)
         self._kept: list[Tensor] | None = None
+        self._written: list[Tensor] | None = None
 
     def __call__(self, vector: Tensor) -> Tensor:
         """H v, both float64 (n,) on the device; products are taken in the network's dtype.
@@ -220,7 +222,9 @@ class Hessian:
     def start(self) -> Tensor:
         """A random vector to begin Lanczos with, float64 (n,), always the same."""
         draws = torch.Generator().manual_seed(0)
-        return torch.randn(sum(self.sizes), generator=draws, dtype=torch.float64).to(self.objective.device)
+        # By name: a person's default device may be another one, for which this generator does not draw.
+        numbers = torch.randn(sum(self.sizes), generator=draws, dtype=torch.float64, device="cpu")
+        return numbers.to(self.objective.device)
 
     def split(self, vector: Tensor) -> list[Tensor]:
         """A vector (n,) as one tensor a parameter, in its shape and dtype."""
@@ -242,14 +246,34 @@ class Hessian:
         and the curvature would silently be too small.
         """
         curved = [(part, v) for part, v in zip(gradient, along, strict=True) if part.requires_grad]
-        kept = [parameter.grad for parameter in self.objective.parameters]
+        if self._written is None or self._kept is None:
+            # Also tensors of a loss, or inputs that want a gradient: backward() writes into all of them.
+            others = {id(leaf): leaf for leaf in leaves([part for part, _ in curved])}
+            self._written = [*({id(each): each for each in self.objective.parameters} | others).values()]
+        kept = [leaf.grad for leaf in self._written]
         try:
-            for parameter in self.objective.parameters:
-                parameter.grad = None
+            for leaf in self._written:
+                leaf.grad = None
             if curved:  # else the loss is linear in the parameters
                 parts, vectors = zip(*curved, strict=True)
                 torch.autograd.backward(parts, vectors, retain_graph=self._kept is not None)
             return dense(torch.zeros_like(each) if each.grad is None else each.grad for each in self.parameters)
         finally:
-            for parameter, grad in zip(self.objective.parameters, kept, strict=True):
-                parameter.grad = grad
+            for leaf, grad in zip(self._written, kept, strict=True):
+                leaf.grad = grad
+
+
+def leaves(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The tensors into whose `.grad` a backward pass from these writes."""
+    seen = set[object]()
+    waiting: list[Any] = [tensor.grad_fn for tensor in tensors]
+    found = []
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):  # AccumulateGrad's
+            found.append(node.variable)
+        waiting += [each for each, _ in node.next_functions]
+    return found

@@ -45,8 +45,8 @@ def loss_name(config: Loss | None, regression: bool) -> str:
     return "squared-error" if regression else "cross-entropy"
 
 
-def given_loss(loss: PerExample | Closure | None) -> losses.Loss:
-    """The loss that is an argument in Python: of either kind; None: by the targets."""
+def given_loss(loss: PerExample | Closure | None, *, counts: bool = False) -> losses.Loss:
+    """The loss that is an argument in Python: of either kind; None: by the targets. `counts`: see `OfOutputs`."""
     found = loss_of(loss or _by_targets)
     if not isinstance(found, OfOutputs):
         return found
@@ -64,7 +64,7 @@ def given_loss(loss: PerExample | Closure | None) -> losses.Loss:
             refuse("loss", f"gave {tuple(found.shape)} for {len(targets)} examples", accepted=accepted)
         return found
 
-    return ByTargets(checked) if loss is None else OfOutputs(checked)
+    return (ByTargets if loss is None else OfOutputs)(checked, counts=counts)
 
 
 def given_loss_name(loss: PerExample | Closure | None, batch: Batch) -> str:

@@ -94,10 +94,13 @@ class OfOutputs:
     Attributes:
         function: the loss.
         views: whether inputs of five dimensions are several views of each image, as in ten-crop evaluation.
+        counts: whether a mean over a batch is over the examples that count. Else it is over all, and a batch must
+            hold none that the loss ignores; that saves a look at the labels in every step of a training.
     """
 
     function: PerExample
     views: bool = False
+    counts: bool = False
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example."""
@@ -143,6 +146,8 @@ class OfOutputs:
             if not are_classes(outputs, targets):
                 return Losses(term, _no_answers(outputs.device), outputs=outputs)
             counted = targets != self.ignored
+            if self.counts and not bool(counted.all()):
+                term = Term(term.sums, counted)
             return Losses(term, count_right(outputs.detach(), targets, counted), counted=counted, outputs=outputs)
 
         return of_batch

@@ -58,4 +58,6 @@ def relative_difference(found: Tensor, expected: Tensor) -> float:
     dtype = torch.complex128 if expected.is_complex() else torch.float64
     one, other = found[finite].to(dtype), expected[finite].to(dtype)
     apart, largest = float((one - other).abs().max()), float(other.abs().max())
-    return apart / largest if apart else 0.0
+    if not apart:
+        return 0.0
+    return apart / largest if largest else float("inf")

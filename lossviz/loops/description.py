@@ -58,16 +58,19 @@ class LoopDescription:
         known = attributes(self.run.experiment, self.run.variant, self.seed, text, loss_function, title)
         return known | ({"lr": made["lr"]} if "lr" in made else {})
 
+    def refuse_run(self) -> None:
+        """Refuse a folder in which lossviz trained."""
+        if self.run.config_file.exists():
+            advice = "name another folder; lossviz probe measures this one"
+            refuse(shown(self.run.folder), "is a run of lossviz train", advice=advice)
+
     def check_folder(self) -> str:
         """The name of the loss that the folder's measurements are of: own where there are none yet.
 
         Raises:
-            RequestError: lossviz trained there, or the measurements are those of another loop.
+            RequestError: the measurements are those of another loop.
         """
         run = self.run
-        if run.config_file.exists():
-            advice = "name another folder; lossviz probe measures this one"
-            refuse(shown(run.folder), "is a run of lossviz train", advice=advice)
         if not run.probe_file.exists():
             return "own"
         saved = ProbeResults.load(run.probe_file)

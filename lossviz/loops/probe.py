@@ -170,6 +170,7 @@ class Probe:
         with ExitStack() as stack:
             stack.enter_context(exclusive(run.folder))
             remove_partials(run.folder)
+            self._loop.refuse_run()
             for file in (run.probe_file, run.train_file) if fresh else ():
                 file.unlink(missing_ok=True)
             self._loss_name = self._loop.check_folder()
@@ -202,7 +203,7 @@ class Probe:
             return
         with apart(self.model, None if self.later is None else self.later.given):
             twin = copied(self.model)
-            objective = Objective(twin, given_loss(self.loss))
+            objective = Objective(twin, given_loss(self.loss, counts=True))
             here = self._minibatch(batch, derive(self.seed, "noise", step))
             if known:
                 self._compare(objective, here)

@@ -16,8 +16,8 @@ from lossviz.progress import Report
 from lossviz.results import MEASUREMENTS, protocol
 from lossviz.setup import Setup
 from lossviz.signals import StopRequest
-from lossviz.training.command import begin, history, train
-from lossviz.training.files import ReplayFiles
+from lossviz.training.command import begin, history, refuse_other_data, train
+from lossviz.training.files import DepartedError, ReplayFiles
 from lossviz.training.plan import plan_training
 from lossviz.training.shard import pieces_each, processes
 from lossviz.training.stepper import Stepper
@@ -39,7 +39,11 @@ def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
         prober.wanted = {step for step in prober.wanted if step <= last}
         if prober.missing:
             end = prober.missing[-1]
-            begin(setup, ReplayFiles(setup.run, end), end, prober).go(report, stop)
+            try:
+                begin(setup, ReplayFiles(setup.run, end), end, prober).go(report, stop)
+            except DepartedError as error:
+                prober.forget_after(error.since)
+                raise
         prober.save()
         outcome["steps"] = len(prober.rows)
     report.say(f"{setup.run.probe_file}: {len(prober.rows):,} steps measured")
@@ -99,9 +103,10 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
     """Measure at every checkpoint of a run, on the minibatch that its step had.
 
     Raises:
-        RequestError: as `checkpoints_to_probe`.
+        RequestError: as `checkpoints_to_probe`; or the data are not those of the training.
     """
     run, steps = setup.run, checkpoints_to_probe(setup)
+    refuse_other_data(run, setup.facts()["data"])
     prober, minibatches = Prober(probed_training(setup), steps), setup.minibatches()
     objective = setup.objective()
     objective.model.train()

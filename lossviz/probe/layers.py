@@ -111,4 +111,4 @@ def layer_outputs(step: Step, describe: Callable[[Tensor], Description]) -> list
 
 def channel(seed: int, number: int, channels: int) -> int:
     """The channel of a layer that stands for it."""
-    return int(torch.randint(channels, (), generator=generator(seed, "activation", number)))
+    return int(torch.randint(channels, (), generator=generator(seed, "activation", number), device="cpu"))

@@ -20,6 +20,7 @@ from lossviz.probe.measure import Coordinate, NextStep, Step, Variable, load_mea
 from lossviz.probe.step import BASE, measure_step, repeats_itself
 from lossviz.results import ProbeResults, in_units, load_results, save_results, variable
 
+_ERROR = PRODUCTS[-1]
 RATE = Variable((), "learning rate of the step", "1")
 
 
@@ -118,10 +119,20 @@ class Prober:
         )
         with full_precision():
             found = measure_step(at)
-        self.products |= attributes_of_products(objective.model)
+        products = attributes_of_products(objective.model)
+        if _ERROR in products:
+            products[_ERROR] = max(float(products[_ERROR]), float(self.products.get(_ERROR, 0.0)))
+        self.products |= products
         self.rows[step] = {name: value.cpu().numpy() for name, value in found.items()}
         if training.rates:
             self.rows[step]["lr"] = np.array(stepper.rate(step))
+
+    def forget_after(self, step: int) -> None:
+        """Discard what was measured after a step, here and in probe.nc."""
+        self.rows = {at: row for at, row in self.rows.items() if at <= step}
+        self.save()
+        if not self.rows:
+            self.training.file.unlink(missing_ok=True)
 
     def save(self) -> None:
         """Write probe.nc."""

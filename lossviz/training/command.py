@@ -59,14 +59,15 @@ def train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | 
 
 def _train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | None, group: Group) -> int:
     run = setup.run
-    over = _over(run)
+    over, facts = _over(run), setup.facts()
+    if over is not None or run.resume_file.exists():
+        refuse_other_data(run, facts["data"])
     if over is not None:
         report.say(f"{run.folder}: nothing left to train ({_how(*over)})")
         return over[1]
     before = history(run)
-    facts = {**setup.facts(), "processes": before}
+    facts |= {"processes": before}
     group.refuse_differences({**{name: facts[name] for name in ALIKE}, "configuration": dump(setup.config)})
-    _refuse_other_data(run, facts["data"])
     outcome: dict[str, Any] = {}
     with run.stage("train", **facts) if group.first else nullcontext(outcome) as outcome:
         training = begin(setup, TrainingFiles(run), setup.train.steps, observer, group)
@@ -218,9 +219,9 @@ def _over(run: Run) -> tuple[str, int] | None:
     return ("done", last) if run.checkpoint_file(last).exists() else None
 
 
-def _refuse_other_data(run: Run, data: dict[str, str]) -> None:
-    begun_with = run.record().get("train", {}).get("data", data)
-    if run.resume_file.exists() and begun_with != data:
+def refuse_other_data(run: Run, data: object) -> None:
+    """Refuse data that are not those of a training, by their fingerprints."""
+    if run.record().get("train", {}).get("data", data) != data:
         problem = "has the fingerprints of other data, with which this training began"
         refuse(str(run.record_file), problem, advice="put those back, or discard what is there with --fresh")
 

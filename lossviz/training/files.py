@@ -72,6 +72,18 @@ class TrainingFiles:
         """Leave everything where it is."""
 
 
+class DepartedError(WorkError):
+    """A replay is not the training.
+
+    Attributes:
+        since: the step of the last checkpoint at which it still was; what was measured later is of another training.
+    """
+
+    def __init__(self, refusal: Refusal, since: int) -> None:
+        super().__init__(refusal)
+        self.since = since
+
+
 class ReplayFiles:
     """Compares a replayed training with its checkpoints, bitwise, and writes nothing.
 
@@ -95,7 +107,7 @@ class ReplayFiles:
         """Compare the tensors of a step with its checkpoint, if there is one.
 
         Raises:
-            WorkError: they differ.
+            DepartedError: they differ; the state of the replay, from which it would go on, is gone.
         """
         path = self.run.checkpoint_file(step)
         for name, saved in load_tensors(path, of_steps(self.titles, step)).items() if path.exists() else ():
@@ -107,7 +119,9 @@ class ReplayFiles:
                 advice = (
                     f"measure at the checkpoints instead: lossviz probe {self.run.folder}; or train again with --fresh"
                 )
-                raise WorkError(Refusal(str(path), problem, advice=advice))
+                self.close()
+                since = max((each for each in self.run.checkpoint_steps if each < step), default=-1)
+                raise DepartedError(Refusal(str(path), problem, advice=advice), since)
 
     def write(self, _curves: Curves) -> None:
         """Leave train.nc as it is."""

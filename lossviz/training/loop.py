@@ -1,8 +1,7 @@
 """The training loop: one variant from its last saved state to its last step."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -11,7 +10,6 @@ from torch import Tensor
 from lossviz.config.train import Plateau, Train
 from lossviz.data.load import AnySplit
 from lossviz.data.minibatches import Minibatch
-from lossviz.distributed.ranks import UnreachableError
 from lossviz.engine.checkpoint import save_resume
 from lossviz.engine.evaluation import Evaluation, Mean
 from lossviz.engine.objective import Objective
@@ -97,8 +95,7 @@ class TrainingLoop:
             Stopped: after saving, where a person or the system asked to stop.
             WorkError: the disk is full, another process has ended, or a replay departs from the training.
         """
-        title = f"{self.files.doing} {self.name}"
-        with report.track(title, self.end, "steps", self.step) as track, _stopped_together(stop):
+        with report.track(f"{self.files.doing} {self.name}", self.end, "steps", self.step) as track:
             while True:
                 going_on = self._events(stop)
                 self._say_doubts(report)
@@ -110,6 +107,7 @@ class TrainingLoop:
         if doubt:
             self.objective.doubts.append(doubt)
             self._say_doubts(report)
+        self.group.part()
         stop.obey()
         self.files.close()
 
@@ -131,6 +129,8 @@ class TrainingLoop:
             return False
         if evaluate:
             self._evaluate()
+        if isinstance(config.schedule, Plateau):  # before it is asked for the next step
+            self.stepper.errors = self.curves.validation(step, self.judged)
         if observe and self.observer is not None:
             self.objective.model.train()
             self.observer.observe(step, self.objective, self.shard.minibatches(step), self.stepper)
@@ -155,8 +155,6 @@ class TrainingLoop:
 
     def _update(self) -> None:
         """One step of the optimiser; step t's numbers belong to the point before it."""
-        if isinstance(self.config.schedule, Plateau):
-            self.stepper.errors = self.curves.validation(self.step, self.judged)
         self.curves.add(self._train(self.step), self.stepper.rate(self.step))
         self.step += 1
 
@@ -196,16 +194,6 @@ def update(objective: Objective, stepper: Stepper, shard: Shard, step: int) -> t
     here = shard.differentiate(objective, step)
     stepper.take(here.gradient, step)
     return here.loss, here.correct * (100 / shard.minibatches.batch_size), decay, *here.terms
-
-
-@contextmanager
-def _stopped_together(stop: StopRequest) -> Iterator[None]:
-    """Where all processes were asked to stop and another one has ended first, this one has stopped, and not failed."""
-    try:
-        yield
-    except UnreachableError:
-        stop.obey()
-        raise
 
 
 def _due(step: int, every: int, last: bool) -> bool:

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
+from lossviz.data.batch import Batch
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.curvature import (
     Hessian,
@@ -16,7 +17,7 @@ from lossviz.engine.curvature import (
     gradient_norm,
     mean_gradient,
 )
-from lossviz.engine.losses import OfOutputs
+from lossviz.engine.losses import OfModel, OfOutputs
 from lossviz.engine.objective import Objective
 from lossviz.engine.outputs import PerExample, cross_entropy
 from lossviz.errors import WorkError
@@ -196,6 +197,34 @@ def test_measuring_leaves_no_trace(sizes: tuple[int, ...]) -> None:
         assert tensor.numpy().tobytes() == state[name].numpy().tobytes(), name
     assert [module.training for module in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_gradients_of_tensors_outside_of_the_network_stay(batches: int) -> None:
+    """A head that only the loss knows, and inputs that want a gradient."""
+    model, head = nn.Linear(3, 4).double(), nn.Linear(4, 1).double()
+    inputs = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        found: Tensor = head(model(batch)).squeeze(1).square()
+        return found
+
+    loss(model, inputs).sum().backward()
+    kept = [each.grad.clone() for each in (inputs, *head.parameters(), *model.parameters()) if each.grad is not None]
+    parts = [Minibatch(part, 0) for part in (inputs,) * batches]
+    product = Hessian(Objective(model, OfModel(loss)), parts)
+    product(product(product.start()))
+    assert len(kept) == 5
+    for before, each in zip(kept, (inputs, *head.parameters(), *model.parameters()), strict=True):
+        assert each.grad is not None
+        assert torch.equal(each.grad, before)
+
+
+def test_the_start_is_that_of_any_default_device() -> None:
+    product = Hessian(Objective(nn.Linear(3, 2)), [Minibatch((torch.ones(2, 3), torch.zeros(2, dtype=torch.int64)), None)])
+    start = product.start()
+    with torch.device("meta"):
+        assert torch.equal(product.start(), start)
 
 
 def test_every_product_sees_the_same_noise() -> None:

@@ -21,6 +21,7 @@ def rows(*values: float) -> Tensor:
         (rows(1, -4), rows(1, -4), 0),
         (rows(1, -4), rows(1.5, -4), 0.125),
         (rows(0, 0), rows(0, 0), 0),
+        (rows(0, 1), rows(0, 0), math.inf),
         (rows(1, math.nan), rows(1, math.nan), 0),
         (rows(1, math.nan), rows(1, math.inf), 0),
         (rows(1, math.nan), rows(1, 2), math.inf),

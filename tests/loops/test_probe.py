@@ -159,6 +159,25 @@ def test_with_accumulation_a_step_is_measured_once(tmp_path: Path) -> None:
     np.testing.assert_allclose(losses, [expected] * 2)
 
 
+def test_labels_that_the_loss_ignores_do_not_count(tmp_path: Path) -> None:
+    """Against torch's own mean, in every pass."""
+    model, (inputs, targets) = nn.Linear(6, 3), batch()
+    targets = torch.where(torch.arange(len(targets)) % 3 == 0, -100, targets)
+    length = 0.1
+    with Probe(tmp_path, model, lengths=[length]) as probe:
+        probe((inputs, targets))
+    found = load_results(probe.run.probe_file).isel(step=0)
+    loss = functional.cross_entropy(model(inputs), targets)
+    gradient = torch.autograd.grad(loss, list(model.parameters()))
+    moved = [each - length * part for each, part in zip(model.parameters(), gradient, strict=True)]
+    assert float(found.loss) == pytest.approx(loss.item(), rel=1e-6)
+    assert float(found.grad_norm) == pytest.approx(
+        float(torch.cat([each.flatten() for each in gradient]).norm()), rel=1e-6
+    )
+    there = functional.cross_entropy(functional.linear(inputs, *moved), targets)
+    assert float(found.path_loss[0]) == pytest.approx(there.item(), rel=1e-6)
+
+
 def test_in_eval_mode_it_measures_in_training_mode(tmp_path: Path) -> None:
     """A callback may come after an evaluation; parts that stay in eval mode while the whole trains are left so."""
     model = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3))
@@ -213,12 +232,14 @@ def test_the_folder_has_one_writer(tmp_path: Path) -> None:
     Probe(tmp_path, nn.Linear(6, 3)).close()
 
 
-def test_a_run_of_lossviz_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_run_of_lossviz_is_left_alone(tmp_path: Path, fresh: bool) -> None:
     setup = tiny.setup(tmp_path)
     with setup.run.writing(setup.config):
-        pass
+        setup.run.train_file.write_bytes(b"its curves")
     with pytest.raises(RequestError, match="is a run of lossviz train"):
-        Probe(setup.run.folder, nn.Linear(6, 3))
+        Probe(setup.run.folder, nn.Linear(6, 3), fresh=fresh)
+    assert setup.run.train_file.read_bytes() == b"its curves"
 
 
 def test_a_network_that_cannot_be_copied_is_named(tmp_path: Path) -> None:

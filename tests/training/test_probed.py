@@ -138,6 +138,35 @@ def test_a_plateau_is_replayed(tmp_path: Path) -> None:
         probe_checkpoints(online, QUIET, StopRequest())
 
 
+class Rates:
+    """An observer that asks for the learning rate of each step."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, float] = {}
+
+    def due(self, _step: int) -> bool:
+        return True
+
+    def observe(self, step: int, _objective: Objective, _batch: Minibatch, stepper: Stepper) -> None:
+        self.found[step] = stepper.rate(step)
+
+    def save(self) -> None:
+        pass
+
+
+def test_an_observer_is_told_the_learning_rate_that_the_step_then_has(tmp_path: Path) -> None:
+    """Also where the step was evaluated just before, and in the first one after a training resumed."""
+    setup = tiny.setup(tmp_path, train={"schedule": PLATEAU, "eval_every": 2})
+    rates, stop = Rates(), StopRequest()
+    interrupt(setup, 7)
+    train(setup, QUIET, stop, rates)
+    expected = load_results(setup.run.train_file)["lr"].values.tolist()
+    assert [rates.found[step] for step in range(7, 12)] == expected[7:]
+    again = tiny.setup(tmp_path, "again", train={"schedule": PLATEAU, "eval_every": 2})
+    train(again, QUIET, stop, rates)
+    assert [rates.found[step] for step in range(12)] == load_results(again.run.train_file)["lr"].values.tolist()
+
+
 def test_a_stopped_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:
     setup = tiny.setup(tmp_path)
     train(setup, QUIET, StopRequest())

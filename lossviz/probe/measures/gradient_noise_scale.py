@@ -36,7 +36,7 @@ def gradient_noise_scale(step: Step) -> dict[str, Tensor]:
     small, total = [], [torch.zeros_like(part, dtype=torch.float64) for part in step.theta]
     for batch in step.minibatches(MINIBATCHES):
         found = step.objective.differentiate(batch)
-        sizes.append(found.losses.examples)
+        sizes.append(int(found.losses.sizes()[1]))  # ignored examples have no gradient
         small.append(squared_norm(found.gradient))
         parts = [part.double() for part in found.gradient]
         total = list(torch._foreach_add(total, parts, alpha=sizes[-1] / sizes[0]))
