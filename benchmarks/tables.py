@@ -72,7 +72,9 @@ def batchnorm(runs: Sequence[Run]) -> str:
         add("width of the loss range, median", _steps(window), [_width(each.loss, window) for each in columns])
     for window in LANDSCAPE:
         add("greatest gradient distance, median", _steps(window), [_top(each.distance, window) for each in columns])
-    add("greatest gradient distance, peak, at step", "all", [_peak(each.distance) for each in columns])
+    peaks = [_peak(each.distance) for each in columns]
+    add("greatest gradient distance, peak", "all", [height for height, _ in peaks])
+    add("step of that peak", "all", [step for _, step in peaks])
     add("effective smoothness, median", "all", [_median(each.smoothness) for each in columns])
     add("effective smoothness, lowest to greatest", "all", [_range(each.smoothness) for each in columns])
     for layer in sorted({int(layer) for each in columns for layer in each.layers.get("layer", [])}):
@@ -198,11 +200,12 @@ def _at(curve: tuple[Floats, Floats] | None, step: int, digits: int = 1, near: i
     return _text(curve[1][place] if abs(curve[0][place] - step) <= near else np.nan, digits)
 
 
-def _peak(band: tuple[Floats, Floats, Floats] | None) -> str:
+def _peak(band: tuple[Floats, Floats, Floats] | None) -> tuple[str, str]:
+    """The highest value, and the step at which it is."""
     if band is None:
-        return NOTHING
+        return NOTHING, NOTHING
     place = int(np.nanargmax(band[2]))
-    return f"{_text(band[2][place])}, {band[0][place]:,.0f}"
+    return _text(band[2][place]), f"{band[0][place]:,.0f}"
 
 
 def _median(curve: tuple[Floats, Floats] | None) -> str:

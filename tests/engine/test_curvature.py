@@ -221,7 +221,9 @@ def test_gradients_of_tensors_outside_of_the_network_stay(batches: int) -> None:
 
 
 def test_the_start_is_that_of_any_default_device() -> None:
-    product = Hessian(Objective(nn.Linear(3, 2)), [Minibatch((torch.ones(2, 3), torch.zeros(2, dtype=torch.int64)), None)])
+    product = Hessian(
+        Objective(nn.Linear(3, 2)), [Minibatch((torch.ones(2, 3), torch.zeros(2, dtype=torch.int64)), None)]
+    )
     start = product.start()
     with torch.device("meta"):
         assert torch.equal(product.start(), start)
