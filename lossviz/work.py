@@ -117,8 +117,9 @@ def _scan_files(run: Run, config: Config) -> list[Path]:
 
 def _all_files(run: Run, _: Config) -> list[Path]:
     # Measurements of a training go with it; what a person put beside them stays.
-    beside = [each for kind in ("directions-*.safetensors", "blocks-*", "samples-*") for each in run.folder.glob(kind)]
-    scans = [*run.surface_files, *sorted(beside)]
+    directions = sorted(run.folder.glob("directions-*.safetensors"))
+    names = dict.fromkeys(each.stem.split("-", 1)[1] for each in (*run.surface_files, *directions))
+    scans = [each for name in names for each in run.scan_files(name)]
     return [run.train_file, run.probe_file, *scans, run.resume_file.parent, run.record_file]
 
 

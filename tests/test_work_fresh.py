@@ -54,12 +54,12 @@ def test_a_fresh_training_discards_its_measurements_and_nothing_of_the_person(
     run = done[0][0]
     notes = run.folder / "notes.txt"
     notes.write_text("mine")
-    for folder in ("samples-main", "blocks-main"):
+    for folder in ("samples-main", "blocks-main", "samples-for-paper"):
         (run.folder / folder).mkdir()
         (run.folder / folder / "point").touch()
     work.train(jobs(tmp_path, train={"lr": 0.01})[:1], FRESH)
     left = {path.name for path in run.folder.iterdir()}
-    assert left == {"train.nc", "checkpoints", "config.yaml", "run.json", "notes.txt", ".lock"}
+    assert left == {"train.nc", "checkpoints", "config.yaml", "run.json", "notes.txt", "samples-for-paper", ".lock"}
     assert notes.read_text() == "mine"
     assert set(run.record()) == {"experiment", "variant", "train"}
     assert "lr: 0.01" in run.config_file.read_text()
@@ -102,6 +102,22 @@ def test_what_is_gone_by_the_turn_of_a_variant_is_refused_before_anything_is_dis
     with pytest.raises(RequestError, match="has no checkpoint"):
         work.surface(made, FRESH)
     assert second.surface_file("main").exists()
+
+
+@pytest.mark.parametrize("at_checkpoints", [False, True])
+def test_a_probe_on_other_data_is_refused_before_anything_is_discarded(
+    tmp_path: Path, done: list[tuple[Run, Config]], at_checkpoints: bool
+) -> None:
+    """On other training examples, that is: a probe sees no others."""
+    run = done[0][0]
+    data = run.record()["train"]["data"]
+    run.note("train", data={**data, "train": f"sha256:{'0' * 64}"})
+    before = tiny.tree(tmp_path)
+    with pytest.raises(RequestError, match=r"run\.json: has the fingerprints of other data"):
+        work.probe(done, FRESH, at_checkpoints=at_checkpoints)
+    assert tiny.tree(tmp_path) == before
+    run.note("train", data={**data, "test": f"sha256:{'0' * 64}"})
+    work.probe(done, FRESH, at_checkpoints=at_checkpoints)
 
 
 def test_a_fresh_probe_of_a_folder_says_first_how_many_steps_it_discards(

@@ -273,7 +273,8 @@ def leaves(tensors: Iterable[Tensor]) -> list[Tensor]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        if hasattr(node, "variable"):  # AccumulateGrad's
-            found.append(node.variable)
+        leaf = getattr(node, "variable", None)  # AccumulateGrad's; a person's own Function may have one too
+        if isinstance(leaf, Tensor) and leaf.is_leaf:
+            found.append(leaf)
         waiting += [each for each, _ in node.next_functions]
     return found

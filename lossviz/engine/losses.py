@@ -77,6 +77,11 @@ class Losses:
         return len(self.term.sums)
 
     @property
+    def counting(self) -> int:
+        """How many of them count."""
+        return self.examples if self.counted is None else int(self.counted.sum())
+
+    @property
     def seen(self) -> Tensor:
         """What tells one way to compute the losses from another: the outputs, or else the losses."""
         return self.term.sums if self.outputs is None else self.outputs

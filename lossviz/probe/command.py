@@ -17,7 +17,7 @@ from lossviz.results import MEASUREMENTS, protocol
 from lossviz.setup import Setup
 from lossviz.signals import StopRequest
 from lossviz.training.command import begin, history, refuse_other_data, train
-from lossviz.training.files import DepartedError, ReplayFiles
+from lossviz.training.files import ReplayDepartedError, ReplayFiles
 from lossviz.training.plan import plan_training
 from lossviz.training.shard import pieces_each, processes
 from lossviz.training.stepper import Stepper
@@ -39,11 +39,13 @@ def probe_training(setup: Setup, report: Report, stop: StopRequest) -> None:
         prober.wanted = {step for step in prober.wanted if step <= last}
         if prober.missing:
             end = prober.missing[-1]
+            prober.doubts = True
             try:
-                begin(setup, ReplayFiles(setup.run, end), end, prober).go(report, stop)
-            except DepartedError as error:
-                prober.forget_after(error.since)
+                begin(setup, ReplayFiles(setup.run, end, prober.trust), end, prober).go(report, stop)
+            except ReplayDepartedError:
+                prober.discard_doubtful()
                 raise
+            prober.trust()
         prober.save()
         outcome["steps"] = len(prober.rows)
     report.say(f"{setup.run.probe_file}: {len(prober.rows):,} steps measured")
@@ -53,7 +55,7 @@ def check_training(setup: Setup) -> None:
     """Check that a probe during a training, or a replay of it, computes what the training computes.
 
     Raises:
-        RequestError: several processes trained, or BatchNorm sees pieces of a minibatch.
+        RequestError: several processes trained, BatchNorm sees pieces of a minibatch, or the data are other ones.
     """
     run = setup.run
     for first, number in history(run):
@@ -62,6 +64,13 @@ def check_training(setup: Setup) -> None:
             problem = f"was trained by {processes(number)}{since}, and a probe goes along in one"
             refuse(str(run.folder), problem, advice=f"measure at its checkpoints: lossviz probe {run.folder}")
     _refuse_pieces(setup)
+    _refuse_other_examples(setup)
+
+
+def _refuse_other_examples(setup: Setup) -> None:
+    """Refuse to measure on other training examples than those of the training."""
+    if setup.run.train_file.exists():
+        refuse_other_data(setup.run, {"train": setup.facts()["data"]["train"]})
 
 
 def _refuse_pieces(setup: Setup) -> None:
@@ -80,13 +89,15 @@ def checkpoints_to_probe(setup: Setup) -> list[int]:
     """Steps of the checkpoints that a run has.
 
     Raises:
-        RequestError: there is none, BatchNorm saw pieces of a minibatch, or a measure needs more than checkpoints hold.
+        RequestError: there is none, BatchNorm saw pieces of a minibatch, the data are other ones, or a measure needs
+            more than checkpoints hold.
     """
     run = setup.run
     if not run.checkpoint_steps:
         advice = run.command("train", setup.allowed)
         refuse(str(run.folder), "has no checkpoint to measure at", advice=f"make one: lossviz {advice}")
     _refuse_pieces(setup)
+    _refuse_other_examples(setup)
     needy = [measure for measure in setup.config.probe.measures if MEASURES[measure].optimizer]
     if needy and setup.train.remembers:
         command = run.command("probe", setup.allowed)
@@ -103,10 +114,9 @@ def probe_checkpoints(setup: Setup, report: Report, stop: StopRequest) -> None:
     """Measure at every checkpoint of a run, on the minibatch that its step had.
 
     Raises:
-        RequestError: as `checkpoints_to_probe`; or the data are not those of the training.
+        RequestError: as `checkpoints_to_probe`.
     """
     run, steps = setup.run, checkpoints_to_probe(setup)
-    refuse_other_data(run, setup.facts()["data"])
     prober, minibatches = Prober(probed_training(setup), steps), setup.minibatches()
     objective = setup.objective()
     objective.model.train()

@@ -20,7 +20,9 @@ from lossviz.probe.measure import Coordinate, NextStep, Step, Variable, load_mea
 from lossviz.probe.step import BASE, measure_step, repeats_itself
 from lossviz.results import ProbeResults, in_units, load_results, save_results, variable
 
-_ERROR = PRODUCTS[-1]
+_ERROR = "hessian_error"
+# Attribute of a file: the steps that a replay measured since it was last compared with a checkpoint.
+_DOUBTFUL = "doubtful"
 RATE = Variable((), "learning rate of the step", "1")
 
 
@@ -66,6 +68,9 @@ class Prober:
         training: what is measured, and how.
         steps: at which to measure; those that probe.nc has already are not measured again.
 
+    Attributes:
+        doubts: whether what is measured from now on is of a replay, which may turn out to be another training.
+
     Raises:
         RequestError: probe.nc holds measurements made another way.
     """
@@ -81,6 +86,7 @@ class Prober:
         }
         self.rows: dict[int, dict[str, np.ndarray]] = {}
         self.products: dict[str, str | float] = {}
+        self.doubts, self._doubtful = False, set[int]()
         self._restore()
         self.wanted = set(steps)
         self._anchored: bool | None = None
@@ -124,12 +130,19 @@ class Prober:
             products[_ERROR] = max(float(products[_ERROR]), float(self.products.get(_ERROR, 0.0)))
         self.products |= products
         self.rows[step] = {name: value.cpu().numpy() for name, value in found.items()}
+        if self.doubts:
+            self._doubtful.add(step)
         if training.rates:
             self.rows[step]["lr"] = np.array(stepper.rate(step))
 
-    def forget_after(self, step: int) -> None:
-        """Discard what was measured after a step, here and in probe.nc."""
-        self.rows = {at: row for at, row in self.rows.items() if at <= step}
+    def trust(self) -> None:
+        """Take what was measured as that of the training: a replay is at one of its checkpoints."""
+        self._doubtful.clear()
+
+    def discard_doubtful(self) -> None:
+        """Discard what a replay measured since it was last known to be the training, here and in probe.nc."""
+        self.rows = {step: row for step, row in self.rows.items() if step not in self._doubtful}
+        self._doubtful.clear()
         self.save()
         if not self.rows:
             self.training.file.unlink(missing_ok=True)
@@ -161,6 +174,7 @@ class Prober:
                 "planned": len(self.wanted | set(self.rows)),
                 "precision": self.training.precision,
                 **self.products,
+                **({_DOUBTFUL: sorted(self._doubtful)} if self._doubtful else {}),
             },
         )
         return in_units(results)
@@ -180,5 +194,6 @@ class Prober:
             problem = f"was measured in {before}, and now it would be in {now}"
             refuse(str(file), problem, advice=f"measure it again with {self.training.anew}")
         self.products = {name: value for name, value in saved.attrs.items() if name in PRODUCTS}
+        self._doubtful = set(np.atleast_1d(saved.attrs.get(_DOUBTFUL, [])).tolist())
         for i, step in enumerate(saved["step"].values.tolist()):
             self.rows[step] = {name: saved[name].values[i] for name in self.variables}

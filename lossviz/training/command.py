@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -59,15 +60,15 @@ def train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | 
 
 def _train(setup: Setup, report: Report, stop: StopRequest, observer: Observer | None, group: Group) -> int:
     run = setup.run
-    over, facts = _over(run), setup.facts()
-    if over is not None or run.resume_file.exists():
-        refuse_other_data(run, facts["data"])
+    over = _over(run)
     if over is not None:
         report.say(f"{run.folder}: nothing left to train ({_how(*over)})")
         return over[1]
     before = history(run)
-    facts |= {"processes": before}
+    facts = {**setup.facts(), "processes": before}
     group.refuse_differences({**{name: facts[name] for name in ALIKE}, "configuration": dump(setup.config)})
+    if run.resume_file.exists():
+        refuse_other_data(run, facts["data"])
     outcome: dict[str, Any] = {}
     with run.stage("train", **facts) if group.first else nullcontext(outcome) as outcome:
         training = begin(setup, TrainingFiles(run), setup.train.steps, observer, group)
@@ -219,11 +220,14 @@ def _over(run: Run) -> tuple[str, int] | None:
     return ("done", last) if run.checkpoint_file(last).exists() else None
 
 
-def refuse_other_data(run: Run, data: object) -> None:
-    """Refuse data that are not those of a training, by their fingerprints."""
-    if run.record().get("train", {}).get("data", data) != data:
+def refuse_other_data(run: Run, data: Mapping[str, str]) -> None:
+    """Refuse data that are not those of a training, by their fingerprints; of some splits, or of all."""
+    trained_on = run.record().get("train", {}).get("data", data)
+    if any(trained_on.get(split) != found for split, found in data.items()):
         problem = "has the fingerprints of other data, with which this training began"
-        refuse(str(run.record_file), problem, advice="put those back, or discard what is there with --fresh")
+        refuse(
+            str(run.record_file), problem, advice="put those back, or discard the training: lossviz train ... --fresh"
+        )
 
 
 def _how(status: str, last_step: int) -> str:

@@ -1,6 +1,6 @@
 """The files that a training writes, and that a replay compares itself with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -72,16 +72,8 @@ class TrainingFiles:
         """Leave everything where it is."""
 
 
-class DepartedError(WorkError):
-    """A replay is not the training.
-
-    Attributes:
-        since: the step of the last checkpoint at which it still was; what was measured later is of another training.
-    """
-
-    def __init__(self, refusal: Refusal, since: int) -> None:
-        super().__init__(refusal)
-        self.since = since
+class ReplayDepartedError(WorkError):
+    """A replay is not the training: its numbers since the last checkpoint that agreed are those of another one."""
 
 
 class ReplayFiles:
@@ -90,12 +82,13 @@ class ReplayFiles:
     Args:
         run: its folder.
         end: the last step of the replay.
+        agreed: called when the replay is at a checkpoint, bitwise.
     """
 
     doing, replays = "replaying", True
 
-    def __init__(self, run: Run, end: int) -> None:
-        self.run, self.titles, self.end = run, run.titles, end
+    def __init__(self, run: Run, end: int, agreed: Callable[[], object] = lambda: None) -> None:
+        self.run, self.titles, self.end, self.agreed = run, run.titles, end, agreed
         self.resume_file = run.replay_file
 
     def restore(self, curves: Curves, _step: int | None) -> None:
@@ -107,7 +100,7 @@ class ReplayFiles:
         """Compare the tensors of a step with its checkpoint, if there is one.
 
         Raises:
-            DepartedError: they differ; the state of the replay, from which it would go on, is gone.
+            ReplayDepartedError: they differ; the state of the replay, from which it would go on, is gone.
         """
         path = self.run.checkpoint_file(step)
         for name, saved in load_tensors(path, of_steps(self.titles, step)).items() if path.exists() else ():
@@ -120,8 +113,9 @@ class ReplayFiles:
                     f"measure at the checkpoints instead: lossviz probe {self.run.folder}; or train again with --fresh"
                 )
                 self.close()
-                since = max((each for each in self.run.checkpoint_steps if each < step), default=-1)
-                raise DepartedError(Refusal(str(path), problem, advice=advice), since)
+                raise ReplayDepartedError(Refusal(str(path), problem, advice=advice))
+        if path.exists():
+            self.agreed()
 
     def write(self, _curves: Curves) -> None:
         """Leave train.nc as it is."""

@@ -10,6 +10,7 @@ import pytest
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine.objective import Objective
 from lossviz.errors import RequestError
+from lossviz.probe import prober
 from lossviz.probe.command import probe_checkpoints, probe_training, probed_training
 from lossviz.probe.prober import Prober
 from lossviz.results import load_results
@@ -165,6 +166,17 @@ def test_an_observer_is_told_the_learning_rate_that_the_step_then_has(tmp_path: 
     again = tiny.setup(tmp_path, "again", train={"schedule": PLATEAU, "eval_every": 2})
     train(again, QUIET, stop, rates)
     assert [rates.found[step] for step in range(12)] == load_results(again.run.train_file)["lr"].values.tolist()
+
+
+def test_the_error_of_products_is_the_largest_of_all_measurements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop of one's own has a new network at each measurement, whose error alone the products know."""
+    setup = tiny.setup(tmp_path, probe={"every": 4})
+    errors = iter([1e-4, 3e-3, 1e-3, 2e-3])
+    monkeypatch.setattr(prober, "attributes_of_products", lambda _: {"hessian_error": next(errors)})
+    probe_training(setup, QUIET, StopRequest())
+    assert load_results(setup.run.probe_file).attrs["hessian_error"] == 3e-3
 
 
 def test_a_stopped_replay_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -7,11 +7,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, distributed
 
 from lossviz.config import Config
+from lossviz.distributed.group import joined
+from lossviz.distributed.ranks import ranks
 from lossviz.engine.checkpoint import fit, load_tensors
 from lossviz.errors import RequestError
 from lossviz.probe.command import plan_along_training, probe_checkpoints, probe_training
@@ -28,6 +33,26 @@ from tests.training.together import assert_same_network, together
 
 # Nine examples and 21 evaluated ones do not share out evenly.
 TRAIN: dict[str, Any] = {"batch_size": 9, "eval_examples": 21, "momentum": 0.9, "precision": "float64"}
+
+
+def sum_up(rank: int) -> None:
+    """Numbers beside gradients must not make these travel in double precision."""
+    sent, reduce = [], distributed.all_reduce
+
+    def heard(tensor: Tensor, *more: Any) -> None:
+        sent.append((tensor.dtype, tensor.numel()))
+        reduce(tensor, *more)
+
+    with joined(ranks(), torch.device("cpu"), "sums") as group, patch.object(distributed, "all_reduce", heard):
+        given = [torch.tensor([1.0 + rank, 2.0]), torch.tensor(2**-40 + rank, dtype=torch.float64), torch.ones(3, 1)]
+        found = group.total(given)
+    assert sent == [(torch.float32, 5), (torch.float64, 1)]
+    assert [each.dtype for each in found] == [each.dtype for each in given]
+    assert [each.tolist() for each in found] == [[3.0, 4.0], 1 + 2**-39, [[2.0]] * 3]
+
+
+def test_sums_travel_in_their_own_precision() -> None:
+    assert together(2, sum_up) == [0, 0]
 
 
 def pair(folder: Path, **sections: Any) -> tuple[Setup, Setup]:

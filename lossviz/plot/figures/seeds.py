@@ -44,7 +44,7 @@ def seed_groups(runs: Sequence[PlottedRun]) -> dict[str, list[Series]]:
     checkpoint of a run have another figure: in one they would look alike.
     """
     grouped: dict[str, list[Series]] = {}
-    stems: dict[tuple[str, int], str] = {}
+    stems: dict[tuple[object, ...], str] = {}
     for each in runs:
         draws: dict[tuple[str, ...], dict[int, tuple[str, xr.Dataset]]] = {}
         for path, results in each.surfaces.items():
@@ -52,11 +52,12 @@ def seed_groups(runs: Sequence[PlottedRun]) -> dict[str, list[Series]]:
             if found is not None:
                 draws.setdefault(found[0], {}).setdefault(found[1], (scan_name(path), results))
         enough = {key: by_seed for key, by_seed in draws.items() if len(by_seed) > 1}
-        before: Counter[str] = Counter()
+        before: Counter[tuple[object, ...]] = Counter()
         for (drawn, *_), by_seed in enough.items():
             seeds = sorted(by_seed)
-            figure = drawn, before[drawn]
-            before[drawn] += 1
+            around = drawn, str(SurfaceResults(by_seed[seeds[0]][1]).config["surface"].get("checkpoint"))
+            figure = *around, before[around]
+            before[around] += 1
             if figure not in stems:
                 stems[figure] = _free(f"surface-{by_seed[seeds[0]][0]}", stems.values())
             stem = stems[figure]

@@ -1,10 +1,11 @@
 """The figure `training`: accuracy of the minibatches, error and loss of both splits, against the step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -57,12 +58,12 @@ def draw_training(series: Sequence[Series], options: Options = DEFAULT) -> Figur
         drawn = Figure(figsize=(COLUMN_WIDTH + 0.5, 2.5), layout="constrained")
         _draw_loss(drawn.subplots(), series, steps, options.log)
         legend_above(drawn, series, [_handle(each) for each in series])
-        key_below(drawn, _key(drawn, window))
+        key_below(drawn, _key(drawn, series, window))
         return drawn
     drawn = Figure(figsize=(TEXT_WIDTH, 2.5), layout="constrained")
     accuracy, error, loss = drawn.subplots(1, 3)
     for each in series:
-        if not TrainResults(each.results).is_regression:
+        if "accuracy" in _of_steps(each):
             _draw_minibatches(accuracy, each, "accuracy", window)
             _draw_splits(error, each, "error")
         draw_published(accuracy, each.look, _averaged(each.published.get("accuracy"), window))
@@ -75,9 +76,15 @@ def draw_training(series: Sequence[Series], options: Options = DEFAULT) -> Figur
     error.set_ylim(bottom=0)
     panel_titles(drawn, "minibatch accuracy", "error", "loss")
     legend_above(drawn, series, [_handle(each) for each in series])
-    key = _key(drawn, window) | published_key(drawn, " (b: test set)")
+    key = _key(drawn, series, window) | published_key(drawn, " (b: test set)")
     key_below(drawn, key, [each.remark for each in series if each.remark])
     return drawn
+
+
+def _of_steps(each: Series) -> list[str]:
+    """What is drawn of the minibatches: their loss where the training set was not evaluated."""
+    classifies = not TrainResults(each.results).is_regression
+    return ["accuracy"] * classifies + ["loss"] * ("train_loss" not in each.results)
 
 
 def _draw_loss(ax: Axes, series: Sequence[Series], steps: int, log: bool | None) -> None:
@@ -86,7 +93,7 @@ def _draw_loss(ax: Axes, series: Sequence[Series], steps: int, log: bool | None)
     for each in series:
         found = [name for name in ("train_loss", "val_loss") if name in each.results]
         _draw_splits(ax, each, "loss")
-        if "train_loss" not in found:
+        if "loss" in _of_steps(each):
             _draw_minibatches(ax, each, "loss", window_of(steps))
             found.append("loss")
         shown += [TrainResults(each.results).curve(name) for name in found]
@@ -125,20 +132,26 @@ def _averaged(curve: Published | None, window: int) -> Published | None:
     return replace(curve, step=even, edges=edges)
 
 
+def _averaging(curve: xr.DataArray, window: int) -> tuple[int, int]:
+    """How many values of the minibatches are averaged, for a mean over so many steps; and over how many steps it is."""
+    between = float(np.median(np.diff(curve.step))) if curve.size > 1 else 1.0
+    values = max(1, round(window / between))
+    return values, round(values * between)
+
+
 def _draw_minibatches(ax: Axes, each: Series, quantity: str, window: int) -> None:
     """Draw a quantity of the minibatches, and its mean over so many steps."""
     curve, look = TrainResults(each.results).curve(quantity), each.look
-    step, values = curve.step.values, curve.values
+    step, values, (averaged, _) = curve.step.values, curve.values, _averaging(curve, window)
     if not len(step):
         return
-    between = float(np.median(np.diff(step))) if len(step) > 1 else 1.0
-    averaged = max(1, round(window / between))
     if averaged > 1:
         raw = np.where(np.isfinite(values), values, np.nan)
         ax.plot(step, raw, color=look.colour, linewidth=0.5, alpha=0.3, label=_RAW)
     mean = running_mean(values, averaged)
     marker = look.marker if len(step) <= FEW else ""
-    ax.plot(step, mean, color=look.colour, linestyle=look.line, linewidth=_MEAN, marker=marker, label=each.label)
+    style: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "linewidth": _MEAN}
+    ax.plot(step, mean, **style, marker=marker, markersize=1.5, label=each.label)
     mark_not_finite(ax, step[~np.isfinite(values)], look)
     mark_divergence(ax, each, step, mean)
 
@@ -163,21 +176,26 @@ def _handle(each: Series) -> Artist:
     return Line2D([], [], color=each.look.colour, linestyle=each.look.line, marker=marker, markersize=4)
 
 
-def _key(drawn: Figure, window: int) -> dict[str, Artist]:
+def _key(drawn: Figure, series: Sequence[Series], window: int) -> dict[str, Artist]:
     """What the widths of the curves mean, of those that there are."""
     panels = zip("abc", drawn.axes, strict=False)
     labels = {letter: [str(line.get_label()) for line in ax.lines] for letter, ax in panels}
     key: dict[str, Artist] = {}
 
-    def add(text: str, ending: str, handle: Artist) -> None:
-        there = [letter for letter, own in labels.items() if any(label.endswith(ending) for label in own)]
+    def add(text: str, wanted: Callable[[str], bool], handle: Artist) -> None:
+        there = [letter for letter, own in labels.items() if any(map(wanted, own))]
         if there:
             key[f"({', '.join(there)}) {text}" if len(labels) > 1 else text] = handle
 
-    add("each minibatch", _RAW, Line2D([], [], color=KEY, linewidth=0.5, alpha=0.5))
-    add(f"mean over {window} steps", _RAW, Line2D([], [], color=KEY, linewidth=_MEAN))
-    add("training set", " train", Line2D([], [], color=KEY, linewidth=THIN))
-    add("validation set", " val", Line2D([], [], color=KEY, linewidth=BOLD))
+    found = [_averaging(TrainResults(each.results).curve(name), window) for each in series for name in _of_steps(each)]
+    over = sorted({steps for values, steps in found if values > 1})
+    add("each minibatch", _RAW.__eq__, Line2D([], [], color=KEY, linewidth=0.5, alpha=0.5))
+    mean = Line2D([], [], color=KEY, linewidth=_MEAN)
+    add(f"mean over {' or '.join(map(str, over))} steps", _RAW.__eq__, mean)
+    add("training set", lambda label: label.endswith(" train"), Line2D([], [], color=KEY, linewidth=THIN))
+    add("validation set", lambda label: label.endswith(" val"), Line2D([], [], color=KEY, linewidth=BOLD))
+    if not over and any("loss" in _of_steps(each) for each in series):
+        key["(c) minibatches" if len(labels) > 1 else "minibatches"] = mean
     return key
 
 

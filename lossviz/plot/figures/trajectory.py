@@ -49,7 +49,7 @@ def draw_trajectory(series: Sequence[Series], options: Options = DEFAULT) -> Fig
     """
     paths = [each.with_results(each.results.isel(checkpoint=places_on_path(each.results))) for each in series]
     shown = [each.results.loss for each in series]
-    shown += [each.results[name] for each in series for name, *_ in (_OWN, _PROJECTED)]
+    shown += [each.results[name] for each in paths for name, *_ in (_OWN, _PROJECTED)]
     scale = common_scale(shown, options.log, options.clip)
     drawn = Figure(figsize=(TEXT_WIDTH, len(series) * (2.6 + title_height(series)) + 0.4), layout="constrained")
     grid = drawn.subplots(len(series), 2, squeeze=False, width_ratios=[1.1, 1])

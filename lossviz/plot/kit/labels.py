@@ -18,6 +18,7 @@ from matplotlib.transforms import Bbox
 
 from lossviz.plot.kit.axes import Floats, number
 from lossviz.plot.kit.style import TINY
+from lossviz.results import SurfaceResults
 
 OUTLINE: list[AbstractPathEffect] = [withStroke(linewidth=1.5, foreground="white")]
 # The mark of the trained network.
@@ -146,12 +147,19 @@ def has_path(results: xr.Dataset) -> bool:
 def places_on_path(results: xr.Dataset) -> list[int]:
     """The places of the path among the checkpoints of a scan, in the order of the training.
 
-    The file has the scan's own checkpoint first, then networks that the directions lead to, then the steps of the run.
-    The steps are the path; where there are none, as with files of other people's trainings, all checkpoints are.
+    The file may have the scan's own checkpoint first, then networks that the directions lead to, then the steps of the
+    run, which are the path. Principal components are those of all checkpoints, which are the path then.
     """
-    matches = [_STEP.fullmatch(str(name)) for name in results.checkpoint.values]
+    places = range(results.sizes["checkpoint"])
+    if SurfaceResults(results).directions.get("kind") == "pca":
+        at, counted = steps(results)
+        return sorted(places, key=at.__getitem__) if counted == "step" else list(places)
+    # A step of the run; also where the scan's own checkpoint was named by its file.
+    own = str(results.attrs.get("checkpoint", ""))
+    given = [str(name) for name in results.checkpoint.values]
+    matches = [_STEP.fullmatch(short_name(name) if name == own else name) for name in given]
     step = {place: int(match[1]) for place, match in enumerate(matches) if match}
-    return sorted(step, key=step.__getitem__) if len(step) > 1 else list(range(len(matches)))
+    return sorted(step, key=step.__getitem__) or list(places)
 
 
 def names(results: xr.Dataset) -> list[str]:

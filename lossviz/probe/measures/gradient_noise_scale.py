@@ -1,5 +1,6 @@
 """The batch size at which the noise of a minibatch's gradient is as large as the gradient."""
 
+import math
 from fractions import Fraction
 
 import torch
@@ -36,10 +37,12 @@ def gradient_noise_scale(step: Step) -> dict[str, Tensor]:
     small, total = [], [torch.zeros_like(part, dtype=torch.float64) for part in step.theta]
     for batch in step.minibatches(MINIBATCHES):
         found = step.objective.differentiate(batch)
-        sizes.append(int(found.losses.sizes()[1]))  # ignored examples have no gradient
+        sizes.append(found.losses.counting)
         small.append(squared_norm(found.gradient))
         parts = [part.double() for part in found.gradient]
-        total = list(torch._foreach_add(total, parts, alpha=sizes[-1] / sizes[0]))
+        total = list(torch._foreach_add(total, parts, alpha=sizes[-1] / (sizes[0] or math.nan)))
+    if not all(sizes):  # a batch of ignored examples alone has no gradient
+        return dict.fromkeys(MEASURE.variables, torch.full((), math.nan, dtype=torch.float64))
     b, n = float(MINIBATCHES / sum(Fraction(1, size) for size in sizes)), sum(sizes)
     each, mean = torch.stack(small).mean(), squared_norm(total) / (n / sizes[0]) ** 2
     variance, signal = (each - mean) / (1 / b - 1 / n), (n * mean - b * each) / (n - b)

@@ -52,6 +52,13 @@ def test_lines_of_two_checkpoints_are_not_averaged(build: Build) -> None:
 def test_a_second_checkpoint_and_another_protocol_have_figures_of_their_own(build: Build) -> None:
     twice = {f"{sha}{seed}": draw_of(build, seed, checkpoint_sha256=sha) for sha in "ab" for seed in (1, 2)}
     assert {stem: len(series) for stem, series in grouped(build, **twice).items()} == {"surface-a1": 1, "surface-b1": 1}
+    early, late = (
+        [draw_of(build, seed, settings=(f"surface.checkpoint={step}",), checkpoint_sha256=step) for seed in (1, 2)]
+        for step in ("100", "200")
+    )
+    whole = build.run("standard", "two", a1=early[0], a2=early[1], b1=late[0], b2=late[1])
+    figures = seed_groups(plotted_runs([whole, build.run("noisy", "two", b1=late[0], b2=late[1])]))
+    assert {stem: len(series) for stem, series in figures.items()} == {"surface-a1": 1, "surface-b1": 2}
     other = [draw_of(build, seed, settings=("surface.data.examples=7",)) for seed in (1, 2)]
     runs = [
         build.run("noisy", a1=draw_of(build, 1), a2=draw_of(build, 2)),

@@ -119,6 +119,16 @@ def test_what_was_not_recorded_is_neither_drawn_nor_not_finite(build: Build) -> 
     assert [xs(each) for each in marks] == [[100]]
 
 
+def test_the_key_says_over_how_many_steps_a_mean_is(build: Build) -> None:
+    results = build.train().drop_vars(["train_loss", "train_error"])
+    at_50, at_7 = (results.isel(step=slice(0, None, each)).assign_attrs(steps=10_000) for each in (50, 7))
+    drawn = draw_training(build.series(at_50.assign_coords(step=50 * np.arange(4)), at_7))
+    key = ["(a, c) each minibatch", "(a, c) mean over 399 or 400 steps", "(b, c) validation set"]
+    assert legend(drawn)[2:] == key
+    short = results.isel(step=slice(0, 50)).assign_attrs(steps=50)
+    assert legend(draw_training(build.series(short)))[1:] == ["(b, c) validation set", "(c) minibatches"]
+
+
 def test_a_regression_beside_a_classification_has_no_accuracy(build: Build) -> None:
     results = build.train()
     regression = results.assign({name: np.nan * results[name] for name in ("accuracy", "train_error", "val_error")})

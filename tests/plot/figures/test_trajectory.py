@@ -88,8 +88,23 @@ def test_the_path_is_in_the_order_of_the_training_and_another_network_is_apart(b
     assert (xs(line), xs(other)) == ([0.9, 0.5, 0.1], [0.7])
     (own,) = labelled(right.lines, "loss of the checkpoint")
     assert (xs(own), ys(own)) == ([0, 50, 200], [3, 2, 1])
+    assert right.get_ylim()[1] < 9, "the loss of the other network is not drawn"
     assert "other checkpoint" in legend(drawn)
     assert "other checkpoint" not in legend(draw_trajectory(build.series(path(build))))
+
+
+def test_the_path_of_principal_components_has_all_checkpoints(build: Build) -> None:
+    names = ["step 200", "step 0", "step 50", "x/step-00000100.pt"]
+    results = path(build).assign_coords(checkpoint=names)
+    pca = results.assign_attrs(configuration="surface: {directions: {kind: pca}}")
+    (own,) = labelled(draw_trajectory(build.series(pca)).axes[1].lines, "loss of the checkpoint")
+    assert xs(own) == [0, 50, 100, 200]
+    # Of other directions the steps of the run; its last one may be the scan's checkpoint by the name of its file.
+    (own,) = labelled(draw_trajectory(build.series(results)).axes[1].lines, "loss of the checkpoint")
+    assert xs(own) == [0, 50, 200]
+    named = results.assign_attrs(checkpoint=names[3])
+    (own,) = labelled(draw_trajectory(build.series(named)).axes[1].lines, "loss of the checkpoint")
+    assert xs(own) == [0, 50, 100, 200]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

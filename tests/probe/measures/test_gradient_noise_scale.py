@@ -5,10 +5,13 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lossviz.config.probe import Probe
 from lossviz.data.minibatches import Minibatch
+from lossviz.engine.losses import OfOutputs
 from lossviz.engine.objective import Objective
+from lossviz.engine.outputs import cross_entropy
 from lossviz.probe.measure import Step
 from lossviz.probe.measures.gradient_noise_scale import MINIBATCHES
 from lossviz.probe.step import measure_step
@@ -51,3 +54,22 @@ def test_gaussian_data(sizes: list[int]) -> None:
         error = values.std(ddof=1) / np.sqrt(len(values))
         assert abs(values.mean() - true) < 4 * error
         assert error < 0.05 * true
+
+
+def test_examples_that_the_loss_ignores_do_not_count() -> None:
+    """As if they were not there; a batch of them alone has no gradient."""
+    draws = torch.Generator().manual_seed(0)
+    model = nn.Linear(3, 2).double()
+    parts = [torch.randn(4, 3, generator=draws, dtype=torch.float64) for _ in range(MINIBATCHES)]
+    labels = torch.tensor([0, 1, 1, 0])
+
+    def measured(ignored: int) -> dict[str, float]:
+        targets = torch.cat([labels, torch.full((ignored,), -100)])
+        batches = [Minibatch((torch.cat([part, part[:ignored]]), targets), None) for part in parts]
+        objective = Objective(model, OfOutputs(cross_entropy, counts=True))
+        step = Step(objective, batches[0], Probe(measures=("gradient-noise-scale",)), later=batches.__getitem__)
+        return {name: float(value) for name, value in measure_step(step).items()}
+
+    assert measured(3) == pytest.approx(measured(0), rel=1e-12)
+    labels.fill_(-100)
+    assert np.isnan(measured(0)["gradient_noise_scale"])
