@@ -135,13 +135,13 @@ def _each(jobs: Jobs, options: Options, command: Command[Subject]) -> None:
     said = None
     for run, config in jobs:
         with explained(), explained_memory(str(run.folder)):
-            setup = _ready(run, config, options, command)
+            setup, fresh = _ready(run, config, options, command), _discarded(run, config, options, command)
+            run.refuse_another(config, fresh)
             subject = command.subject(setup)
             command.planned(subject)  # what it needs may be gone by its turn; nothing is touched yet
             if said != setup.backend:
                 _say_backend(setup.backend, report)
                 said = setup.backend
-            fresh = _discarded(run, config, options, command)
             _note_discarded(run, fresh, report)
             # Of several processes the first one holds the lock, for all of them.
             writing = run.writing(config, fresh, keep=options.of_folder) if processes.first else nullcontext()
