@@ -82,8 +82,9 @@ def read(
     # What is set for one variant gives way to what is set for all.
     inner = [setting for setting in settings if "variants" in setting.tree]
     sources = Sources(document, inner + [setting for setting in settings if "variants" not in setting.tree])
-    outer = [setting.tree for setting in sources.settings[len(inner) :]]
-    tree = merge(spell_out(document.tree), *(setting.tree for setting in inner))
+    # First with one another: a tag that is set later must not discard what was set for it before.
+    outer = [merge({}, *(setting.tree for setting in sources.settings[len(inner) :]))]
+    tree = merge(spell_out(document.tree), merge({}, *(setting.tree for setting in inner)))
     named = _variants(tree, sources) if "variants" in tree else {_only_variant(merge(tree, *outer), sources): {}}
     unknown = [name for name in only if name not in named]
     if unknown:

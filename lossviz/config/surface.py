@@ -87,8 +87,8 @@ class Surface(Section):
     )
     x: Axis = Field(
         ("auto", "auto", 51),
-        description="min, max and number of points along the first direction. auto: -1 and 1; for toward -0.5 and 1.5; "
-        "for pca the path and a fifth of it on either side; for gradient minus one and four learning rates.",
+        description="min, max and number of points along the first direction. auto: -1 and 1; for toward about -0.5 "
+        "and 1.5; for pca the path and a fifth of it on either side; for gradient minus one and four learning rates.",
     )
     y: Axis | None = Field(None, description="The same along the second direction; without it the scan is a line.")
     directions: Directions = Field(Random(), description="The directions d1 and d2.")

@@ -24,7 +24,7 @@ def cifar10(config: Cifar10) -> dict[str, tuple[Tensor, Tensor]]:
     folder = root / CIFAR10.base_folder
     damaged = [name for name, md5 in FILES if not check_integrity(folder / name, md5)]
     if damaged and not config.download:
-        raise _refused(folder, damaged, "data.download is false")
+        raise _refused(folder, damaged, "nothing is downloaded (--dry-run, or data.download is false)")
     try:
         if damaged:
             download_and_extract_archive(CIFAR10.url, root, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)

@@ -2,15 +2,16 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, TypeGuard, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from lossviz.data.batch import Batch, digest, moved
+from lossviz.data.batch import Batch, digest, is_pair, kind, moved
 from lossviz.data.minibatches import WHOLE, InOrder, Minibatch, Order, Part, crop_flip, draw_crops
 from lossviz.data.split import arranged, chosen, normalised
 from lossviz.errors import refuse
@@ -51,6 +52,7 @@ class CollatedSplit:
         mean: of images, uint8 (C, H, W) with a target beside them: (C, 1, 1); its dtype is the one that networks get.
         std: likewise.
         seed: of the experiment.
+        known: targets that were taken already, by place; shared by all parts of the split.
     """
 
     source: Examples
@@ -58,6 +60,7 @@ class CollatedSplit:
     mean: Tensor
     std: Tensor
     seed: int
+    known: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -97,9 +100,12 @@ class CollatedSplit:
         """Number of classes, or size of a target vector; 0 where examples are no pairs of inputs and target."""
         if not self._pair:
             return 0
-        return self._pair[1].numel() if self.regression else int(self.targets.max()) + 1
+        if self.regression:
+            return self._pair[1].numel()
+        # One after the other: sequences may have different lengths.
+        return 1 + max((int(each.max()) for each in self._targets() if each.numel()), default=0)
 
-    @cached_property
+    @property
     def targets(self) -> Tensor:
         """The targets of all examples, for which each is taken once.
 
@@ -107,9 +113,10 @@ class CollatedSplit:
             RequestError: examples are no pairs of inputs and target.
         """
         if not self._pair:
-            refuse("data.target", "its examples are no pairs (inputs, target), so they have no classes")
-        found = [_pair(self._example(place, "evaluation", place)) for place in self.places]
-        return torch.stack([target for _, target in filter(None, found)]).to(self.device)
+            given = kind(self._example(self.places[0], "evaluation", self.places[0]))
+            problem = f"its examples are {given}, no pairs (tensor, target), so they have no classes"
+            refuse("data.target", problem)
+        return torch.stack(list(self._targets())).to(self.device)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """The whole split in order; the last batch may be smaller."""
@@ -129,10 +136,12 @@ class CollatedSplit:
     def prepared(self, batch: Batch) -> Batch:
         """A batch on the device, real numbers in the network's dtype, and images normalised."""
         batch = moved(batch, self.device, self.mean.dtype)
-        if not self._pair:
+        if not (self._pair and is_pair(batch)):
             return batch
         inputs, targets = batch
-        return arranged(normalised(inputs, self.mean, self.std) if self.holds_images else inputs), targets
+        # A collate_fn may have made real numbers of the bytes itself.
+        in_bytes = self.holds_images and inputs.dtype == torch.uint8 and inputs.dim() == 4
+        return arranged(normalised(inputs, self.mean, self.std) if in_bytes else inputs), targets
 
     def take(self, indices: Tensor) -> "CollatedSplit":
         """The examples at some indices, as a split of their own."""
@@ -170,6 +179,17 @@ class CollatedSplit:
         """Inputs and target of the first example; None where examples have another form."""
         return _pair(self._example(self.places[0], "evaluation", self.places[0]))
 
+    def _targets(self) -> Iterator[Tensor]:
+        """The targets in order; inputs are not kept."""
+        for place in self.places:
+            if place not in self.known:
+                found = _pair(self._example(place, "evaluation", place))
+                if found is None:
+                    problem = f"example {place} is no pair (tensor, target), as the first one is"
+                    refuse("data.target", problem)
+                self.known[place] = found[1].clone()
+            yield self.known[place]
+
     def _example(self, place: int, *purpose: str | int) -> object:
         with seeded(_CPU, self.seed, "example", *purpose), explained(f"while example {place} of the data is read"):
             return self.source[place]
@@ -189,6 +209,8 @@ class CollatedMinibatches(InOrder[CollatedSplit]):
         """The minibatch of a step, or a rank's part of it."""
         batch = self.split.minibatch(self.order, step, part)
         if self.augment == "crop-flip":
+            if not is_pair(batch):
+                refuse("data.augment", f"its collate_fn returns {kind(batch)}", given=self.augment, accepted="none")
             inputs, targets = batch
             crops = draw_crops(self.batch_size, generator(self.order.seed, "augment", step))
             batch = crop_flip(inputs, crops[:, self.order.rows(part)]), targets
@@ -200,4 +222,4 @@ def _pair(example: object) -> tuple[Tensor, Tensor] | None:
     if not isinstance(example, tuple | list) or len(example) != 2 or not isinstance(example[0], Tensor):
         return None
     inputs, target = example
-    return (inputs, torch.as_tensor(target)) if isinstance(target, Tensor | int | float) else None
+    return (inputs, torch.as_tensor(target)) if isinstance(target, Tensor | int | float | np.generic) else None

@@ -1,6 +1,7 @@
 """Which images a folder holds: scanned once, and again only where a folder has changed."""
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -68,7 +69,7 @@ def index(root: Path) -> tuple[Index, Index]:
     if settled != known:
         # What cannot be kept is scanned again by the next command.
         with suppress(WorkError):
-            atomic_write(cache, seal(LISTINGS.dump_json(settled) + b"\n"))
+            atomic_write(cache, seal(_dumped(settled)))
     _refuse_other_classes(root, listings)
     return _index(root, "train", listings), _index(root, "val", listings)
 
@@ -152,9 +153,14 @@ def _cache_file(root: Path) -> Path:
     return folder / "lossviz" / f"imagefolder-{digest}.json"
 
 
+def _dumped(listings: Listings) -> bytes:
+    # Not pydantic's own JSON, which replaces what is no text in a name, and the file would not be found again.
+    return json.dumps(LISTINGS.dump_python(listings)).encode("ascii") + b"\n"
+
+
 def _cached(file: Path) -> Listings:
     # A file that is damaged or of an older version is not read: everything is scanned again.
     try:
-        return LISTINGS.validate_json(read_sealed(file, "").splitlines()[0])
+        return LISTINGS.validate_python(json.loads(read_sealed(file, "").splitlines()[0]))
     except (LossvizError, ValueError):
         return {}

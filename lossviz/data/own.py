@@ -105,8 +105,9 @@ def _refuse_keys_of_images(config: OwnData, train: Part) -> None:
         first = example[0] if _is_two(example) else None
         inputs, images = _kind(first), isinstance(first, Tensor) and first.dim() == 3
     for key in ("mean", "std"):
-        if getattr(config, key) is not None and not inputs.startswith("uint8"):
-            _refuse(config, f"inputs are {inputs}, and data.{key} is given", f"data.{key} for uint8 images only")
+        if getattr(config, key) is not None and not (images and inputs.startswith("uint8")):
+            accepted = f"data.{key} for uint8 images (N, C, H, W) only: inputs[:, None] where they have one channel"
+            _refuse(config, f"inputs are {inputs}, and data.{key} is given", accepted)
     if config.augment != "none" and not images:
         _refuse(config, f"inputs are {inputs}, and data.augment = {config.augment}", "images (N, C, H, W) for it")
 

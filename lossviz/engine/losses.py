@@ -18,6 +18,8 @@ from lossviz.errors import refuse
 Closure = Callable[[nn.Module, Batch], Any]
 """From the model and a batch to losses (N,), to (sums (N,), counts (N,)), or to a mapping from names to these."""
 
+TAKEN = ("stderr", "deviation")
+"""Endings of variables of result files, which no term may have."""
 RETURNS = "one value for each example, (N,); or (sums, counts), each (N,); or a mapping from names to these"
 
 
@@ -282,10 +284,10 @@ def _no_answers(device: torch.device) -> Tensor:
 def _named(found: object) -> Mapping[str, object]:
     if not isinstance(found, Mapping):
         return {"": found}
-    wrong = [name for name in found if not (isinstance(name, str) and name.isidentifier()) or name.endswith("stderr")]
+    wrong = [name for name in found if not (isinstance(name, str) and name.isidentifier()) or name.endswith(TAKEN)]
     if wrong or not found:
         problem = f"has a term named {wrong[0]!r}" if wrong else "returned a mapping without terms"
-        refuse("the loss", problem, accepted="names of letters, digits and _, as of variables; not stderr")
+        refuse("the loss", problem, accepted="names of letters, digits and _, as of variables; not stderr, deviation")
     return found
 
 

@@ -20,7 +20,9 @@ def own_network(config: OwnModel, channels: int, classes: int, allowed: Allowed)
         RequestError: it is not allowed, or returns no network with something to train.
         WorkError: it fails.
     """
-    make = load_target(config.target, config.args, allowed, channels=channels, classes=classes)
+    # Of some data nobody knows them: then the function must do without, or have them in model.args.
+    known = {name: number for name, number in (("channels", channels), ("classes", classes)) if number}
+    make = load_target(config.target, config.args, allowed, **known)
     with explained(f"while {config.target} makes the network"):
         made = make()
     if not isinstance(made, nn.Module):

@@ -61,7 +61,7 @@ def treatment_of(
         RequestError: the network normalises over the batch in a way of its own, which the mode would leave as it is.
     """
     with steady(objective.model):
-        if mode in ("batch", "recalibrate") and (modules := unknown(objective, batch)):
+        if mode != "frozen" and (modules := unknown(objective, batch)):
             refuse(
                 key,
                 "would leave modules as they are which normalise over the batch in a way of their own: "

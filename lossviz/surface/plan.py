@@ -131,7 +131,7 @@ class ScanPlan:
         if self.treatment.by_batch:
             return ExecutionPlan(self._statistics_size, why="the batches that give the statistics")
         # Kept, what comes before the first layer that moves wins more than compiling it; a sampled scan keeps nothing.
-        kept = begins_frozen(subspace) and not self.sampled
+        kept = begins_frozen(subspace) and not self.sampled and self.treatment.pairs is not None
         compiled = False if self.config.compile == "auto" and kept else self.config.compile
         wanted = self.config.batch_size, compiled
         network, first = self.treatment.network(), self.splits[""]

@@ -1,5 +1,6 @@
 """How many examples a scan with `surface.accuracy` will see, from a pilot of a few examples at a few points."""
 
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -55,8 +56,9 @@ def predict(plan: ScanPlan, grid: Grid, plane: LossPlane) -> Prediction:
         for index in dict.fromkeys(places or lattice.points):
             found[index] = plane.with_network(**grid.place(index), compute=partial(_pilot, plan, plane))
     seconds = time.perf_counter() - started
-    means = [float(each[""][:, 0].mean()) for each in found.values()]
-    sampling = sampling_of(plan, max(means) - min(means))
+    means = np.array([float(each[""][:, 0].mean()) for each in found.values()])
+    finite = means[np.isfinite(means)]
+    sampling = sampling_of(plan, float(np.ptp(finite)) if len(finite) else math.nan)
     coarse = sum(index in lattice for index in grid.todo())
     count = {True: coarse, False: len(grid.todo()) - coarse}
     seen = 0.0

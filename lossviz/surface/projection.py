@@ -17,7 +17,7 @@ def project(
 ) -> tuple[dict[str, float], float]:
     """Orthogonal projection of a network onto theta + x * d_x + y * d_y, and its distance from there.
 
-    (x, y) minimises |theta_c - theta - x * d_x - y * d_y|_2 over the parameters, all of them, moved or not;
+    (x, y) minimises |theta_c - theta - x * d_x - y * d_y|_2 over the trainable parameters, moved or not;
     running statistics do not count. Directions need not be orthogonal; of those that are parallel or zero the
     smallest solution is taken. In float64, with one parameter's tensor at a time.
 

@@ -228,14 +228,19 @@ def _own_statistics(results: xr.Dataset) -> Iterator[str]:
     if apart is None:
         return
     another = results.checkpoint != results.attrs["checkpoint"]  # the scan's own statistics are frozen, not replaced
-    apart = apart.where(_keeps_statistics(results) & another)
+    apart = apart.where(_in_the_plane(results) & another)
     if float(apart.max()) > FAR_FROM_THE_PLANE:
         worst = results.isel(checkpoint=int(np.nanargmax(apart.values)))
         better = "interpolate" if results.attrs.get("directions") in MOVES_STATISTICS else "recalibrate"
+        why = "its buffers or frozen parameters, which no direction moves, are others"
+        if results.attrs.get("batch_norm") == "frozen":
+            why = (
+                "its BatchNorm statistics are its own, or other buffers, and batch_norm = frozen keeps those of the "
+                f"scan's checkpoint; try surface.batch_norm: {better}"
+            )
         yield (
             f"at {worst.checkpoint.values!s} the scan has loss {float(worst.checkpoint_plane_loss):.3g}, and the "
-            f"network itself {float(worst.checkpoint_loss):.3g}: its BatchNorm statistics are its own, and "
-            f"batch_norm = frozen keeps those of the scan's checkpoint; try surface.batch_norm: {better}"
+            f"network itself {float(worst.checkpoint_loss):.3g}: {why}"
         )
 
 
@@ -243,7 +248,7 @@ def _path(results: xr.Dataset) -> Iterator[str]:
     apart = _apart(results)
     if apart is None or results.attrs.get("trajectory") != 1:
         return
-    worst = float(apart.where(~_keeps_statistics(results)).max())
+    worst = float(apart.where(~_in_the_plane(results)).max())
     if worst > FAR_FROM_THE_PLANE:
         frozen = results.attrs.get("batch_norm") == "frozen"
         yield (
@@ -258,14 +263,15 @@ def _apart(results: xr.Dataset) -> xr.DataArray | None:
     if "checkpoint_loss" not in results:
         return None
     own, seen = results["checkpoint_loss"], results["checkpoint_plane_loss"]
-    return abs(own - seen) / (1e-12 + abs(own))
+    # A tiny loss is the rounding of its outputs.
+    rounding = EPS[str(results.attrs.get("precision", "float32"))] * results.get("checkpoint_outputs", 0.0)
+    return (abs(own - seen) - rounding).clip(0.0) / (1e-12 + abs(own))
 
 
-def _keeps_statistics(results: xr.Dataset) -> xr.DataArray:
-    """Which checkpoints lie in the plane and differ from it by nothing but the statistics that frozen keeps."""
+def _in_the_plane(results: xr.Dataset) -> xr.DataArray:
+    """Which checkpoints lie in the plane, so that they differ from it by nothing but what no direction moves."""
     norms = [float(results.attrs[f"{axis}_norm"]) for axis in ("x", "y") if f"{axis}_norm" in results.attrs]
-    near = results["checkpoint_distance"] <= IN_THE_PLANE * max(norms, default=0.0)
-    return near & (results.attrs.get("batch_norm") == "frozen")
+    return results["checkpoint_distance"] <= IN_THE_PLANE * max(norms, default=0.0)
 
 
 def _statistics(results: xr.Dataset) -> str:

@@ -104,6 +104,14 @@ def test_a_repeated_tag_replaces_nothing(write: Write) -> None:
     assert config.train.schedule == Step(kind="step", milestones=(10, 20), gamma=0.5)
 
 
+@pytest.mark.parametrize("first", [["model.name=resnet", "model.depth=56"], ["model.depth=56", "model.name=resnet"]])
+def test_a_tag_of_the_command_line_keeps_what_was_set_before_it(write: Write, first: list[str]) -> None:
+    (config,) = read(write(BASE), first)
+    assert config.model == Resnet(name="resnet", depth=56)
+    variants = read(write(BASE + "variants: {a: {}, b: {}}"), [f"variants.b.{each}" for each in first])
+    assert variants[1].model == config.model
+
+
 def test_a_network_of_torchvision_by_its_short_name(write: Write) -> None:
     model = re.search("{name: vgg.*", BASE)
     assert model

@@ -2,11 +2,14 @@
 
 import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset as TorchDataset
 
 from lossviz.data.collated import CollatedMinibatches, CollatedSplit
@@ -162,6 +165,72 @@ def test_a_data_set_is_never_held_whole() -> None:
     gc.collect()
     assert source.most <= 20
     assert len(source.alive) <= 1  # the first, which tells the form
+
+
+class Pairs(Counted):
+    """The same with one of four classes beside it."""
+
+    def __init__(self, label: Callable[[int], Any] = int) -> None:
+        super().__init__()
+        self.label, self.asked = label, list[int]()
+
+    def __getitem__(self, index: int) -> Any:
+        self.asked.append(index)
+        return super().__getitem__(index)["x"], self.label(index % 4)
+
+
+def test_the_classes_of_pairs_are_known_without_their_inputs() -> None:
+    """Each example is read once for its target, and no other is alive then."""
+    source = Pairs()
+    part = split(source)
+    assert part.outputs == 4
+    assert part.to(CPU, torch.float64).take(torch.arange(3, 9)).targets.tolist() == [3, 0, 1, 2, 3, 0]
+    gc.collect()
+    assert source.most <= 3
+    asked = len(source.asked)
+    assert part.choose(8, "stratified", 0).targets.bincount().tolist() == [2, 2, 2, 2]
+    assert len(source.asked) <= asked + 1  # the first of the part, which tells the form
+    assert split(Pairs(np.int64)).targets.tolist() == part.targets.tolist()
+
+
+def in_bytes(index: int) -> tuple[Tensor, Tensor]:
+    return torch.full((1, 2, 2), index, dtype=torch.uint8), torch.arange(1 + index % 3)
+
+
+def stacked(examples: list[tuple[Tensor, Tensor]]) -> Tensor:
+    return torch.stack([image for image, _ in examples])
+
+
+class Collating(Drawn):
+    """Images in bytes with tags of different lengths, and a collate_fn of some form."""
+
+    def __init__(self, collate_fn: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.collate_fn = collate_fn
+
+    def __getitem__(self, index: int) -> Any:
+        return in_bytes(index)
+
+
+def test_the_form_of_a_batch_is_that_of_the_collate_fn() -> None:
+    """And not that of an example."""
+    images = torch.stack([in_bytes(index)[0] for index in range(10)])
+    forms: list[Callable[[Any], Any]] = [
+        lambda examples: {"images": stacked(examples)},
+        lambda examples: (
+            torch.stack([each for each, _ in examples]),
+            pad_sequence([each for _, each in examples], True),
+        ),
+        lambda examples: (torch.stack([each for each, _ in examples]) / 255, torch.arange(len(examples))),
+    ]
+    mapping, padded, floats = (next(split(Collating(each)).to(CPU, torch.float64).batches(10)) for each in forms)
+    assert split(Collating(forms[0])).outputs == 3
+    assert torch.equal(mapping["images"], images)
+    torch.testing.assert_close(padded[0], images.double() / 255)
+    torch.testing.assert_close(floats[0].float(), images / 255)
+    cropped = CollatedMinibatches(split(Collating(forms[0])), 5, 0, augment="crop-flip")
+    with pytest.raises(RequestError, match=r"data\.augment = crop-flip: its collate_fn returns dict"):
+        cropped(0)
 
 
 def batches() -> list[dict[str, Any]]:

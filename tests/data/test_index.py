@@ -80,6 +80,15 @@ def test_nothing_is_scanned_twice(root: Path, scanned: list[str]) -> None:
     assert scanned == []
 
 
+def test_names_need_not_be_text(root: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9.jpg")
+    (root / "train" / "c1" / odd).write_bytes(encoded(picture(99)))
+    settle(root)
+    first = index(root)
+    assert f"c1/{odd}" in first[0].names
+    assert index(root) == first, "from the cache"
+
+
 def test_a_file_that_comes_or_goes_is_seen(root: Path, scanned: list[str]) -> None:
     settle(root)
     before, _ = index(root)

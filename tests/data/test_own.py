@@ -259,6 +259,14 @@ def test_keys_of_images_are_refused_for_other_numbers(make: Load, keys: dict[str
     assert message in str(caught.value)
 
 
+def test_bytes_without_channels_are_no_images(make: Load) -> None:
+    part = (images(4)[:, 0], LABELS)
+    with pytest.raises(
+        RequestError, match=r"inputs are uint8 \(4, .*\), and data\.mean is given\n  .*inputs\[:, None\]"
+    ):
+        make((part, part), mean=(0.5,))
+
+
 def test_statistics_of_images_have_one_number_a_channel(make: Load) -> None:
     part = (images(4), LABELS)
     with pytest.raises(RequestError, match=r"data\.mean = \[0\.5\]: own has 3 channel\(s\)"):

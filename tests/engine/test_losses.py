@@ -218,6 +218,7 @@ ONE = torch.ones(3)
         ({}, "the loss: returned a mapping without terms\n"),
         ({"a b": ONE}, "the loss: has a term named 'a b'\n"),
         ({"stderr": ONE}, "the loss: has a term named 'stderr'\n"),
+        ({"deviation": ONE}, "the loss: has a term named 'deviation'\n"),
         (ONE[:0], "the loss: returned no value: its batch has no example\n"),
     ],
 )

@@ -52,9 +52,9 @@ def _make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     (tmp_path / "nets.py").write_text(FILE)
     monkeypatch.chdir(tmp_path)
 
-    def make(name: str, seed: int = 0, **args: Any) -> nn.Module:
+    def make(name: str, seed: int = 0, known: int = 7, **args: Any) -> nn.Module:
         config = OwnModel(name="own", target=f"nets.py:{name}", args=args)
-        return build(config, 2, 7, seed, allowed=parse_allowed(["nets.py"]))
+        return build(config, 2, known, seed, allowed=parse_allowed(["nets.py"]))
 
     return make
 
@@ -67,6 +67,12 @@ def test_channels_and_classes_are_those_of_the_data_unless_given(make: Build) ->
     assert make("Net")(torch.zeros(3, 2)).shape == (3, 7)
     assert make("Net", classes=4, width=9)(torch.zeros(3, 2)).shape == (3, 4)
     assert make("Net", width=9).get_submodule("layers.0").out_features == 9
+
+
+def test_classes_that_nobody_knows_are_asked_for(make: Build) -> None:
+    with pytest.raises(RequestError, match=r"missing a required argument: 'classes'"):
+        make("Net", known=0)
+    assert make("Net", known=0, classes=4)(torch.zeros(3, 2)).shape == (3, 4)
 
 
 def test_weights_are_those_of_the_seed_and_of_nobody_else(make: Build) -> None:

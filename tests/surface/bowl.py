@@ -17,11 +17,12 @@ FINITE = "NaN or infinite"
 NOISE = "standard error is"
 PATH = "not the loss of the checkpoints"
 STATISTICS = "statistics are its own"
+OTHERS = "which no direction moves"
 LEFT = "leaves them where they are"
 ZERO = "zero as far as can be told"
 DATA = "not those that the run was trained on"
 CLASSES = "examples are of"
-ALL = (CENTRE, AGREE, LOWEST, ANGLE, LENGTH, FINITE, NOISE, PATH, STATISTICS, LEFT, DATA, CLASSES, ZERO)
+ALL = (CENTRE, AGREE, LOWEST, ANGLE, LENGTH, FINITE, NOISE, PATH, STATISTICS, OTHERS, LEFT, DATA, CLASSES, ZERO)
 
 
 def bowl(**attributes: Any) -> xr.Dataset:

@@ -12,6 +12,7 @@ from tests.surface.bowl import (
     LEFT,
     LENGTH,
     NOISE,
+    OTHERS,
     PATH,
     STATISTICS,
     ZERO,
@@ -108,6 +109,22 @@ def test_a_checkpoint_in_the_plane_with_statistics_of_its_own(directions: str, b
         results.checkpoint_distance[1] = 0.0031
         assert said(results) == ({PATH} if trajectory else set())
     assert said(results.assign_attrs(batch_norm="interpolate")) == {PATH}
+
+
+@pytest.mark.parametrize("batch_norm", ["interpolate", "recalibrate", "batch"])
+def test_a_checkpoint_in_the_plane_that_differs_in_what_does_not_move(batch_norm: str) -> None:
+    """Buffers of a layer of one's own, say."""
+    results = bowl(batch_norm=batch_norm)
+    results.checkpoint_distance[1], results.checkpoint_plane_loss[1] = 0.0029, 11.3
+    assert said(results) == {OTHERS}
+
+
+def test_a_tiny_loss_of_a_checkpoint_may_be_rounding() -> None:
+    results = bowl(batch_norm="frozen")
+    results.checkpoint_distance[1], results.checkpoint_loss[1], results.checkpoint_plane_loss[1] = 1e-6, 3e-8, 0.0
+    assert said(results) == {STATISTICS}  # a file that does not know its outputs
+    results["checkpoint_outputs"] = ("checkpoint", [25.0, 25.0, 25.0])
+    assert said(results) == set()
 
 
 def test_a_path_beside_the_plane_names_distance_and_statistics() -> None:
