@@ -137,15 +137,15 @@ class TrainingLoop:
         if checkpoint and self.group.first:
             self.files.checkpoint(step, self.objective.model.state_dict())
         # Asked once, and last: what was measured while the request came in is saved too.
-        stop.number, late = self.group.largest(
-            stop.number, int(time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES)
-        )
-        stopping = bool(stop)
-        if checkpoint or stopping or late:
+        agreed, late = self.group.largest(stop.number, int(time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES))
+        if agreed:
+            # Only then: a request that came while the processes waited for one another is for the next time.
+            stop.number = agreed
+        if checkpoint or agreed or late:
             if self._diverged():
                 return False
             self._save()
-        return not (last or stopping)
+        return not (last or agreed)
 
     def _diverged(self) -> bool:
         if self.curves.settle():

@@ -1,5 +1,6 @@
 """Rules 1 and 2: every step is a pure function of the seed and the step, and measuring changes nothing."""
 
+import signal
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -94,6 +95,23 @@ def test_a_process_that_has_ended_is_a_failure_unless_all_agreed_to_stop(
         train(setup, QUIET, stop, Interrupter(stop, 7))
     assert setup.run.record()["train"]["status"] == status
     assert next(asked) == 1 + agreed, "all wait for one another at the end"
+
+
+def test_a_request_that_comes_while_the_processes_agree_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come to all of them then: torchrun dies, and each sees it within a second. They stop at the next step."""
+    setup, stop, steps = tiny.setup(tmp_path), StopRequest(), count()
+
+    def largest(_: Group, *numbers: int) -> list[int]:
+        if next(steps) == 7:
+            stop.number = signal.SIGTERM
+        return list(numbers)
+
+    monkeypatch.setattr(Group, "largest", largest)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        train(setup, QUIET, stop)
+    assert started(setup).step <= 8
 
 
 def test_updates_are_those_of_torch(tmp_path: Path) -> None:
