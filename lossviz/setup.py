@@ -124,6 +124,12 @@ class Setup:
         augment = self.config.data.augment if isinstance(self.config.data, Resident | ImageFolder) else "none"
         return self.data.minibatches(train.batch_size, self.config.seed, augment)
 
+    def changed_data(self) -> list[str]:
+        """The splits that are not as they were when the run was trained, by their fingerprints."""
+        data = self.facts()["data"]
+        trained_on = self.run.record().get("train", {}).get("data", data)
+        return [split for split, found in data.items() if trained_on.get(split) != found]
+
     def facts(self) -> dict[str, Any]:
         """What run.json records of every stage."""
         return {

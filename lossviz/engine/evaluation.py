@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossviz.data.batch import Batch
-from lossviz.engine.losses import Losses, Term
+from lossviz.engine.terms import Losses, Term
 
 T = TypeVar("T")
 Batches = Callable[[], Iterable[Batch]]

@@ -14,10 +14,11 @@ from lossviz.data.minibatches import Minibatch
 from lossviz.engine.backend import full_precision
 from lossviz.engine.evaluation import Evaluation, evaluate
 from lossviz.engine.folding import Folded, foldable
-from lossviz.engine.losses import Closure, Loss, Losses, loss_of
+from lossviz.engine.losses import Closure, Loss, loss_of
 from lossviz.engine.outputs import PerExample, cross_entropy
 from lossviz.engine.precision import Precision
 from lossviz.engine.state import steady
+from lossviz.engine.terms import Losses
 from lossviz.engine.trust import EXAMPLES, TOLERANCE_OF_SHORT_NUMBERS, TOLERANCES, disagreement
 from lossviz.seeding import seeded
 

@@ -13,11 +13,12 @@ from lossviz.data.batch import Batch, is_pair, leaves
 from lossviz.data.iterated import IteratedSplit
 from lossviz.data.load import Dataset
 from lossviz.engine.evaluation import without_gradients
-from lossviz.engine.losses import Losses, OfModel, OfOutputs
+from lossviz.engine.losses import OfModel, OfOutputs
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
 from lossviz.engine.outputs import cross_entropy, squared_error
 from lossviz.engine.point import undisturbed
+from lossviz.engine.terms import Losses
 from lossviz.engine.trust import relative_difference
 from lossviz.errors import refuse
 from lossviz.user_code.loader import explained

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossviz.data.batch import Batch
-from lossviz.engine.losses import Losses, OfModel, OfOutputs, Term
+from lossviz.engine.losses import OfModel, OfOutputs
 from lossviz.engine.outputs import IGNORED, scores
 from lossviz.engine.precision import Precision
+from lossviz.engine.terms import Losses, Term
 from lossviz.errors import refuse
 
 

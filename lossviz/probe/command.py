@@ -69,8 +69,8 @@ def check_training(setup: Setup) -> None:
 
 def _refuse_other_examples(setup: Setup) -> None:
     """Refuse to measure on other training examples than those of the training."""
-    if setup.run.train_file.exists():
-        refuse_other_data(setup.run, {"train": setup.facts()["data"]["train"]})
+    if setup.run.train_file.exists() and "train" in setup.changed_data():
+        refuse_other_data(setup.run)
 
 
 def _refuse_pieces(setup: Setup) -> None:

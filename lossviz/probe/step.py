@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from lossviz.data.minibatches import Minibatch
-from lossviz.engine.losses import Losses
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import move, penalty, squared_norm, undisturbed
 from lossviz.engine.state import snapshot
+from lossviz.engine.terms import Losses
 from lossviz.probe.measure import Step, Variable, load_measures
 
 # Written at every step, whatever is measured.

@@ -31,7 +31,8 @@ def scan_attributes(setup: Setup, checkpoint: Checkpoint, scanned: Mapping[str, 
         "checkpoint_step": "" if checkpoint.step is None else checkpoint.step,
         "checkpoint_sha256": sha256(checkpoint.path),
         "data_sha256": ", ".join(data[split] for split in split_names(config.data.split)),
-        "changed_data": ", ".join(_changed(setup, checkpoint, data)),
+        # Another run may have made the checkpoint.
+        "changed_data": "" if checkpoint.step is None else ", ".join(setup.changed_data()),
         "own_code": "\n".join(f"{file} {digest}" for file, digest in code.items()),
         "examples": len(scanned[""]),
         "choose": config.data.choose,
@@ -61,12 +62,6 @@ def direction_attributes(subspace: Subspace, directions: Mapping[str, Vector]) -
 def split_names(split: str) -> tuple[str, ...]:
     """The splits of the data set that `surface.data.split` means."""
     return ("train", "test") if split == "both" else (split,)
-
-
-def _changed(setup: Setup, checkpoint: Checkpoint, data: Mapping[str, str]) -> list[str]:
-    """The splits that are not as they were when the run was trained; none where another run made the checkpoint."""
-    trained_on = setup.run.record().get("train", {}).get("data", data)
-    return [] if checkpoint.step is None else [name for name in data if data[name] != trained_on.get(name)]
 
 
 def _classes(setup: Setup, scanned: Mapping[str, AnySplit]) -> Attributes:

@@ -88,7 +88,8 @@ def estimate(
         shares[: len(part)] += _apart(part) / len(part) * math.sqrt(1 - len(part) / total)
     squares = float(shares @ shares)
     skewness = abs(float((shares**3).sum())) / squares**1.5 if squares else math.inf
-    stderr = math.sqrt(variance) * widening(skewness)
+    # What is taken to be beyond the sample says nothing of values that are none, as the answers in a regression.
+    stderr = math.sqrt(variance) * widening(skewness) if math.isfinite(mean) else math.nan
     groups: Values = np.bincount(np.arange(m) % GROUPS, shares, GROUPS).astype(float)
     length = float(np.linalg.norm(groups))
     return Estimate(mean, stderr, skewness, groups * (stderr / length) if length else groups)

@@ -14,9 +14,10 @@ from lossviz.data.batch import Batch
 from lossviz.data.split import arranged
 from lossviz.engine.backend import computes_bfloat16, evaluation_batch
 from lossviz.engine.evaluation import evaluate, without_gradients
-from lossviz.engine.losses import Losses, OfOutputs
+from lossviz.engine.losses import OfOutputs
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
+from lossviz.engine.terms import Losses
 from lossviz.engine.trust import difference
 from lossviz.errors import Refusal, WorkError, first_line
 

@@ -13,11 +13,11 @@ from lossviz.config.surface import Metric
 from lossviz.data.batch import Batch, moved
 from lossviz.engine.evaluation import Batches, Evaluation, evaluate
 from lossviz.engine.exact import copy_fits, exact_networks
-from lossviz.engine.losses import Losses
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import Vector, move, squared_norm
 from lossviz.engine.streamed import picked
+from lossviz.engine.terms import Losses
 from lossviz.surface.batch_norm import BatchNormTreatment
 from lossviz.surface.forward import Forward
 from lossviz.surface.metrics import point_metrics

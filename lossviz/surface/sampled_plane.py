@@ -128,7 +128,6 @@ def oracle_of(forward: Forward, network: nn.Module, split: AnySplit) -> Oracle:
 def _quantities(found: Sample) -> dict[str, float | Values]:
     return {
         **{"loss": found.loss.mean, "loss_stderr": found.loss.stderr, "loss_deviation": found.loss.deviations},
-        # NaN where there is no error, as in a regression: what is taken to be beyond the sample is no answer.
-        **{"error": 100 * found.wrong.mean, "error_stderr": 100 * found.wrong.stderr + 0 * found.wrong.mean},
+        **{"error": 100 * found.wrong.mean, "error_stderr": 100 * found.wrong.stderr},
         **{"examples": len(found.values), "precise_examples": found.precise},
     }

@@ -12,8 +12,9 @@ from lossviz.config.train import Train
 from lossviz.data.minibatches import WHOLE, ByStep, Part
 from lossviz.distributed.group import Group
 from lossviz.distributed.sync_batch_norm import SyncBatchNorm
-from lossviz.engine.losses import OfOutputs, Term
+from lossviz.engine.losses import OfOutputs
 from lossviz.engine.objective import Objective
+from lossviz.engine.terms import Term
 from lossviz.errors import refuse
 from lossviz.models.lp import LpNorm
 from lossviz.models.normalization import uses_batch_statistics

@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from lossviz.data.batch import Batch
 from lossviz.engine.evaluation import Evaluation, evaluate
-from lossviz.engine.losses import Losses, OfOutputs
+from lossviz.engine.losses import OfOutputs
 from lossviz.engine.objective import Objective
 from lossviz.engine.outputs import PerExample, cross_entropy
+from lossviz.engine.terms import Losses
 from tests.zoo.networks import Forces, ForcesAsInTraining
 
 EXAMPLES = 23

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lossviz.config.surface import BatchNormMode
 from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.objective import Objective
+from lossviz.errors import RequestError
 from lossviz.surface.batch_dependence import depends_on_batch
-from lossviz.surface.batch_norm import unknown
+from lossviz.surface.batch_norm import treatment_of, unknown
 from tests.zoo.networks import ZOO, Net
 from tests.zoo.normalizations import PlainTensors, Reassigned, StateInDict
 
@@ -78,3 +80,11 @@ class OwnCode(Net):
 
 def test_a_network_that_normalises_itself() -> None:
     assert unknown(Objective(OwnCode()), BATCH) == ["the network (OwnCode)"]
+
+
+@pytest.mark.parametrize("mode", ["batch", "recalibrate", "interpolate"])
+def test_a_mode_that_would_leave_what_it_does_not_know_is_refused(mode: BatchNormMode) -> None:
+    objective = Objective(OwnCode().eval())
+    with pytest.raises(RequestError, match=rf"mode = {mode}: would leave modules .*: the network \(OwnCode\)"):
+        treatment_of(mode, objective, BATCH, list, "mode")
+    assert treatment_of("frozen", objective, BATCH, list, "mode").pairs is not None

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lossviz.data.batch import Batch
 from lossviz.engine.evaluation import evaluate
-from lossviz.engine.losses import Losses
 from lossviz.engine.objective import Objective
+from lossviz.engine.terms import Losses
 from lossviz.surface.forward import ExecutionPlan, Forward
 
 EXAMPLES = 1000

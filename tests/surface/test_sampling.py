@@ -228,6 +228,7 @@ def test_losses_without_right_answers_are_sampled_alike(rough: bool) -> None:
     assert (here.loss.mean, here.loss.stderr, here.precise) == (there.loss.mean, there.loss.stderr, there.precise)
     assert 0 < here.loss.stderr <= accuracy.at(here.loss.mean)
     assert math.isnan(here.wrong.mean)
+    assert math.isnan(here.wrong.stderr)
 
 
 def test_a_wrong_control_variate_costs_nothing() -> None:

@@ -12,8 +12,8 @@ from torch import Tensor
 from lossviz.data.minibatches import Minibatch
 from lossviz.engine import timing
 from lossviz.engine.evaluation import Evaluation
-from lossviz.engine.losses import Losses, Term
 from lossviz.engine.objective import Differential, Objective
+from lossviz.engine.terms import Losses, Term
 from lossviz.engine.timing import Estimate
 from lossviz.progress import duration
 from lossviz.setup import Setup
