@@ -28,7 +28,7 @@ from lossviz.plot.kit.axes import (
 from lossviz.plot.kit.labels import circle, has_checkpoints, has_path, keep_off_curves, name_beside, names
 from lossviz.plot.kit.panels import add_panels, axis_name, rows_and_columns, title, title_height
 from lossviz.plot.kit.scale import Scale, common_scale
-from lossviz.plot.kit.style import COLUMN_WIDTH, KEY, SMALL, TEXT_WIDTH, Look
+from lossviz.plot.kit.style import COLUMN_WIDTH, FEW, KEY, SMALL, TEXT_WIDTH, Look
 from lossviz.plot.needs import Lines
 from lossviz.plot.series import DEFAULT, Options, Series
 from lossviz.results import SurfaceResults
@@ -113,8 +113,7 @@ def _draw_errors(ax: Axes, results: xr.Dataset, errors: Floats) -> None:
 
 def _draw_curve(ax: Axes, results: xr.Dataset, heights: Floats, look: Look, split: str) -> None:
     known = ~SurfaceResults(results).to_do
-    # Few points are shown: the curve between them is a guess.
-    marker = look.marker if known.sum() <= 30 else ""
+    marker = look.marker if known.sum() <= FEW else ""
     style: dict[str, Any] = {"color": look.colour, "linestyle": _LINES[split], "linewidth": 1.2}
     ax.plot(results.x.values[known], heights[known], **style, marker=marker, markersize=1.8, label=split)
 

@@ -1,9 +1,9 @@
 """The figure `seeds`: mean and spread of lines along several random directions."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ def seed_groups(runs: Sequence[PlottedRun]) -> dict[str, list[Series]]:
             figure = *around, before[around]
             before[around] += 1
             if figure not in stems:
-                stems[figure] = _free(f"surface-{by_seed[seeds[0]][0]}", stems.values())
+                stems[figure] = _free(f"surface-{by_seed[seeds[0]][0]}", set(stems.values()))
             stem = stems[figure]
             lines = [by_seed[seed][1][["loss", "error", "status"]] for seed in seeds]
             together = xr.concat(lines, dim="seed").assign_coords(seed=seeds)
@@ -69,10 +69,10 @@ def seed_groups(runs: Sequence[PlottedRun]) -> dict[str, list[Series]]:
     return grouped
 
 
-def _free(name: str, taken: Iterable[str]) -> str:
+def _free(name: str, taken: Collection[str]) -> str:
     """A name, with a number where it is taken."""
-    used = set(taken)
-    return next(each for each in chain([name], (f"{name}-{number}" for number in count(2))) if each not in used)
+    numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(each for each in numbered if each not in taken)
 
 
 def _protocol(results: xr.Dataset) -> tuple[tuple[str, ...], int] | None:

@@ -24,14 +24,12 @@ from lossviz.plot.kit.axes import (
     with_unit,
 )
 from lossviz.plot.kit.curves import draw_published, published_key, running_mean, window_of
-from lossviz.plot.kit.style import BOLD, COLUMN_WIDTH, KEY, SMALL, TEXT_WIDTH, THIN
+from lossviz.plot.kit.style import BOLD, COLUMN_WIDTH, FEW, KEY, SMALL, TEXT_WIDTH, THIN
 from lossviz.plot.needs import Trained
 from lossviz.plot.published.curves import Published
 from lossviz.plot.series import DEFAULT, Options, Series
 from lossviz.results import TrainResults
 
-# Of so many values each is marked.
-FEW = 30
 _RAW, _MEAN = "raw", 1.2
 
 
@@ -163,7 +161,6 @@ def _draw_splits(ax: Axes, each: Series, quantity: str) -> None:
             continue  # eval_examples: none
         curve = TrainResults(each.results).curve(f"{split}_{quantity}")
         step, values = curve.eval_step.values, curve.values
-        # With few evaluations the curve is a guess between points, which are then shown.
         marker = look.marker if len(step) <= FEW else ""
         style: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "linewidth": width}
         ax.plot(step, values, **style, marker=marker, markersize=size, label=f"{each.label} {split}")

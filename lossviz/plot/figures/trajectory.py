@@ -30,7 +30,7 @@ from lossviz.plot.kit.cells import draw_levels, pale_colours
 from lossviz.plot.kit.labels import OUTLINE, circle, has_path, keep_apart, name_beside, places_on_path, steps
 from lossviz.plot.kit.panels import axis_name, axis_ticks, colour_bar, title, title_height, unknown_key
 from lossviz.plot.kit.scale import Scale, common_scale
-from lossviz.plot.kit.style import NOT_FINITE, SMALL, TEXT_WIDTH
+from lossviz.plot.kit.style import FEW, NOT_FINITE, SMALL, TEXT_WIDTH
 from lossviz.plot.needs import Planes
 from lossviz.plot.series import DEFAULT, Options, Series
 
@@ -106,7 +106,7 @@ def _mark_others(ax: Axes, results: xr.Dataset) -> None:
 def _draw_truth(ax: Axes, each: Series, scale: Scale, distances: Floats) -> None:
     results, (at, counted) = each.results, steps(each.results)
     scale_axis(ax, np.array([scale.low, scale.high]), scale.log)
-    few = len(at) <= 30
+    few = len(at) <= FEW
     for name, label, style in (_OWN, _PROJECTED):
         found = results[name].values
         fill = LEFT.colour if style == "-" else "white"

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lossviz.plot.kit.axes import Floats, mark_not_finite
-from lossviz.plot.kit.style import KEY, Look
+from lossviz.plot.kit.style import FEW, KEY, Look
 from lossviz.plot.published.curves import Published, sources
 from lossviz.plot.series import Series
 
@@ -73,8 +73,7 @@ def draw_average(ax: Axes, each: Series, values: xr.DataArray, mean: Floats | No
 def draw_curve(ax: Axes, each: Series, values: xr.DataArray, width: float = 0.8) -> None:
     """Draw values against the step; those that are not finite are marked above."""
     look, step, numbers = each.look, values.step.values, values.values.astype(float)
-    # With few steps the curve is a guess between points, which are then shown.
-    style: dict[str, Any] = {"marker": look.marker if len(step) <= 30 else "", "markersize": 2.5}
+    style: dict[str, Any] = {"marker": look.marker if len(step) <= FEW else "", "markersize": 2.5}
     ax.plot(step, _known(numbers), color=look.colour, linestyle=look.line, linewidth=width, **style, label=each.label)
     mark_not_finite(ax, step[~np.isfinite(numbers)], look)
 

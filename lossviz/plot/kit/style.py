@@ -15,6 +15,8 @@ SMALL = 7.0
 TINY = 6.0
 THIN = 0.7
 BOLD = 1.6
+# With so few values the curve is a guess between points, which are then shown.
+FEW = 30
 BAND_ALPHA = 0.35
 
 # Okabe & Ito (2008), told apart with every kind of colour vision; without yellow, too pale for lines on white.
