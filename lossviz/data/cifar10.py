@@ -1,6 +1,7 @@
 """CIFAR-10 through torchvision's loader."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -27,11 +28,24 @@ def cifar10(config: Cifar10) -> dict[str, tuple[Tensor, Tensor]]:
         raise _refused(folder, damaged, "nothing is downloaded (--dry-run, or data.download is false)")
     try:
         if damaged:
-            download_and_extract_archive(CIFAR10.url, root, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
+            _fetch(root)
         sets = {name: CIFAR10(root, train=name == "train") for name in ("train", "test")}
     except (OSError, RuntimeError) as error:
         raise _refused(folder, damaged, f"the download failed: {first_line(error)}") from error
     return {name: (_images(each), torch.tensor(each.targets)) for name, each in sets.items()}
+
+
+def _fetch(root: Path) -> None:
+    """Put the official files in their places, each whole: other processes may read them, or fetch them too."""
+    folder = root / CIFAR10.base_folder
+    root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="download-", dir=root) as fresh:
+        there = check_integrity(root / CIFAR10.filename, CIFAR10.tgz_md5)
+        archive = {"filename": CIFAR10.filename, "md5": CIFAR10.tgz_md5}
+        download_and_extract_archive(CIFAR10.url, root if there else fresh, fresh, **archive)
+        folder.mkdir(exist_ok=True)
+        for name, _ in FILES:
+            (Path(fresh) / CIFAR10.base_folder / name).replace(folder / name)
 
 
 def _images(source: CIFAR10) -> Tensor:

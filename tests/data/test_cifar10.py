@@ -110,6 +110,26 @@ def test_a_bad_file_is_fetched_again(fake: Path, monkeypatch: pytest.MonkeyPatch
     assert len(load(Cifar10(name="cifar10", root=str(fake.parent)), seed=0).train) == 20
 
 
+def test_files_fetched_by_two_at_once(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one process downloads, another one fetches and reads everything."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        tar.add(fake, "cifar-10-batches-py")
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.getvalue()).hexdigest())
+    root, waiting = fake.parent / "empty", [Cifar10(name="cifar10", root=str(fake.parent / "empty"))]
+
+    def download(_: str, folder: str, name: str, __: str) -> None:
+        with Path(folder, name).open("wb") as file:
+            file.write(archive.getvalue()[:100])
+            if waiting:
+                assert len(load(waiting.pop(), seed=0).train) == 20
+            file.write(archive.getvalue()[100:])
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
+    assert len(load(waiting[0], seed=0).train) == 20
+    assert [path.name for path in root.iterdir()] == ["cifar-10-batches-py"]
+
+
 @pytest.mark.usefixtures("offline")
 def test_a_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
