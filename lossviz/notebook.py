@@ -45,7 +45,7 @@ RANDOM = Random()
 FLAT = "the loss is the same at all points; a loss(model, batch) calls its argument `model` and no other network"
 NONE: Mapping[str, Any] = MappingProxyType({})
 ANOTHER_BATCH = (
-    "the first batch is another one every time (shuffled, or changed at random): unless only the order changes, every "
+    "the first batch differs every time (shuffled, or changed at random): unless only the order changes, every "
     "point is of other examples"
 )
 BY_BATCH = "the outputs for an example depend on its batch in eval mode too: another batch size gives another loss"

@@ -24,9 +24,15 @@ AnySource = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the configuration: train.lr=0.05. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the configuration: seed=1, 'surface.x=[-1, 1, 25]'. May be repeated.",
+    ),
 ]
-Variants = Annotated[list[str] | None, typer.Option("--variant", metavar="NAME", help="Only this variant. Repeatable.")]
+Variants = Annotated[
+    list[str] | None, typer.Option("--variant", metavar="NAME", help="Only this variant; may be repeated.")
+]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the runs of a CONFIG are kept.")]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, or auto: the first GPU if any.")
@@ -38,7 +44,7 @@ Allow = Annotated[
     typer.Option(
         "--allow",
         metavar="FILE.py|MODULE",
-        help="Let the configuration run code of yours: that of this file or module. Repeatable.",
+        help="Let the configuration run code of yours: that of this file or module; may be repeated.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Also print the traceback of an error.")]
@@ -78,7 +84,7 @@ Formats = Annotated[
         "--format",
         metavar="FORMAT",
         help="png (the default), pdf or svg; of scans also html (interactive pages), vtk (for ParaView) and h5 (as "
-        "the official tool of Li et al. has them). Repeatable.",
+        "the official tool of Li et al. has them). May be repeated.",
     ),
 ]
 FiguresFolder = Annotated[
@@ -86,8 +92,8 @@ FiguresFolder = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
-        help="Where the figures go. [default: figures/ of the experiment; of one of its runs, in the run; of some, "
-        "figures/RUN+RUN]",
+        help="Where the figures go. [default: EXPERIMENT/figures; of a single variant, VARIANT/figures; of some, "
+        "EXPERIMENT/figures/VARIANT+VARIANT]",
     ),
 ]
 Log = Annotated[

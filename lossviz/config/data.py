@@ -58,11 +58,11 @@ class Cifar10(Resident):
 
 
 class OwnData(Own, Resident):
-    """Your own: `target(**args)` returns (train, test), each (inputs, targets) or a Dataset of (tensor, label).
+    """Your own: `target(**args)` returns (train, test), each (inputs, targets), a Dataset, or batches.
 
-    Images are uint8 (N, C, H, W), scaled by mean and std (default: 0 and 1, so only to 0 .. 1); other inputs are float
-    (N, ...), used as they are. Targets are classes, whole numbers (N,), sequences of them, (N, T), where -100 does not
-    count, or vectors, float (N, G).
+    Images are uint8 (N, C, H, W), scaled by mean and std (default: 0 and 1, so only to 0 .. 1). Other real inputs get
+    the dtype of the network; whole numbers, such as tokens, stay as they are. Targets are classes, whole numbers (N,),
+    sequences of them, (N, T), where -100 does not count, vectors, float (N, G), or what a loss of your own takes.
     """
 
 

@@ -1,8 +1,12 @@
 """docs/configuration.md, made from the schema: python -m lossviz.config.docpage > docs/configuration.md."""
 
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from textwrap import fill
 
+from lossviz.config.reading import shipped_configurations
 from lossviz.config.schema import NAME_WORDS, Schema, describe, sections, tag_of, whole
 from lossviz.errors import show
 
@@ -43,6 +47,7 @@ combinations are refused by name, with file and line, before anything is loaded.
   `--set variants.batchnorm.seed=1`. It may be repeated; the value is YAML, and the last one wins.
 - **A name** has at most 100 letters, digits, `.`, `_` and `-`, and begins with a letter or digit.
 - **Paths** are relative to the working directory, as on the command line.
+- **`null`** is the value of a key that is not set: `--set surface.y=null` makes a line of a plane.
 - **Values are those of YAML 1.2:** `1e-3` is a number, `true` and `false` are the only truth values,
   and a key that stands twice in a mapping is an error."""
 
@@ -50,7 +55,22 @@ combinations are refused by name, with file and line, before anything is loaded.
 def page() -> str:
     """The page."""
     rest = [block for key, schema in _keys(whole(), "").items() for block in _section(schema, key)]
-    return "\n\n".join([INTRODUCTION, "## The file", _table(whole(), ""), *rest]) + "\n"
+    return "\n\n".join([INTRODUCTION, "## The file", _table(whole(), ""), *rest, _shipped()]) + "\n"
+
+
+def _shipped() -> str:
+    """Each configuration that ships with lossviz, with the first sentence of the comment that it begins with."""
+    heading = "## Configurations that ship with lossviz"
+    note = "The comments in the files say more: `configs/` of the repository."
+    rows = [f"- `{name}`: {_escape(_first_sentence(path))}" for name, path in shipped_configurations().items()]
+    wrapped = "\n".join(fill(row, 120, subsequent_indent="  ", break_on_hyphens=False) for row in rows)
+    return f"{heading}\n\n{wrapped}\n\n{note}"
+
+
+def _first_sentence(path: Path) -> str:
+    comment = re.match(r"(#.*\n)+", path.read_text(encoding="utf-8"))
+    text = re.sub(r"\n?# ", " ", comment[0]).strip() if comment else ""
+    return re.split(r"\.(?= [A-Z]|$)", text)[0].rstrip(".") + "."
 
 
 def _keys(section: Schema, path: str) -> dict[str, Schema]:
@@ -99,7 +119,7 @@ def _default(schema: Schema) -> str:
     if isinstance(value, dict) and value:
         tag = schema.get("discriminator", {}).get("propertyName")
         return f"`{tag}: {value[tag]}`" if tag else "the defaults below"
-    return "none" if value is None else f"`{show(value)}`"
+    return "not set" if value is None else f"`{show(value)}`"
 
 
 def _escape(text: str) -> str:

@@ -13,7 +13,7 @@ def learning_rate(config: Train, step: int, errors: Sequence[float] = ()) -> flo
     Args:
         config: the `train` section.
         step: t.
-        errors: the errors of all evaluations up to step t, for the schedule `plateau`.
+        errors: what was `judged` in all evaluations up to step t, for the schedule `plateau`.
     """
     if config.warmup_lr is not None and step < config.warmup:
         return config.warmup_lr
@@ -25,6 +25,11 @@ def learning_rate(config: Train, step: int, errors: Sequence[float] = ()) -> flo
     elif isinstance(config.schedule, Plateau):
         rate *= config.schedule.gamma ** plateaus(config.schedule, errors)
     return rate * min(1.0, (step + 1) / config.warmup) if config.warmup else rate
+
+
+def judged(errors: Sequence[float], losses: Sequence[float]) -> Sequence[float]:
+    """What `plateau` goes by: the error of every evaluation, or the loss where no answer is right or wrong (NaN)."""
+    return losses if all(map(math.isnan, errors)) else errors
 
 
 def plateaus(schedule: Plateau, errors: Sequence[float]) -> int:

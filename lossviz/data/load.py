@@ -1,4 +1,4 @@
-"""From the `data` section to two splits and a loss."""
+"""From the `data` section to a `Dataset`: two splits and what is known of them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace

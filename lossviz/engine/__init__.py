@@ -1,1 +1,1 @@
-"""One engine for training, probing and scanning: device, point, objective, training loop, checkpoints."""
+"""One engine for training, probing and scanning: device, point, objective, checkpoints."""

@@ -32,7 +32,7 @@ FIGURES = {
     "shift": Entry("layers"),
     "sharpness": Entry("scalars"),
     "scalars": Entry("scalars", "measures that are one number a step, such as critical-sharpness"),
-    "surface": Entry("plane", "the next four"),
+    "surface": Entry("plane", "contour, heatmap, 3d and line"),
     "contour": Entry("plane"),
     "heatmap": Entry("plane"),
     "3d": Entry("space"),
@@ -55,4 +55,4 @@ def load_figure(name: str) -> "FigureKind | FigureGroup":
 def figures_help() -> str:
     """The help of --figure."""
     names = [f"{name} ({entry.words})" if entry.words else name for name, entry in FIGURES.items()]
-    return f"Draw only {', '.join(names[:-1])} or {names[-1]}. Repeatable."
+    return f"Draw only {', '.join(names[:-1])} or {names[-1]}. May be repeated."

@@ -198,7 +198,7 @@ class LossPlane:
         return PlainLoss(found, precision, float(torch.cat(largest).mean()))
 
     def _with_smaller_batches(self, compute: Callable[[], T]) -> T:
-        """Retry with smaller batches if memory runs out; the numbers stay the same."""
+        """Retry with smaller batches if memory runs out; the numbers stay the same up to their last digits."""
         while True:
             try:
                 return compute()

@@ -12,7 +12,6 @@ from lossviz.config.reading import dump
 from lossviz.distributed.group import Group, joined
 from lossviz.distributed.ranks import ranks
 from lossviz.engine.checkpoint import load_resume
-from lossviz.engine.losses import OfModel
 from lossviz.engine.objective import Objective
 from lossviz.engine.state import steady
 from lossviz.engine.trust import EXAMPLES, disagreement
@@ -123,7 +122,6 @@ def begin(
         files,
         end,
         saved or 0,
-        judged="loss" if isinstance(objective.loss, OfModel) or data.regression else "error",
         observer=observer,
         # Other people's networks may put new tensors in the place of their own, which a graph would not see.
         capture=written_here and capturable(objective, stepper, shard),

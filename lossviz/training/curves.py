@@ -10,6 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from lossviz.config import Config
+from lossviz.config.schedule import judged
 from lossviz.data.load import AnySplit, Dataset
 from lossviz.results import CURVES, in_units, protocol, variable
 
@@ -78,10 +79,11 @@ class Curves:
         """The latest evaluation, by name."""
         return dict(zip(self._evaluated, self.evaluations[max(self.evaluations)], strict=True))
 
-    def validation(self, step: int, quantity: str) -> Sequence[float]:
-        """`loss` or `error` of the test set in all evaluations up to a step."""
-        column = self._evaluated.index(f"val_{quantity}")
-        return [self.evaluations[at][column] for at in sorted(self.evaluations) if at <= step]
+    def judged(self, step: int) -> Sequence[float]:
+        """What the schedule `plateau` goes by, in all evaluations up to a step."""
+        rows = [self.evaluations[at] for at in sorted(self.evaluations) if at <= step]
+        errors, losses = ([row[self._evaluated.index(name)] for row in rows] for name in ("val_error", "val_loss"))
+        return judged(errors, losses)
 
     def settle(self) -> bool:
         """Fetch the latest steps from the device (one synchronisation); whether every loss is finite.

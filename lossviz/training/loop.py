@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
@@ -61,7 +61,6 @@ class TrainingLoop:
         files: what is written, or compared in a replay.
         end: the last step.
         step: the next one.
-        judged: loss or error, whichever the schedule `plateau` goes by.
         observer: measures before the steps that it calls due.
         capture: whether the network keeps its tensors and draws nothing; see `StepGraph`.
         check: called at the end; says why the network is in doubt, or nothing.
@@ -78,7 +77,6 @@ class TrainingLoop:
     files: Files
     end: int
     step: int = 0
-    judged: Literal["loss", "error"] = "error"
     observer: Observer | None = None
     capture: bool = False
     check: Callable[[Objective], str] = lambda _: ""
@@ -130,7 +128,7 @@ class TrainingLoop:
         if evaluate:
             self._evaluate()
         if isinstance(config.schedule, Plateau):  # before it is asked for the next step
-            self.stepper.errors = self.curves.validation(step, self.judged)
+            self.stepper.errors = self.curves.judged(step)
         if observe and self.observer is not None:
             self.objective.model.train()
             self.observer.observe(step, self.objective, self.shard.minibatches(step), self.stepper)

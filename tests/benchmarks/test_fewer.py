@@ -59,8 +59,8 @@ def test_the_table_says_how_far_off_the_points_are(tmp_path: Path) -> None:
     assert lines["half of the points are off by more than"] == "0.0%"
     assert lines["points"] == "25"
     # The lowest tenth is three points of the first row, each 5 % higher, and no errors are known.
-    assert lines["of the lowest tenth, median"] == "+5.0%"
-    assert lines["of the lowest tenth"] == "0%"
+    assert lines["in the lowest tenth, median difference"] == "+5.0%"
+    assert lines["within them in the lowest tenth"] == "0%"
     rms = np.sqrt((np.sum((0.05 * truth[0]) ** 2) + (0.5 * truth[1, 0]) ** 2) / 25)
     assert lines["differences, root mean square"] == f"{rms:.2g}"
     assert lines["standard errors of all, likewise"] == "0"

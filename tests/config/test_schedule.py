@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossviz.config.schedule import learning_rate, plateaus
+from lossviz.config.schedule import judged, learning_rate, plateaus
 from lossviz.config.train import Plateau, Train
 
 
@@ -52,6 +52,15 @@ def test_he_warm_up_is_constant() -> None:
     train = config(lr=0.1, schedule=schedule, warmup=4, warmup_lr=0.01)
     expected = [0.01] * 4 + [0.01] * 2 + [0.001] * 2
     assert [learning_rate(train, step) for step in range(8)] == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"), [([90.0, 80.0], [90.0, 80.0]), ([math.nan, math.nan], [2.0, 1.0]), ([], [])]
+)
+def test_errors_are_judged_and_losses_where_there_are_none(errors: list[float], expected: list[float]) -> None:
+    """As of regression and of closures; a loss that is not finite does not hide the errors beside it."""
+    assert judged(errors, [2.0, 1.0][: len(errors)]) == expected
+    assert judged([90.0, math.nan], [math.nan, math.nan]) == [90.0, math.nan]
 
 
 @pytest.mark.parametrize(

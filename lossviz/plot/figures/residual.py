@@ -24,15 +24,13 @@ from lossviz.plot.kit.axes import (
 )
 from lossviz.plot.kit.curves import block_means, draw_published, finite_mean, published_key
 from lossviz.plot.kit.networks import Network, compares, families, is_of_family, planned_steps, window
-from lossviz.plot.kit.style import BOLD, COLUMN_WIDTH, KEY, TEXT_WIDTH, THIN
+from lossviz.plot.kit.style import BOLD, COLUMN_WIDTH, FEW, KEY, TEXT_WIDTH, THIN
 from lossviz.plot.needs import lacking
 from lossviz.plot.series import DEFAULT, Options, PlottedRun, training_note
 from lossviz.results import TrainResults
 
 # From this many iterations on, the axis counts in units of 10⁴, as in the paper.
 LONG = 20_000
-# Up to this many evaluations the curve is a guess between points, so the points are drawn too.
-FEW = 30
 # The width of a published validation error, so that the run's own stands out.
 PUBLISHED_BOLD = 1.2
 # Characters in a line of a legend; and its distance from its panel in letters, which the axis and its label need.

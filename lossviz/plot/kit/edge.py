@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lossviz.config.schedule import learning_rate
+from lossviz.config.schedule import judged, learning_rate
 from lossviz.config.train import Plateau, Train
 from lossviz.plot.kit.axes import STEEP, Floats, finite
 from lossviz.plot.kit.style import KEY, SMALL
@@ -91,9 +91,9 @@ def learning_rates(train: Train, steps: Floats, trained: xr.Dataset | None) -> F
         elif not isinstance(train.schedule, Plateau):
             rates.append(learning_rate(train, step))
         elif trained is not None:
-            judged = trained.val_error if np.isfinite(trained.val_error).any() else trained.val_loss
-            errors = judged.values[trained.eval_step.values <= step]
-            rates.append(learning_rate(train, step, errors.tolist()))
+            before = trained.eval_step.values <= step
+            evaluated = judged(trained.val_error.values[before].tolist(), trained.val_loss.values[before].tolist())
+            rates.append(learning_rate(train, step, evaluated))
         else:
             rates.append(np.nan)
     return np.array(rates, dtype=float)
