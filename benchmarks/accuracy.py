@@ -28,8 +28,8 @@ from lossviz.surface.file import ScanFile
 from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, Index, resolve
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.sampled_scan import loss_range, sampled_plane
-from lossviz.surface.samples import Seen
+from lossviz.surface.sampled.files import Seen
+from lossviz.surface.sampled.scan import loss_range, sampled_plane
 
 RUNS = Path(__file__).parent.parent / "docs" / "runs"
 TITLE = "surface.accuracy: 2%"

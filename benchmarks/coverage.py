@@ -16,9 +16,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.markdown import markdown
-from lossviz.surface.estimator import Values, estimate, needed
-from lossviz.surface.lattice import interpolate
-from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, Accuracy, Sample, sample
+from lossviz.surface.sampled.estimator import Values, estimate, needed
+from lossviz.surface.sampled.lattice import interpolate
+from lossviz.surface.sampled.sampling import PILOT, SHARE_OF_CONTROL, Accuracy, Sample, sample
 
 N = 20_000
 WANTED = 0.05

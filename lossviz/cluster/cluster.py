@@ -22,9 +22,9 @@ from lossviz.provenance import machine
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.file import Attributes, ScanFile
 from lossviz.surface.grid import Index
-from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.samples import Samples
+from lossviz.surface.sampled.files import SampleFiles
+from lossviz.surface.sampled.lattice import Lattice
 from lossviz.surface.waypoints import Waypoint, waypoint_quantities
 from lossviz.surface.workers import Results, Say
 
@@ -158,7 +158,7 @@ class ClusterWorkers:
     file: ScanFile
     crew: Crew
 
-    def results(self, points: Sequence[Index], samples: Samples) -> Iterator[Results]:
+    def results(self, points: Sequence[Index], samples: SampleFiles) -> Iterator[Results]:
         """What the workers find, in the order in which they do."""
         grid, lattice = self.file.grid, Lattice(self.file.grid.status.shape)
         sizes = {prefix: len(split) for prefix, split in self.plan.splits.items()}

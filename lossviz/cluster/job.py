@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from lossviz.config import Config
 from lossviz.errors import LossvizError, RequestError, WorkError, first_line
-from lossviz.surface.estimator import GROUPS, Values
 from lossviz.surface.file import Attributes, Found
 from lossviz.surface.forward import ExecutionPlan
 from lossviz.surface.grid import GROUPED, Index
-from lossviz.surface.samples import Seen
+from lossviz.surface.sampled.estimator import GROUPS, Values
+from lossviz.surface.sampled.files import Seen
 from lossviz.surface.waypoints import Waypoint
 
 # In the environment of a worker of `--workers`: the file that it makes when it has begun a job.

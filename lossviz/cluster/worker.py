@@ -41,9 +41,9 @@ from lossviz.surface.attributes import scan_attributes
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.file import Attributes, ScanFile
 from lossviz.surface.grid import Grid, Index, Quantities
-from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.samples import Seen
+from lossviz.surface.sampled.files import Seen
+from lossviz.surface.sampled.lattice import Lattice
 from lossviz.surface.workers import Alone, alone, decide
 from lossviz.user_code.loader import explained
 from lossviz.user_code.permissions import parse_allowed

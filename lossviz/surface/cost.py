@@ -13,8 +13,8 @@ from lossviz.surface.directions.random import random_direction
 from lossviz.surface.forward import ExecutionPlan, Forward
 from lossviz.surface.grid import Grid, resolve
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.prediction import predict
-from lossviz.surface.sampling import PILOT
+from lossviz.surface.sampled.prediction import predict
+from lossviz.surface.sampled.sampling import PILOT
 from lossviz.surface.scan import begun_grid
 from lossviz.surface.subspace import Subspace
 from lossviz.surface.workers import HERE, Place

@@ -13,7 +13,7 @@ from lossviz.config.surface import Axis
 from lossviz.errors import refuse
 from lossviz.results import DONE, NOT_FINITE, STATUS, TO_DO, variable
 from lossviz.results.surface import LONG_NAMES, matching_points
-from lossviz.surface.estimator import GROUPS
+from lossviz.surface.sampled.estimator import GROUPS
 
 Interval = tuple[float, float]
 Range = tuple[float, float, int]

@@ -21,12 +21,12 @@ from lossviz.surface.batch_norm import BatchNormTreatment, treatment_of
 from lossviz.surface.checkpoints import Checkpoint, find_checkpoint, run_checkpoints
 from lossviz.surface.directions import make_directions
 from lossviz.surface.directions.sources import DirectionSet, Sources
-from lossviz.surface.exchangeable import shared_order
 from lossviz.surface.forward import ExecutionPlan, Forward, choose_execution, with_low_precision
 from lossviz.surface.plane import LossPlane, quantities
 from lossviz.surface.prefix import begins_frozen
-from lossviz.surface.sampled_plane import sampled_quantities
-from lossviz.surface.sampling import PILOT
+from lossviz.surface.sampled.order import shared_order
+from lossviz.surface.sampled.plane import sampled_quantities
+from lossviz.surface.sampled.sampling import PILOT
 from lossviz.surface.subspace import Subspace
 
 # Of a sampled scan, to choose its execution: 200 to 5,000 on the official ResNet-56 at 2 %.

@@ -16,11 +16,11 @@ from lossviz.surface.attributes import direction_attributes, scan_attributes
 from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.file import Attributes, ScanFile
 from lossviz.surface.grid import Grid, Index, Interval, resolve
-from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.resume import goes_on, refuse_another, refuse_other_directions, resumed_attributes
-from lossviz.surface.sampled_scan import forget_unsampled
-from lossviz.surface.samples import Samples
+from lossviz.surface.sampled.files import SampleFiles
+from lossviz.surface.sampled.lattice import Lattice
+from lossviz.surface.sampled.scan import forget_unsampled
 from lossviz.surface.sanity import facts, findings
 from lossviz.surface.waypoints import Waypoint, waypoints_dataset
 from lossviz.surface.workers import Place, Say, Workers
@@ -91,8 +91,8 @@ class Scan:
                 self.file.save()
                 saved_at = time.monotonic()
 
-    def _samples(self) -> Samples:
-        return Samples(self.plan.setup.run.samples_folder(self.file.name))
+    def _samples(self) -> SampleFiles:
+        return SampleFiles(self.plan.setup.run.samples_folder(self.file.name))
 
     def _stages(self) -> list[list[Index]]:
         """What is to do; of a sampled scan the coarse points, which the others need, before these."""
@@ -149,7 +149,7 @@ def _begun(plan: ScanPlan, attributes: Attributes, place: Place, say: Say) -> Sc
     directions = setup.run.directions_file(name)
     if plan.keeps_directions:
         save_tensors(directions, plan.subspace.to_tensors(found.vectors))
-    Samples(setup.run.samples_folder(name)).discard()
+    SampleFiles(setup.run.samples_folder(name)).discard()
     attributes |= {
         **found.facts,
         **attributes_of_products(plan.objective.model),

@@ -13,9 +13,9 @@ from lossviz.surface.forward import ExecutionPlan, Forward
 from lossviz.surface.grid import Index
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
-from lossviz.surface.sampled_plane import SampledPlane
-from lossviz.surface.sampled_scan import loss_range, sampled_plane
-from lossviz.surface.samples import Samples, Seen
+from lossviz.surface.sampled.files import SampleFiles, Seen
+from lossviz.surface.sampled.plane import SampledPlane
+from lossviz.surface.sampled.scan import loss_range, sampled_plane
 from lossviz.surface.waypoints import Waypoint, measure_waypoint
 
 # Of a sampled scan: its checkpoints and what the plane says there are compared on so many.
@@ -40,7 +40,7 @@ class Results:
 class Workers(Protocol):
     """Who computes which points. The numbers do not depend on it."""
 
-    def results(self, points: Sequence[Index], samples: Samples) -> Iterator[Results]:
+    def results(self, points: Sequence[Index], samples: SampleFiles) -> Iterator[Results]:
         """What is found at these points, some at a time and in any order; nothing now and then while none is ready.
 
         Args:
@@ -94,7 +94,7 @@ class Alone:
     forward: Forward
     sampled: SampledPlane | None = None
 
-    def results(self, points: Sequence[Index], samples: Samples) -> Iterator[Results]:
+    def results(self, points: Sequence[Index], samples: SampleFiles) -> Iterator[Results]:
         """One point after another."""
         grid = self.file.grid
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.coverage import POPULATIONS, PROCEDURES, N, covered, naive, of_population, of_surfaces, table
-from lossviz.surface.sampling import PILOT
+from lossviz.surface.sampled.sampling import PILOT
 
 
 def test_exact_points_count_apart() -> None:

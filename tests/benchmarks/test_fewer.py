@@ -8,7 +8,7 @@ import xarray as xr
 from benchmarks.fewer import certain_minima, compared
 from lossviz.results import save_results
 from lossviz.run import Run
-from lossviz.surface.estimator import GROUPS
+from lossviz.surface.sampled.estimator import GROUPS
 
 
 def plane(loss: np.ndarray, deviations: np.ndarray | float = 0.0, examples: int = 100) -> xr.Dataset:

@@ -11,10 +11,10 @@ import pytest
 from lossviz.cluster.job import Begun, Computed, Decided, Job, Measured, Problem, pack, plain, unpack
 from lossviz.config import read
 from lossviz.errors import LossvizError, Refusal, RequestError, WorkError
-from lossviz.surface.estimator import GROUPS
 from lossviz.surface.file import Attributes, Found
 from lossviz.surface.grid import Index
-from lossviz.surface.samples import Seen
+from lossviz.surface.sampled.estimator import GROUPS
+from lossviz.surface.sampled.files import Seen
 
 POINTS = [(0, 3), (1, 2)]
 NUMBERS = [5e-324, math.inf]

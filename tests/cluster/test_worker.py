@@ -20,7 +20,7 @@ from lossviz.surface.command import surface
 from lossviz.surface.file import ScanFile
 from lossviz.surface.grid import Index
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.samples import Samples
+from lossviz.surface.sampled.files import SampleFiles
 from tests.cluster.simulated import FACTS, JOB, Simulated, begun
 from tests.data.photographs import damage, write_tree
 from tests.surface.scans import checkpoint, configured, scanned, surface_of
@@ -135,7 +135,7 @@ def test_what_workers_skipped_is_recorded_with_what_the_command_skipped(skips: t
 
     crew = Crew(Simulated({"a": [], "b": []}, answers=answer), lambda _: None)
     crew.assign(Assignment(JOB, b"", FACTS))
-    workers, samples = ClusterWorkers(plan, file, crew), Samples(plan.setup.run.samples_folder("main"))
+    workers, samples = ClusterWorkers(plan, file, crew), SampleFiles(plan.setup.run.samples_folder("main"))
     assert workers.attributes() == {}
     assert {index for each in workers.results([(0,), (1,)], samples) for index in each.found} == {(0,), (1,)}
     assert plan.setup.data.damaged["there/a?.png"] == "no picture"

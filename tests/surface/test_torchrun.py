@@ -10,8 +10,8 @@ from lossviz.results import load_results, save_results
 from lossviz.run import run_of
 from lossviz.signals import Stopped
 from lossviz.surface.grid import Grid
-from lossviz.surface.lattice import Lattice
-from lossviz.surface.samples import Samples
+from lossviz.surface.sampled.files import SampleFiles
+from lossviz.surface.sampled.lattice import Lattice
 from tests.surface.scans import StopAfter, configured, same, scanned, surface_of
 
 SAMPLED = ("surface.accuracy=10%", "surface.data.examples=200")
@@ -34,9 +34,9 @@ def test_its_blocks_are_taken_over(trained: Path, settings: tuple[str, ...]) -> 
         block["seconds"][1][:] = 77.0
         save_results(run.blocks_folder("main") / f"{place:08d}.nc", xr.Dataset(block, {"point": points}))
     if settings:
-        grid, there = Grid.of(whole), Samples(run.samples_folder("whole"))
+        grid, there = Grid.of(whole), SampleFiles(run.samples_folder("whole"))
         for where in ({"y": 0.0, **grid.where(index)} for index in Lattice(grid.status.shape).points):
-            Samples(run.samples_folder("main")).save(where, there.load(where))
+            SampleFiles(run.samples_folder("main")).save(where, there.load(where))
     scanned(trained, *settings)
     found = surface_of(trained)
     same(found, whole)

@@ -20,7 +20,7 @@ from lossviz.surface.command import surface
 from lossviz.surface.file import Attributes
 from lossviz.surface.grid import Index
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.samples import Samples
+from lossviz.surface.sampled.files import SampleFiles
 from lossviz.surface.scan import Scan, open_scan
 from lossviz.surface.waypoints import Waypoint
 from lossviz.surface.workers import HERE, Here, Results
@@ -36,7 +36,7 @@ class Given:
         self.answers = answers
         self.asked: list[list[Index]] = []
 
-    def results(self, points: Sequence[Index], samples: Samples) -> Iterator[Results]:
+    def results(self, points: Sequence[Index], samples: SampleFiles) -> Iterator[Results]:
         assert not samples.folder.exists()
         self.asked.append(list(points))
         for block in self.answers(points):

@@ -10,7 +10,7 @@ from lossviz.plot.figures.plane import ACCURACY, draw_accuracy, draw_contour, dr
 from lossviz.plot.kit.cells import uncertain
 from lossviz.plot.kit.style import NOT_FINITE
 from lossviz.plot.series import DEFAULT, Options, plotted_runs
-from lossviz.surface.estimator import GROUPS
+from lossviz.surface.sampled.estimator import GROUPS
 from tests.plot.artists import arrows, cells, labelled, legend, xs, ys
 from tests.plot.conftest import Build
 

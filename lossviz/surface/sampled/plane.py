@@ -15,14 +15,14 @@ from lossviz.data.batch import Batch
 from lossviz.data.load import AnySplit
 from lossviz.engine.evaluation import without_gradients
 from lossviz.engine.outputs import are_classes, right_answers
-from lossviz.surface.estimator import Values
 from lossviz.surface.forward import Forward
 from lossviz.surface.grid import Grid, Index, Quantities
-from lossviz.surface.lattice import Lattice, interpolate
 from lossviz.surface.plane import LossPlane
-from lossviz.surface.precisions import Oracle
-from lossviz.surface.samples import Seen
-from lossviz.surface.sampling import SHARE_OF_CONTROL, Accuracy, Sample, sample
+from lossviz.surface.sampled.estimator import Values
+from lossviz.surface.sampled.files import Seen
+from lossviz.surface.sampled.lattice import Lattice, interpolate
+from lossviz.surface.sampled.point import Oracle
+from lossviz.surface.sampled.sampling import SHARE_OF_CONTROL, Accuracy, Sample, sample
 
 
 def sampled_quantities(prefixes: Iterable[str]) -> list[str]:
@@ -32,7 +32,7 @@ def sampled_quantities(prefixes: Iterable[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingTask:
     """What is sampled, and how well.
 
     Attributes:
@@ -63,7 +63,7 @@ class SampledPlane:
     """
 
     plane: LossPlane
-    sampling: Sampling
+    sampling: SamplingTask
     grid: Grid
     low: Forward | None = None
     seen: Callable[[Index], Seen] = _nothing

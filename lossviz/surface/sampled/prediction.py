@@ -10,15 +10,15 @@ import numpy as np
 from torch import nn
 
 from lossviz.engine.point import undisturbed
-from lossviz.surface.estimator import Values, needed
 from lossviz.surface.grid import Grid, Index
-from lossviz.surface.lattice import Lattice, interpolate
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
-from lossviz.surface.precisions import NEARLY_ALL
-from lossviz.surface.sampled_plane import Sampling, oracle_of
-from lossviz.surface.sampled_scan import sampling_of
-from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, fewest
+from lossviz.surface.sampled.estimator import Values, needed
+from lossviz.surface.sampled.lattice import Lattice, interpolate
+from lossviz.surface.sampled.plane import SamplingTask, oracle_of
+from lossviz.surface.sampled.point import NEARLY_ALL
+from lossviz.surface.sampled.sampling import PILOT, SHARE_OF_CONTROL, fewest
+from lossviz.surface.sampled.scan import sampling_task
 
 # Parts of the plane between coarse points that are looked at: their corners and the point in their middle.
 CELLS = 4
@@ -58,7 +58,7 @@ def predict(plan: ScanPlan, grid: Grid, plane: LossPlane) -> Prediction:
     seconds = time.perf_counter() - started
     means = np.array([float(each[""][:, 0].mean()) for each in found.values()])
     finite = means[np.isfinite(means)]
-    sampling = sampling_of(plan, float(np.ptp(finite)) if len(finite) else math.nan)
+    sampling = sampling_task(plan, float(np.ptp(finite)) if len(finite) else math.nan)
     coarse = sum(index in lattice for index in grid.todo())
     count = {True: coarse, False: len(grid.todo()) - coarse}
     seen = 0.0
@@ -80,7 +80,9 @@ def _pilot(plan: ScanPlan, plane: LossPlane, network: nn.Module) -> dict[str, Va
     }
 
 
-def examples_at(values: Values, total: int, sampling: Sampling, parents: list[Values], weights: list[float]) -> float:
+def examples_at(
+    values: Values, total: int, sampling: SamplingTask, parents: list[Values], weights: list[float]
+) -> float:
     """Examples that a point will take; the coarse points around it are known to their own accuracy by then."""
     losses = values[:, 0]
     if not np.isfinite(losses).all():

@@ -11,12 +11,12 @@ from lossviz.run import Run
 from lossviz.surface.file import Attributes, ScanFile
 from lossviz.surface.forward import ExecutionPlan, Forward
 from lossviz.surface.grid import Grid
-from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
 from lossviz.surface.plane import LossPlane
-from lossviz.surface.sampled_plane import SampledPlane, Sampling
-from lossviz.surface.samples import Samples
-from lossviz.surface.sampling import PILOT, Accuracy
+from lossviz.surface.sampled.files import SampleFiles
+from lossviz.surface.sampled.lattice import Lattice
+from lossviz.surface.sampled.plane import SampledPlane, SamplingTask
+from lossviz.surface.sampled.sampling import PILOT, Accuracy
 from lossviz.surface.subspace import Subspace
 
 
@@ -24,11 +24,11 @@ def sampled_plane(plan: ScanPlan, file: ScanFile, plane: LossPlane, say: Callabl
     """Estimates at the points of a scan."""
     execution = ExecutionPlan.saved(file.attributes)
     beside = Forward(plan.objective.in_bfloat16(), execution, say, beside=True) if execution.low_precision else None
-    sampling = sampling_of(plan, float(file.attributes.get("loss_range", math.nan)))
+    sampling = sampling_task(plan, float(file.attributes.get("loss_range", math.nan)))
     return SampledPlane(plane, sampling, file.grid, beside)
 
 
-def sampling_of(plan: ScanPlan, loss_range: float) -> Sampling:
+def sampling_task(plan: ScanPlan, loss_range: float) -> SamplingTask:
     """What is sampled, and how well; the range is that of the losses, for an accuracy in it."""
     accuracy, setup = plan.config.accuracy, plan.setup
     if isinstance(accuracy, Mapping):
@@ -37,7 +37,7 @@ def sampling_of(plan: ScanPlan, loss_range: float) -> Sampling:
     else:
         wanted = Accuracy(relative=float(accuracy))
     classes = setup.loss_name == "cross-entropy" and setup.data.outputs > 1
-    return Sampling(plan.ordered, wanted, math.log(setup.data.outputs) if classes else 0.0)
+    return SamplingTask(plan.ordered, wanted, math.log(setup.data.outputs) if classes else 0.0)
 
 
 def loss_range(
@@ -56,7 +56,7 @@ def loss_range(
 
 def forget_unsampled(run: Run, name: str, grid: Grid) -> None:
     """Coarse points whose losses of single examples are not there are computed again, if other points need them."""
-    samples, lattice = Samples(run.samples_folder(name)), Lattice(grid.status.shape)
+    samples, lattice = SampleFiles(run.samples_folder(name)), Lattice(grid.status.shape)
     if not any(index not in lattice for index in grid.todo()):
         return
     for index in lattice.points:

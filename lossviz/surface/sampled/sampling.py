@@ -1,7 +1,7 @@
 """How many examples a point takes, by an accuracy; knows arrays, and neither networks nor files.
 
 All points go through the examples in one random order, and each takes a prefix of it, which grows until its estimate
-(lossviz.surface.estimator) is good enough. docs/accuracy.md has the rules, and how often the intervals hold.
+(lossviz.surface.sampled.estimator) is good enough. docs/accuracy.md has the rules, and how often the intervals hold.
 """
 
 import math
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossviz.surface.estimator import GROUPS, LARGEST_SKEWNESS, Beyond, Estimate, Values, needed, widening
-from lossviz.surface.precisions import NEARLY_ALL, Oracle, PointSample, finite, whole_batches
+from lossviz.surface.sampled.estimator import GROUPS, LARGEST_SKEWNESS, Beyond, Estimate, Values, needed, widening
+from lossviz.surface.sampled.point import NEARLY_ALL, Oracle, PointSample, finite, whole_batches
 
 # Examples that every point sees; its size and those of later looks are whole batches of the usual 64.
 PILOT = 128

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lossviz.surface.lattice import Lattice, coarse_places, interpolate
-from tests.surface.test_sampling import wrong
+from lossviz.surface.sampled.lattice import Lattice, coarse_places, interpolate
+from tests.surface.sampled.test_sampling import wrong
 
 
 def test_the_coarse_points_of_an_axis() -> None:

@@ -16,7 +16,7 @@ from lossviz.engine.trust import EXAMPLES
 from lossviz.errors import refuse
 from lossviz.seeding import generator
 from lossviz.surface.batch_dependence import depends_on_batch, first_half_twice
-from lossviz.surface.sampling import PILOT
+from lossviz.surface.sampled.sampling import PILOT
 
 KEY = "surface.accuracy"
 

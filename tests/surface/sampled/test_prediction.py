@@ -17,11 +17,11 @@ from lossviz.signals import Stopped
 from lossviz.surface.cost import surface_lines, surface_time
 from lossviz.surface.forward import ExecutionPlan, Forward
 from lossviz.surface.grid import Grid
-from lossviz.surface.lattice import Lattice
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.prediction import examples_at, predict
-from lossviz.surface.sampled_plane import Sampling
-from lossviz.surface.sampling import PILOT, Accuracy
+from lossviz.surface.sampled.lattice import Lattice
+from lossviz.surface.sampled.plane import SamplingTask
+from lossviz.surface.sampled.prediction import examples_at, predict
+from lossviz.surface.sampled.sampling import PILOT, Accuracy
 from tests.surface.scans import SAMPLED, StopAfter, configured, scanned, surface_of
 
 
@@ -85,7 +85,7 @@ def test_a_dry_run_knows_the_rule_of_three() -> None:
     """Losses of 0.01, all alike, ten classes, 2 %: their own error asks for few, and the rule for 3 log 10 / 0.0002."""
     generator = np.random.default_rng(0)
     losses = 0.01 * (1 + 0.2 * generator.standard_normal((PILOT, 2)))
-    sampling = Sampling({}, Accuracy(relative=0.02), math.log(10))
+    sampling = SamplingTask({}, Accuracy(relative=0.02), math.log(10))
     around = [losses, losses]
     assert examples_at(losses, 50_000, sampling, around, [0.5, 0.5]) == pytest.approx(
         3 * math.log(10) / 0.0002, rel=0.1

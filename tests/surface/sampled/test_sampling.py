@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lossviz.surface.estimator import LARGEST_SKEWNESS, Values
-from lossviz.surface.lattice import interpolate
-from lossviz.surface.sampling import PILOT, SHARE_OF_CONTROL, Accuracy, Sample, sample
+from lossviz.surface.sampled.estimator import LARGEST_SKEWNESS, Values
+from lossviz.surface.sampled.lattice import interpolate
+from lossviz.surface.sampled.sampling import PILOT, SHARE_OF_CONTROL, Accuracy, Sample, sample
 
 N = 5000
 

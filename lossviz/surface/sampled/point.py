@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lossviz.surface.estimator import NOTHING, Beyond, Estimate, Values, estimate, gap, sample_variance
+from lossviz.surface.sampled.estimator import NOTHING, Beyond, Estimate, Values, estimate, gap, sample_variance
 
 Oracle = Callable[[NDArray[np.intp]], Values]
 """From places in the shared order to losses and, beside them, wrong answers (0 or 1): (examples, 2)."""

@@ -8,8 +8,8 @@ from math import prod
 
 import numpy as np
 
-from lossviz.surface.estimator import Values
 from lossviz.surface.grid import Index
+from lossviz.surface.sampled.estimator import Values
 
 # Of 51 points an axis has 15, every fourth and both ends: 225 of the 2,601 points of a plane.
 MOST_COARSE = 17

@@ -15,12 +15,12 @@ from lossviz.errors import RequestError
 from lossviz.run import run_of
 from lossviz.setup import prepare
 from lossviz.signals import Stopped
-from lossviz.surface.exchangeable import shared_order
 from lossviz.surface.forward import ExecutionPlan, Forward
 from lossviz.surface.grid import Grid
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.sampled_plane import SampledPlane
-from lossviz.surface.sampled_scan import sampling_of
+from lossviz.surface.sampled.order import shared_order
+from lossviz.surface.sampled.plane import SampledPlane
+from lossviz.surface.sampled.scan import sampling_task
 from tests.surface.scans import SAMPLED, StopAfter, configured, same, scanned, surface_of
 
 
@@ -139,7 +139,7 @@ def test_where_memory_runs_out_both_precisions_take_smaller_batches(trained: Pat
     plan = ScanPlan(prepare(config, run_of(config, trained), "cpu"))
     forward, low = (Forward(plan.objective, ExecutionPlan(64), beside=beside) for beside in (False, True))
     plane = plan.plane(plan.subspace, plan.directions().vectors, forward)
-    point = SampledPlane(plane, sampling_of(plan, math.nan), Grid.empty((-1, 1, 3), None, ()), low)
+    point = SampledPlane(plane, sampling_task(plan, math.nan), Grid.empty((-1, 1, 3), None, ()), low)
     point((0,))
     assert low.plan.batch_size == 64
     forward.halve()

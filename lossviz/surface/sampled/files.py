@@ -10,7 +10,7 @@ import numpy as np
 
 from lossviz.errors import LossvizError
 from lossviz.files import atomic_write, check_owner, read_sealed, seal
-from lossviz.surface.estimator import Values
+from lossviz.surface.sampled.estimator import Values
 
 Seen = Mapping[str, Values]
 """What was seen at a point: by the prefix of a split, losses and wrong answers (examples, 2)."""
@@ -19,7 +19,7 @@ _LOST = "delete it: the same command computes the point again"
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleFiles:
     """One file for each coarse point, in float32.
 
     Every point is interpolated from what the files say, so the numbers do not depend on who computed what, and when.

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from lossviz.results import difference_stderr
-from lossviz.surface.estimator import FOR_STOPPING, GROUPS, LARGEST_SKEWNESS, estimate, gap, needed
+from lossviz.surface.sampled.estimator import FOR_STOPPING, GROUPS, LARGEST_SKEWNESS, estimate, gap, needed
 
 N = 5000
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lossviz.surface.estimator import Values
-from lossviz.surface.precisions import SHARE_OF_HARDEST, PointSample
+from lossviz.surface.sampled.estimator import Values
+from lossviz.surface.sampled.point import SHARE_OF_HARDEST, PointSample
 
 N, PILOT = 5000, 128
 
