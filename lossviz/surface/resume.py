@@ -8,49 +8,40 @@ import yaml
 from lossviz.config.merging import IDENTITY, PLACES, differences
 from lossviz.config.surface import Surface
 from lossviz.errors import refuse, show
-from lossviz.results import TO_DO, load_results
+from lossviz.results import TO_DO
 from lossviz.run import Run
-from lossviz.surface.file import Attributes
+from lossviz.surface.file import Attributes, ScanFile
 from lossviz.surface.forward import ExecutionPlan
 
 # Name, value before, value now.
 Differences = Iterator[tuple[str, object, object]]
 
 
-def goes_on(run: Run, name: str, attributes: Mapping[str, object]) -> bool:
-    """Whether a scan resumes from the file of its name: beside points, and if it is the same one beside checkpoints.
+def saved_scan(run: Run, name: str, attributes: Attributes) -> ScanFile | None:
+    """The file that a scan goes on with; None where it begins.
 
-    A file that has points of another scan is refused later; one that has no points can become any other.
+    A file that has points goes on, and so does one that has checkpoints of the same scan; any other is written anew.
 
     Args:
         run: whose file it is.
         name: of the scan.
         attributes: those of the scan that was asked for.
-    """
-    path = run.surface_file(name)
-    if not path.exists():
-        return False
-    there = load_results(path)
-    if run.block_files(name) or (there.status != TO_DO).any():
-        return True
-    return "checkpoint" in there.sizes and not any(_differences(there.attrs, attributes))
-
-
-def refuse_another(file: Path, saved: Mapping[str, object], attributes: Mapping[str, object]) -> None:
-    """Refuse to go on with a scan of something else.
-
-    Args:
-        file: the result file, for the message.
-        saved: its attributes.
-        attributes: those of the scan that was asked for.
 
     Raises:
-        RequestError: names the first difference, and says how to keep both.
+        RequestError: it has points of something else; names the first difference, and says how to keep both.
     """
-    for name, before, now in _differences(saved, attributes):
-        problem = f"holds a scan with {name.lstrip('.')} = {before}, and now it is {now}"
+    if not run.surface_file(name).exists():
+        return None
+    file = ScanFile.load(run, name)
+    difference = next(_differences(file.attributes, attributes), None)
+    if not run.block_files(name) and not (file.grid.status != TO_DO).any():
+        return file if "checkpoint" in file.waypoints.sizes and difference is None else None
+    if difference is not None:
+        key, before, now = difference
+        problem = f"holds a scan with {key.lstrip('.')} = {before}, and now it is {now}"
         advice = "give this one a name of its own (--set surface.name=...), or discard the old one with --fresh"
-        refuse(str(file), problem, advice=advice)
+        refuse(str(file.path), problem, advice=advice)
+    return file
 
 
 def refuse_other_directions(directions: Path, digest: str, saved: Mapping[str, object]) -> None:

@@ -17,7 +17,7 @@ from lossviz.surface.checkpoints import Checkpoint
 from lossviz.surface.file import Attributes, ScanFile
 from lossviz.surface.grid import Grid, Index, Interval, resolve
 from lossviz.surface.plan import ScanPlan
-from lossviz.surface.resume import goes_on, refuse_another, refuse_other_directions, resumed_attributes
+from lossviz.surface.resume import refuse_other_directions, resumed_attributes, saved_scan
 from lossviz.surface.sampled.files import SampleFiles
 from lossviz.surface.sampled.lattice import Lattice
 from lossviz.surface.sampled.scan import forget_unsampled
@@ -118,9 +118,8 @@ def open_scan(plan: ScanPlan, place: Place, say: Say) -> Scan:
         RequestError: the file holds another scan, or points that have no place in this one.
     """
     attributes = scan_attributes(plan.setup, plan.checkpoint, plan.ordered)
-    if goes_on(plan.setup.run, plan.config.name, attributes):
-        return _resumed(plan, attributes)
-    return _begun(plan, attributes, place, say)
+    file = saved_scan(plan.setup.run, plan.config.name, attributes)
+    return _begun(plan, attributes, place, say) if file is None else _resumed(plan, attributes, file)
 
 
 def begun_grid(plan: ScanPlan) -> Grid | None:
@@ -129,15 +128,9 @@ def begun_grid(plan: ScanPlan) -> Grid | None:
     Raises:
         RequestError: as `open_scan`.
     """
-    run, name = plan.setup.run, plan.config.name
-    if not run.surface_file(name).exists():
-        return None
     attributes = scan_attributes(plan.setup, plan.checkpoint, plan.ordered)
-    if not goes_on(run, name, attributes):
-        return None
-    file = ScanFile.load(run, name)
-    refuse_another(file.path, file.attributes, attributes)
-    return _continued(plan, file)
+    file = saved_scan(plan.setup.run, plan.config.name, attributes)
+    return None if file is None else _continued(plan, file)
 
 
 def _begun(plan: ScanPlan, attributes: Attributes, place: Place, say: Say) -> Scan:
@@ -164,13 +157,10 @@ def _begun(plan: ScanPlan, attributes: Attributes, place: Place, say: Say) -> Sc
     return Scan(plan, file, found.vectors, _with_own(plan.checkpoint, found.waypoints))
 
 
-def _resumed(plan: ScanPlan, attributes: Attributes) -> Scan:
+def _resumed(plan: ScanPlan, attributes: Attributes, file: ScanFile) -> Scan:
     """Resume on the file's grid or a larger one; what was decided at the start is kept."""
-    run, name = plan.setup.run, plan.config.name
-    file = ScanFile.load(run, name)
-    refuse_another(file.path, file.attributes, attributes)
     directions = _saved_directions(plan, file)
-    if run.block_files(name):
+    if file.run.block_files(file.name):
         file.gather()
     grid = _continued(plan, file)
     measured = "checkpoint" in file.waypoints.sizes
