@@ -10,8 +10,8 @@ from torch import nn
 
 from lossviz.data.batch import Batch, digest
 from lossviz.engine.memory import free_memory, is_out_of_memory
-from lossviz.engine.replay import DepartedError, Record, Recording, Replay
 from lossviz.engine.terms import Losses
+from lossviz.surface.recording import DepartedError, Record, Recording, Replay
 from lossviz.surface.subspace import Subspace
 
 # Of the free memory, what may be kept; where nobody knows how much is free, so many bytes.
