@@ -131,7 +131,7 @@ def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -
         _refuse_counts(first)
         _refuse_graph(run, differentiable)
         second = without_gradients(run)
-    for one, other in zip((first.term, *first.others.values()), (second.term, *second.others.values()), strict=True):
+    for one, other in zip(first.terms, second.terms, strict=True):
         apart = relative_difference(one.sums, other.sums)
         if apart > ROUNDINGS * torch.finfo(one.sums.dtype).eps:
             refuse(
@@ -144,7 +144,7 @@ def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -
 
 def _refuse_counts(losses: Losses) -> None:
     """Refuse counts that are none, as where sums and counts change places."""
-    for term in (losses.term, *losses.others.values()):
+    for term in losses.terms:
         if term.counts is not None and bool((term.counts < 0).any()):
             refuse("the loss", "returned counts below 0", accepted="(sums, counts), in this order, each (N,)")
 
