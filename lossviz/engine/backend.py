@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lossviz.config.train import Precision, Train
 from lossviz.distributed.ranks import ranks
@@ -54,8 +54,18 @@ class Backend:
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in this precision and layout."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return model.to(self.device, self.dtype).to(memory_format=layout)
+        # Module.to would make complex buffers real, and has no layout for weights of both 4 and 5 dimensions.
+        return model.to(self.device)._apply(self._converted)
+
+    def _converted(self, tensor: Tensor) -> Tensor:
+        dtype, layout = tensor.dtype, torch.contiguous_format
+        if dtype.is_floating_point or dtype.is_complex:
+            dtype = self.dtype.to_complex() if dtype.is_complex else self.dtype
+        if tensor.dim() < 4:
+            layout = torch.preserve_format
+        elif tensor.dim() == 4 and self.channels_last:
+            layout = torch.channels_last
+        return tensor.to(dtype=dtype, memory_format=layout)
 
     def line(self) -> str:
         """One line for a person."""
