@@ -41,6 +41,10 @@ def test_what_departs_is_told_in_words() -> None:
     assert "0.048 of the largest" in difference(rows(1, 2), rows(1, 2.1), 0.01)
     assert "(1, 2) and not (1, 3)" in difference(rows(1, 2), rows(1, 2, 3), 0.01)
 
+    masked, size = rows(-1e9, 5, 3), "its outputs are up to 0.2 of the largest"
+    assert difference(rows(-1e9, 6, 3), masked, 0.1).startswith(size)
+    assert difference(rows(-1e9, math.nan, 3), rows(-1e9, math.nan, 3), 0.1) == difference(masked, masked, 0) == ""
+
     def breaks(_: Tensor) -> Tensor:
         raise ValueError("no such thing\nmore")
 
