@@ -24,7 +24,7 @@ _WHOLE = ("model.safetensors", "diffusion_pytorch_model.safetensors", "adapter_m
 
 
 def load_foreign(path: Path) -> dict[str, Tensor]:
-    """Read a network that another tool saved; wrappers' prefixes are removed from its names.
+    """Read a network that another tool saved; prefixes of wrappers are removed where all names have one.
 
     Files: safetensors, a state_dict, or a dict that holds one, such as a checkpoint of Lightning. PyTorch files are
     read with weights_only=True, so they cannot run code.
@@ -35,7 +35,7 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
         RequestError: there is no such file, or no tensors can be read from it.
     """
     found = _folder(path) if path.is_dir() else _file(path)
-    plain = {bare(name): tensor for name, tensor in found.items()}
+    plain = {bare(name): tensor for name, tensor in found.items() if bare(name) != name}
     return plain if len(plain) == len(found) else found
 
 

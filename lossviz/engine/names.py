@@ -29,7 +29,7 @@ def bare(name: str) -> str:
 def renamed(there: Mapping[str, Tensor], own: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, str]:
     """Own names for the names in a file.
 
-    Names of wrappers count nowhere. Where the network itself is not found, it may be an attribute of something else
+    Names of wrappers count nowhere, and what lies beside a wrapper of the whole network is left out. Where the network itself is not found, it may be an attribute of something else
     (`model.` in checkpoints of Lightning, `base_model.`), and all that lies beside it is left out; or a part of the
     network has saved itself, and lacks the beginning of the names.
 
@@ -61,7 +61,9 @@ def renamed(there: Mapping[str, Tensor], own: Mapping[str, Tensor], tied: Mappin
 
     plain = attempt()
     if complete(plain):
-        return plain
+        within = {name: mine for name, mine in plain.items() if bare(name) != name and name not in own}
+        # Beside it lies what the wrapper keeps, as the counter of AveragedModel.
+        return {name: mine for name, mine in plain.items() if mine in own or name in within} if complete(within) else plain
     anchor = next(iter(first.values()))
     ends = [_unwrapped(name) for name in first if first[name] == anchor]
     around = {each.removesuffix(end) for end in ends for each in names.values() if each.endswith(f".{end}")}

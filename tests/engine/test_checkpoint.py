@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from lossviz.engine.checkpoint import fit, load_resume, load_tensors, of_step, save_resume, save_tensors
 from lossviz.engine.foreign import load_foreign
@@ -176,3 +177,11 @@ def test_resume_into_another_network_is_refused(tmp_path: Path) -> None:
     save_resume(tmp_path / "resume.pt", 1, model, torch.optim.SGD(model.parameters(), 0.1))
     with pytest.raises(RequestError, match=r"resume\.pt: belongs to another network: 0\.weight"):
         load_resume(tmp_path / "resume.pt", wide, torch.optim.SGD(wide.parameters(), 0.1))
+
+
+def test_an_average_of_the_weights(tmp_path: Path) -> None:
+    """torch's own saves the number of networks in it beside them."""
+    model = make_model()
+    torch.save(AveragedModel(make_model(1)).state_dict(), tmp_path / "a.pt")
+    fit(model, load_foreign(tmp_path / "a.pt"), tmp_path / "a.pt")
+    assert same(dict(model.state_dict()), dict(make_model(1).state_dict()))
