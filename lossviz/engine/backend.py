@@ -58,9 +58,8 @@ class Backend:
         return model.to(self.device)._apply(self._converted)
 
     def _converted(self, tensor: Tensor) -> Tensor:
-        dtype, layout = tensor.dtype, torch.contiguous_format
-        if dtype.is_floating_point or dtype.is_complex:
-            dtype = self.dtype.to_complex() if dtype.is_complex else self.dtype
+        # Complex numbers in float64 would be in no safetensors file; torch multiplies those in float32 by any others.
+        dtype, layout = self.dtype if tensor.is_floating_point() else tensor.dtype, torch.contiguous_format
         if tensor.dim() < 4:
             layout = torch.preserve_format
         elif tensor.dim() == 4 and self.channels_last:

@@ -12,6 +12,7 @@ from lossviz.engine.checkpoint import SAFETENSORS, load_tensors, parse_safetenso
 from lossviz.engine.dcp import METADATA, load_distributed
 from lossviz.engine.names import bare
 from lossviz.engine.pickled import Inert, load_torch
+from lossviz.engine.state import without_extra
 from lossviz.errors import Refusal, RequestError, either, first_line, refuse
 from lossviz.files import MARK, read
 
@@ -96,7 +97,7 @@ def _damaged(index: Path, problem: str) -> NoReturn:
 
 
 def _state_dict(tree: object, path: Path) -> dict[str, Tensor]:
-    entries = tree if isinstance(tree, Mapping) else {}
+    entries = without_extra(tree) if isinstance(tree, Mapping) else {}
     for nest in _NESTS:
         if isinstance(entries.get(nest), Mapping):
             return _state_dict(entries[nest], path)

@@ -139,13 +139,13 @@ class Rotated(nn.Module):
         return torch.view_as_real(torch.view_as_complex(inputs * self.scale) * self.turns)
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.complex64), ("float64", torch.complex128)])
-def test_complex_buffers_stay_complex(precision: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_complex_buffers_stay_as_they_are(precision: str) -> None:
     inputs = torch.randn(3, 2, 2)
     expected = Rotated()(inputs)
     backend = choose_backend("cpu", train(precision=precision))
     model = backend.place(Rotated())
-    assert model.get_buffer("turns").dtype == dtype
+    assert model.get_buffer("turns").dtype == torch.complex64
     torch.testing.assert_close(model(inputs.to(backend.dtype)).float(), expected)
 
 
