@@ -54,8 +54,10 @@ class Backend:
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in this precision and layout."""
+        model = model.to(self.device)
         # Module.to would make complex buffers real, and has no layout for weights of both 4 and 5 dimensions.
-        return model.to(self.device)._apply(self._converted)
+        model._apply(self._converted)
+        return model
 
     def _converted(self, tensor: Tensor) -> Tensor:
         # Complex numbers in float64 would be in no safetensors file; torch multiplies those in float32 by any others.

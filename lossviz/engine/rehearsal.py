@@ -151,8 +151,8 @@ def _refuse_counts(losses: Losses, differentiable: bool) -> None:
             refuse("the loss", "returned counts below 0", accepted="(sums, counts), in this order, each (N,)")
     sums, counts = losses.term
     if differentiable and counts is not None and not bool(sums[counts == 0].isfinite().all()):
-        problem = "returned a sum that is not finite for an example that does not count, and its gradient would be NaN"
-        refuse("the loss", problem, accepted="finite sums, also where the count is 0", advice="clamp what is divided by")
+        problem = "returned a sum that is not finite for an example that does not count, so the gradient would be NaN"
+        refuse("the loss", problem, accepted="finite sums, also where the count is 0", advice="clamp(min=1) a divisor")
 
 
 def _refuse_graph(run: Callable[[], Losses], differentiable: bool) -> None:

@@ -21,7 +21,7 @@ def duplicate(model: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
 
 
 def emptied(model: nn.Module) -> nn.Module:
-    """A copy of a network with NaN for its parameters and all that it keeps but buffers, whose calls the network answers.
+    """A copy with NaN for parameters and for all that a network keeps but buffers; the network answers its calls.
 
     What is the same with both is a function of what calls of the network return. The copy takes no memory.
     """

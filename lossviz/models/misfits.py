@@ -33,25 +33,24 @@ def misfit(model: object) -> tuple[str, str] | None:
     if wide:
         # Filters would be normalised, and norms taken, by the real part alone.
         return f"has complex parameters: {wide[0]}", "real ones, such as torch.view_as_real(w), joined in forward"
-    shared = _shared(named)
-    if shared:
-        # A copy would have two tensors for them, and a move would be that of the second alone.
-        problem = f"has parameters that are not one and lie in the same memory: {' and '.join(shared)}"
-        return problem, "one Parameter under both names, transposed in forward if need be"
-    return None if trained else ("has no trainable parameter", "one or more: model.requires_grad_(True)")
+    return _shared(named) if trained else ("has no trainable parameter", "one or more: model.requires_grad_(True)")
 
 
-def _shared(named: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Names of two parameters that have numbers in common; none where parts of one tensor lie side by side."""
+def _shared(named: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """The misfit of parameters that have numbers in common; none where parts of one tensor lie side by side.
+
+    A copy would have two tensors for them, and a move would be that of the second alone.
+    """
     places = {name: each for name, each in named.items() if each.layout == torch.strided and each.data_ptr()}
     end, around = 0, list[str]()
     for name, each in sorted(places.items(), key=lambda place: place[1].data_ptr()):
         around = [*around, name] if each.data_ptr() < end else [name]
         for other in around[:-1]:
             if _meet(named[other], each):
-                return other, name
+                problem = f"has parameters that are not one and lie in the same memory: {other} and {name}"
+                return problem, "one Parameter under both names, transposed in forward if need be"
         end = max(end, each.data_ptr() + _length(each) * each.element_size())
-    return ()
+    return None
 
 
 def _meet(first: Tensor, second: Tensor) -> bool:

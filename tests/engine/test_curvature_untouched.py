@@ -67,7 +67,9 @@ def test_no_step_is_taken_in_the_backward_pass(batches: int) -> None:
     model, parts = convolutions(), cut(images(), *(13,) if batches == 1 else (7, 6))
     expected = extremes(Objective(model), parts)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    steps = {parameter: torch.optim.SGD([parameter], lr=0.1) for parameter in model.parameters()}
+    steps: dict[Tensor, torch.optim.Optimizer] = {
+        parameter: torch.optim.SGD([parameter], lr=0.1) for parameter in model.parameters()
+    }
 
     def step(parameter: Tensor) -> None:
         steps[parameter].step()

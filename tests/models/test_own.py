@@ -119,7 +119,8 @@ def test_every_network_is_a_new_one(make: Build) -> None:
         ),
         (
             "tied",
-            "returned a network that has parameters that are not one and lie in the same memory: 0.weight and 1.weight\n"
+            "returned a network that has parameters that are not one and lie in the same memory: "
+            "0.weight and 1.weight\n"
             "  accepted: one Parameter under both names, transposed in forward if need be",
         ),
     ],
