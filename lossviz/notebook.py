@@ -21,6 +21,7 @@ from lossviz.engine.losses import Closure, OfModel
 from lossviz.engine.objective import Objective
 from lossviz.engine.outputs import PerExample
 from lossviz.engine.point import undisturbed
+from lossviz.engine.precision import without_autocast
 from lossviz.engine.rehearsal import rehearse_closure
 from lossviz.engine.trust import EXAMPLES
 from lossviz.errors import RequestError, either, refuse
@@ -123,7 +124,13 @@ def loss_surface(
     objective, report = Objective(model, given_loss(loss)), Report(quiet=not progress)
     examples = GivenBatches(batches, objective)
     # A DataLoader draws a number whenever it starts, even where it does not shuffle.
-    with undisturbed(model, ()), torch.random.fork_rng(devices=[]), full_precision(), ExitStack() as stack:
+    with (
+        undisturbed(model, ()),
+        torch.random.fork_rng(devices=[]),
+        full_precision(),
+        without_autocast(model),
+        ExitStack() as stack,
+    ):
         model.eval()
         first = examples.first
         if not same_again(batches, first):

@@ -215,6 +215,24 @@ def test_the_file_is_drawn_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "figures" / "surface-mine-contour.png").is_file()
 
 
+def in_bfloat16(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model(batch["nested"][0])
+    return functional.cross_entropy(scores.float(), batch["label"], reduction="none")
+
+
+@pytest.mark.parametrize("loss", [closure, in_bfloat16])
+def test_the_caller_s_autocast_does_not_matter(loss: Any) -> None:
+    """Within it torch would keep the weights of the first point, also for a loss that has an autocast of its own."""
+    model = network().float()
+    batches = [{**each, "nested": (each["nested"][0].float(),)} for each in as_mappings()]
+    expected = loss_surface(model, batches, loss, x=(-1, 1, 3)).loss
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss_surface(model, batches, loss, x=(-1, 1, 3)).loss
+    xr.testing.assert_identical(found, expected)
+    assert len(np.unique(found)) == 3
+
+
 class Named(nn.Module):
     """Outputs by name."""
 

@@ -131,6 +131,32 @@ def test_a_run_is_no_permission() -> None:
     assert not RAN.exists()
 
 
+COUNTING = """
+class Counting(Net):
+    def __init__(self, classes, share):
+        super().__init__(classes)
+        self.share, self.seen = share, 0
+    def forward(self, inputs):
+        self.seen += self.training
+        return super().forward(inputs) * (1 + self.share * self.seen)
+    def get_extra_state(self):
+        return {"seen": self.seen}
+    def set_extra_state(self, state):
+        self.seen = state["seen"]
+"""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_extra_states_are_left_out_and_missed_where_they_matter(share: float) -> None:
+    """No checkpoint holds them, and only a network that computes with them cannot be rebuilt from one."""
+    Path("nets.py").write_text(CODE + COUNTING)
+    given = ("--set", "model.target=nets.py:Counting", "--set", f"model.args={{share: {share}}}", "--allow", "nets.py")
+    trained = lossviz("train", "mine.yaml", *given)
+    assert (trained.status, trained.err) == (0, "")
+    assert ("a network that is rebuilt from a checkpoint of this one departs" in trained.out) == bool(share)
+    assert lossviz("surface", "mine.yaml", *given).status == 0
+
+
 def test_another_loss_is_another_training() -> None:
     assert lossviz("train", "mine.yaml", "--allow", "nets.py").status == 0
     answer = lossviz("train", "mine.yaml", "--allow", "nets.py", "--set", "loss.args.eps=0.3")

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lossviz.engine.state import tensors_of
 from lossviz.errors import refuse
 from lossviz.files import read
 
@@ -23,7 +24,7 @@ def is_adapter(names: Iterable[str]) -> bool:
 def left_out(model: nn.Module) -> dict[str, Tensor]:
     """The network's own tensors that a file of updates leaves out: all that is not trained."""
     trained = {name for name, each in model.named_parameters(remove_duplicate=False) if each.requires_grad}
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in trained}
+    return {name: tensor for name, tensor in tensors_of(model).items() if name not in trained}
 
 
 def check_scale(model: nn.Module, path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lossviz.config.train import Precision, Train
 from lossviz.distributed.ranks import ranks
@@ -54,8 +54,19 @@ class Backend:
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in this precision and layout."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return model.to(self.device, self.dtype).to(memory_format=layout)
+        model = model.to(self.device)
+        # Module.to would make complex buffers real, and has no layout for weights of both 4 and 5 dimensions.
+        model._apply(self._converted)
+        return model
+
+    def _converted(self, tensor: Tensor) -> Tensor:
+        # Complex numbers in float64 would be in no safetensors file; torch multiplies those in float32 by any others.
+        dtype, layout = self.dtype if tensor.is_floating_point() else tensor.dtype, torch.contiguous_format
+        if tensor.dim() < 4:
+            layout = torch.preserve_format
+        elif tensor.dim() == 4 and self.channels_last:
+            layout = torch.channels_last
+        return tensor.to(dtype=dtype, memory_format=layout)
 
     def line(self) -> str:
         """One line for a person."""
@@ -164,12 +175,40 @@ def _make_repeatable(device: torch.device, tf32: bool) -> None:
         switches.fill_uninitialized_memory = False
 
 
+# Where torch keeps the precisions of float32; below the first three, those that say "none" take what these say.
+_PRECISIONS = (
+    ("generic", "all"),
+    ("cuda", "all"),
+    ("mkldnn", "all"),
+    *((backend, operation) for backend in ("cuda", "mkldnn") for operation in ("matmul", "conv", "rnn")),
+)
+
+
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Switch off TF32, which torch allows in convolutions by default; put the switches back afterwards."""
-    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    """Switch off TF32 and bfloat16 in float32 arithmetic, whoever allowed them; put the switches back afterwards.
+
+    torch has two ways to set them: fp32_precision, and before that allow_tf32 and set_float32_matmul_precision. Those
+    cannot be read where both ways disagree: so they are read where the newer one says nothing.
+    """
+    read, write = torch._C._get_fp32_precision_getter, torch._C._set_fp32_precision_setter
+    before, own = [read(*place) for place in _PRECISIONS], []
+    for place in _PRECISIONS:
+        own.append(read(*place))  # and not what it takes from above, which is "none" by now
+        write(*place, "none")
+    matmul = torch.get_float32_matmul_precision()
+    try:
+        cudnn = torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # it is on, and the newer way says "none"
+        cudnn = True
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.allow_tf32 = cudnn
+        for place, mine, seen in zip(_PRECISIONS, own, before, strict=True):
+            write(*place, mine)
+            if read(*place) != seen:  # convolutions have TF32 by default, which gives way to what is said above
+                write(*place, "none")

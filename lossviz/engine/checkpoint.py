@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lossviz.engine.adapters import check_scale, is_adapter, left_out
 from lossviz.engine.names import AmbiguousError, renamed
+from lossviz.engine.state import tensors_of, without_extra
 from lossviz.errors import Refusal, RequestError
 from lossviz.files import BLANK_SEAL, atomic_write, check_owner, check_sealed, read_sealed, seal, seal_file
 
@@ -120,7 +121,7 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """
     fitting = check_fit(model, tensors, path)
     with torch.no_grad():
-        for name, tensor in model.state_dict().items():
+        for name, tensor in tensors_of(model).items():
             if name in fitting:
                 tensor.copy_(fitting[name])
 
@@ -134,7 +135,7 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> di
     Raises:
         RequestError: they belong to another architecture; names the first tensor that differs, and both shapes.
     """
-    own = model.state_dict()
+    tensors, own = without_extra(tensors), tensors_of(model)
     tied = tied_names(own)
     kept = left_out(model) if is_adapter(tensors) else {}
     try:
@@ -167,7 +168,7 @@ def save_resume(path: Path, step: int, model: nn.Module, optimizer: torch.optim.
     Schedule and random numbers are pure functions of the seed and the step, so there is nothing else.
     """
     buffer = io.BytesIO()
-    torch.save({"of": of, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, buffer)
+    torch.save({"of": of, "step": step, "model": tensors_of(model), "optimizer": optimizer.state_dict()}, buffer)
     atomic_write(path, seal(buffer.getvalue()))
 
 

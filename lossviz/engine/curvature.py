@@ -1,8 +1,8 @@
 """Gradient and Hessian of the mean loss over some batches, with respect to some of a network's parameters."""
 
 import math
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -250,17 +250,28 @@ class Hessian:
             # Also tensors of a loss, or inputs that want a gradient: backward() writes into all of them.
             others = {id(leaf): leaf for leaf in leaves([part for part, _ in curved])}
             self._written = [*({id(each): each for each in self.objective.parameters} | others).values()]
-        kept = [leaf.grad for leaf in self._written]
-        try:
-            for leaf in self._written:
-                leaf.grad = None
+        with _blank(self._written):
             if curved:  # else the loss is linear in the parameters
                 parts, vectors = zip(*curved, strict=True)
                 torch.autograd.backward(parts, vectors, retain_graph=self._kept is not None)
             return dense(torch.zeros_like(each) if each.grad is None else each.grad for each in self.parameters)
-        finally:
-            for leaf, grad in zip(self._written, kept, strict=True):
-                leaf.grad = grad
+
+
+@contextmanager
+def _blank(written: Sequence[Tensor]) -> Iterator[None]:
+    """Tensors without `.grad`, and without what is called when it is written, as optimisers do that step on the way."""
+    grads = [leaf.grad for leaf in written]
+    hooks = [leaf._post_accumulate_grad_hooks or {} for leaf in written]
+    called = [dict(each) for each in hooks]
+    try:
+        for leaf, each in zip(written, hooks, strict=True):
+            leaf.grad = None
+            each.clear()  # it is torch's own: once another stands in its place, torch calls what is in this one
+        yield
+    finally:
+        for leaf, grad, each, functions in zip(written, grads, hooks, called, strict=True):
+            leaf.grad = grad
+            each.update(functions)
 
 
 def leaves(tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -12,6 +12,7 @@ from lossviz.engine.checkpoint import SAFETENSORS, load_tensors, parse_safetenso
 from lossviz.engine.dcp import METADATA, load_distributed
 from lossviz.engine.names import bare
 from lossviz.engine.pickled import Inert, load_torch
+from lossviz.engine.state import without_extra
 from lossviz.errors import Refusal, RequestError, either, first_line, refuse
 from lossviz.files import MARK, read
 
@@ -24,7 +25,7 @@ _WHOLE = ("model.safetensors", "diffusion_pytorch_model.safetensors", "adapter_m
 
 
 def load_foreign(path: Path) -> dict[str, Tensor]:
-    """Read a network that another tool saved; wrappers' prefixes are removed from its names.
+    """Read a network that another tool saved; prefixes of wrappers are removed where all names have one.
 
     Files: safetensors, a state_dict, or a dict that holds one, such as a checkpoint of Lightning. PyTorch files are
     read with weights_only=True, so they cannot run code.
@@ -35,7 +36,7 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
         RequestError: there is no such file, or no tensors can be read from it.
     """
     found = _folder(path) if path.is_dir() else _file(path)
-    plain = {bare(name): tensor for name, tensor in found.items()}
+    plain = {bare(name): tensor for name, tensor in found.items() if bare(name) != name}
     return plain if len(plain) == len(found) else found
 
 
@@ -96,7 +97,7 @@ def _damaged(index: Path, problem: str) -> NoReturn:
 
 
 def _state_dict(tree: object, path: Path) -> dict[str, Tensor]:
-    entries = tree if isinstance(tree, Mapping) else {}
+    entries = without_extra(tree) if isinstance(tree, Mapping) else {}
     for nest in _NESTS:
         if isinstance(entries.get(nest), Mapping):
             return _state_dict(entries[nest], path)

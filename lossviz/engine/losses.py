@@ -235,4 +235,8 @@ def _term(name: str, value: object, precision: Precision) -> Term:
         refuse(subject, problem, accepted="as many counts as sums, one for each example")
     if not len(sums):
         refuse(subject, "returned no value: its batch has no example", accepted="batches of one example or more")
+    if not (sums.is_floating_point() or sums.is_complex()):
+        sums = sums.float()  # such as which answers are wrong
+    if counts is not None:
+        sums = sums * (counts > 0)  # NaN stays NaN, so that the rehearsal sees it
     return Term(precision.widened(sums), counts)

@@ -1,7 +1,7 @@
 """The names of a network's tensors in files: as the network has them, or with what was around the network."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
@@ -29,9 +29,9 @@ def bare(name: str) -> str:
 def renamed(there: Mapping[str, Tensor], own: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, str]:
     """Own names for the names in a file.
 
-    Names of wrappers count nowhere. Where the network itself is not found, it may be an attribute of something else
-    (`model.` in checkpoints of Lightning, `base_model.`), and all that lies beside it is left out; or a part of the
-    network has saved itself, and lacks the beginning of the names.
+    Names of wrappers count nowhere, nor what lies beside a wrapper (`n_averaged` of AveragedModel). Where the network
+    itself is not found, it may be an attribute of something else (`model.` of Lightning, `base_model.`), and all beside
+    it is left out; or a part of the network has saved itself, and lacks the beginning of the names.
 
     Args:
         there: tensors of the file.
@@ -60,22 +60,30 @@ def renamed(there: Mapping[str, Tensor], own: Mapping[str, Tensor], tied: Mappin
         return {first.get(mine) for mine in fits} >= set(first.values())
 
     plain = attempt()
+    wrapped = {name: mine for name, mine in plain.items() if bare(name) != name and name not in own}
+    if complete(wrapped):
+        return {name: mine for name, mine in plain.items() if name in wrapped or mine in own}
     if complete(plain):
         return plain
-    anchor = next(iter(first.values()))
-    ends = [_unwrapped(name) for name in first if first[name] == anchor]
-    around = {each.removesuffix(end) for end in ends for each in names.values() if each.endswith(f".{end}")}
-    missing = {end.removesuffix(each) for end in ends for each in names.values() if end.endswith(f".{each}")}
+    around, missing = _prefixes(names.values(), first)
     found = {prefix: attempt(prefix) for prefix in sorted(around)}
     whole = {prefix: each for prefix, each in found.items() if complete(each)}
     # An average of the weights that lies beside the weights.
     chosen = [prefix for prefix in whole if not re.search(r"(\b|_)ema(\b|_)", prefix)] or list(whole)
     if len(chosen) > 1:
         raise AmbiguousError(either(chosen))
-    shorter = [each for each in (attempt(add=prefix) for prefix in sorted(missing)) if complete(each)]
-    best = [*(whole[prefix] for prefix in chosen), *shorter]
+    best = [*(whole[prefix] for prefix in chosen), *filter(complete, (attempt(add=each) for each in sorted(missing)))]
     # Where nothing fits, the nearest: for the difference that is reported.
     return best[0] if best else plain if own.keys() & plain.values() else max(found.values(), key=len, default=plain)
+
+
+def _prefixes(names: Collection[str], first: Mapping[str, str]) -> tuple[set[str], set[str]]:
+    """What may stand before the names of a file, and what they may lack, by those that may be of one tensor."""
+    anchor = next(iter(first.values()))
+    ends = [_unwrapped(name) for name in first if first[name] == anchor]
+    around = {each.removesuffix(end) for end in ends for each in names if each.endswith(f".{end}")}
+    missing = {end.removesuffix(each) for end in ends for each in names if end.endswith(f".{each}")}
+    return around, missing
 
 
 def _unwrapped(name: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 
 import torch
@@ -14,12 +14,13 @@ from lossviz.data.minibatches import Minibatch
 from lossviz.engine.backend import full_precision
 from lossviz.engine.evaluation import Evaluation, evaluate
 from lossviz.engine.folding import Folded, foldable
-from lossviz.engine.losses import Closure, Loss, loss_of
+from lossviz.engine.losses import Closure, Loss, OfModel, loss_of
 from lossviz.engine.outputs import PerExample, cross_entropy
 from lossviz.engine.precision import Precision
 from lossviz.engine.state import steady
 from lossviz.engine.terms import Losses
 from lossviz.engine.trust import EXAMPLES, TOLERANCE_OF_SHORT_NUMBERS, TOLERANCES, disagreement
+from lossviz.models.duplicate import emptied
 from lossviz.seeding import seeded
 
 
@@ -166,19 +167,32 @@ class Objective:
         # A network that is compiled for training is evaluated as it is written: a copy is.
         if self.folded or self.model._compiled_call_impl is not None:
             folded = Folded(self.model, self.folded)
-            reason = self._disagreement(folded.refresh(), batch)
+            reason = self._disagreement(folded.refresh(), self.loss.few(batch, EXAMPLES))
             if not reason:
                 return folded.refresh
             self.folded = []
             self.doubts.append(f"BatchNorm is not folded into the weights, which is slower: {reason}")
         return self.model.eval
 
-    def _disagreement(self, faster: nn.Module, batch: Batch) -> str:
+    def _disagreement(self, faster: nn.Module, few: Batch) -> str:
         """How a copy departs from the network; both in full precision, which shows it best."""
         exact = self.in_full_precision()
-        few = self.loss.few(batch, EXAMPLES)
         with full_precision(), _as_written(self.model):
+            if self.folded and isinstance(self.loss, OfModel) and exact._reads_weights(few):
+                return "the loss takes more of the network than what it returns"
             return disagreement(exact.outputs(faster), exact.outputs(self.model), few, exact.tolerance)
+
+    def _reads_weights(self, batch: Batch) -> bool:
+        """Whether a loss of the model depends on more than what calls of the network return.
+
+        Such as a penalty of the weights or the outputs of a part. With an emptied copy they are NaN, however little
+        they add: at a BatchNorm that is nearly the identity folded weights would hardly show it.
+        """
+
+        def sums(network: Callable[[], nn.Module]) -> Callable[[Batch], Tensor]:
+            return lambda batch: torch.cat([term.sums for term in self.losses(network())(batch).terms])
+
+        return bool(disagreement(sums(partial(emptied, self.model)), sums(lambda: self.model), batch, self.tolerance))
 
     @property
     def tolerance(self) -> float:

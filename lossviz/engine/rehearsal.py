@@ -101,7 +101,9 @@ def _refuse_ignored(loss: OfOutputs, data: Dataset) -> None:
     label = loss.ignored
     for name, split in (("training", data.train), ("test", data.test)):
         # Batches that are gone through one after another are for scans alone.
-        count = 0 if data.regression or isinstance(split, IteratedSplit) else int((split.targets == label).sum())
+        known = not (data.regression or isinstance(split, IteratedSplit))
+        # Of a map of classes parts may not count; what the mean over the others is, the loss says itself.
+        count = int((split.targets == label).sum()) if known and split.targets.dim() == 1 else 0
         if count:
             refuse(
                 f"the loss ignores class {label}, which {count:,} of the {len(split):,} {name} examples have",
@@ -128,10 +130,10 @@ def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -
         objective.model.eval()
         with _unchanged(batch), _undrawn(objective.model):
             first = without_gradients(run)
-        _refuse_counts(first)
+        _refuse_counts(first, differentiable)
         _refuse_graph(run, differentiable)
         second = without_gradients(run)
-    for one, other in zip((first.term, *first.others.values()), (second.term, *second.others.values()), strict=True):
+    for one, other in zip(first.terms, second.terms, strict=True):
         apart = relative_difference(one.sums, other.sums)
         if apart > ROUNDINGS * torch.finfo(one.sums.dtype).eps:
             refuse(
@@ -142,11 +144,15 @@ def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -
     return tuple(first.others)
 
 
-def _refuse_counts(losses: Losses) -> None:
-    """Refuse counts that are none, as where sums and counts change places."""
-    for term in (losses.term, *losses.others.values()):
+def _refuse_counts(losses: Losses, differentiable: bool) -> None:
+    """Refuse counts that are none, as where sums and counts change places, and sums that spoil a gradient."""
+    for term in losses.terms:
         if term.counts is not None and bool((term.counts < 0).any()):
             refuse("the loss", "returned counts below 0", accepted="(sums, counts), in this order, each (N,)")
+    sums, counts = losses.term
+    if differentiable and counts is not None and not bool(sums[counts == 0].isfinite().all()):
+        problem = "returned a sum that is not finite for an example that does not count, so the gradient would be NaN"
+        refuse("the loss", problem, accepted="finite sums, also where the count is 0", advice="clamp(min=1) a divisor")
 
 
 def _refuse_graph(run: Callable[[], Losses], differentiable: bool) -> None:

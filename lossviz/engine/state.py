@@ -1,14 +1,33 @@
 """The state of a network that its own code can change, kept and put back."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lossviz.models.duplicate import held
+
+T = TypeVar("T")
+_EXTRA = "_extra_state"
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a network by name: all of it that a checkpoint holds."""
+    return without_extra(model.state_dict())
+
+
+def without_extra(state: Mapping[str, T]) -> dict[str, T]:
+    """A state_dict without what `get_extra_state` added: objects of any kind, which only the network's own code reads.
+
+    Example:
+        >>> list(without_extra({"0.weight": torch.ones(1), "0._extra_state": torch.ones(1)}))
+        ['0.weight']
+    """
+    return {name: tensor for name, tensor in state.items() if str(name).rpartition(".")[2] != _EXTRA}
 
 
 @contextmanager

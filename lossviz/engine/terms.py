@@ -59,6 +59,11 @@ class Losses:
         return self.term.mean
 
     @property
+    def terms(self) -> list[Term]:
+        """The loss and the further ones."""
+        return [self.term, *self.others.values()]
+
+    @property
     def examples(self) -> int:
         """How many there are."""
         return len(self.term.sums)

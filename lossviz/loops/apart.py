@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lossviz.engine.backend import full_precision
+from lossviz.engine.precision import without_autocast
 
 
 @contextmanager
@@ -34,10 +35,8 @@ def apart(model: nn.Module, data: object = None) -> Iterator[None]:
             torch.enable_grad(),
             torch.compiler.set_stance("force_eager"),
             full_precision(),
-            ExitStack() as stack,
+            without_autocast(model),
         ):
-            for kind in {"cpu", *(device.type for device in devices)}:
-                stack.enter_context(torch.autocast(kind, enabled=False))
             yield
     finally:
         random.setstate(python)

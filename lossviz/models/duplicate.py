@@ -4,6 +4,7 @@ import copy
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+import torch
 from torch import Tensor, nn
 
 
@@ -17,6 +18,22 @@ def duplicate(model: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
         if isinstance(value, Tensor) and not value.is_leaf:
             memo[id(value)] = value.detach().clone()
     return copy.deepcopy(model, memo)
+
+
+def emptied(model: nn.Module) -> nn.Module:
+    """A copy with NaN for parameters and for all that a network keeps but buffers; the network answers its calls.
+
+    What is the same with both is a function of what calls of the network return. The copy takes no memory.
+    """
+    memo: dict[int, Tensor] = {id(buffer): buffer for buffer in model.buffers()}
+    for value in held(model):
+        if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
+            blank = torch.full((), torch.nan, dtype=value.dtype, device=value.device).expand(value.shape)
+            parameter = isinstance(value, nn.Parameter)
+            memo.setdefault(id(value), nn.Parameter(blank, value.requires_grad) if parameter else blank)
+    copied = copy.deepcopy(model, memo)
+    copied._compiled_call_impl = model.__call__
+    return copied
 
 
 def held(model: nn.Module) -> Iterator[object]:

@@ -176,9 +176,9 @@ def _memory(tensor: Tensor) -> int | None:
 
 def _call_around(owner: str, when: Mapping[str, int]) -> int:
     """When the module that has a parameter was called, or the nearest one around it that was called at all."""
-    while owner not in when:
+    while owner and owner not in when:
         owner = owner.rpartition(".")[0]
-    return when[owner]
+    return when.get(owner, -1)  # before all of them, where a closure calls parts of the network and never all of it
 
 
 def _channel_of(module: nn.Module, made: Tensor) -> int:

@@ -1,7 +1,9 @@
 """What a network that somebody brings cannot be, said alike in Python and by the command line."""
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 
@@ -31,4 +33,34 @@ def misfit(model: object) -> tuple[str, str] | None:
     if wide:
         # Filters would be normalised, and norms taken, by the real part alone.
         return f"has complex parameters: {wide[0]}", "real ones, such as torch.view_as_real(w), joined in forward"
-    return None if trained else ("has no trainable parameter", "one or more: model.requires_grad_(True)")
+    return _shared(named) if trained else ("has no trainable parameter", "one or more: model.requires_grad_(True)")
+
+
+def _shared(named: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """The misfit of parameters that have numbers in common; none where parts of one tensor lie side by side.
+
+    A copy would have two tensors for them, and a move would be that of the second alone.
+    """
+    places = {name: each for name, each in named.items() if each.layout == torch.strided and each.data_ptr()}
+    end, around = 0, list[str]()
+    for name, each in sorted(places.items(), key=lambda place: place[1].data_ptr()):
+        around = [*around, name] if each.data_ptr() < end else [name]
+        for other in around[:-1]:
+            if _meet(named[other], each):
+                problem = f"has parameters that are not one and lie in the same memory: {other} and {name}"
+                return problem, "one Parameter under both names, transposed in forward if need be"
+        end = max(end, each.data_ptr() + _length(each) * each.element_size())
+    return None
+
+
+def _meet(first: Tensor, second: Tensor) -> bool:
+    """Whether a number of the second is one of the first, which begins where it does or before."""
+    apart = (second.data_ptr() - first.data_ptr()) // first.element_size()
+    taken = torch.zeros(max(_length(first), apart + _length(second)), dtype=torch.bool, device="cpu")
+    taken.as_strided(first.shape, first.stride()).fill_(value=True)
+    return bool(taken.as_strided(second.shape, second.stride(), apart).any())
+
+
+def _length(tensor: Tensor) -> int:
+    """How many numbers lie between a tensor's first and last one, with both."""
+    return 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))

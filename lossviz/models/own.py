@@ -27,13 +27,12 @@ def own_network(config: OwnModel, channels: int, classes: int, allowed: Allowed)
         made = make()
     if not isinstance(made, nn.Module):
         _refuse(config, f"returned {type(made).__name__}", "a torch.nn.Module")
-    # A copy: a function that returns the same network twice would hand on a trained one.
-    with explained("while the network is copied"):
-        model = duplicate(made)
-    found = misfit(model)
+    found = misfit(made)
     if found is not None:
         _refuse(config, f"returned a network that {found[0]}", found[1])
-    return model
+    # A copy: a function that returns the same network twice would hand on a trained one.
+    with explained("while the network is copied"):
+        return duplicate(made)
 
 
 def _refuse(config: OwnModel, problem: str, accepted: str) -> NoReturn:

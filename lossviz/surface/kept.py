@@ -12,6 +12,7 @@ from torch import nn
 
 from lossviz.data.batch import Batch, digest
 from lossviz.engine.curvature import attributes_of_products
+from lossviz.engine.state import tensors_of
 from lossviz.errors import RequestError, refuse
 from lossviz.progress import Track
 from lossviz.results import DONE, TO_DO, in_units, load_results, save_results
@@ -114,7 +115,7 @@ class KeptSurface:
 def identity(model: nn.Module, batches: Iterable[Batch], directions: DirectionSet) -> Attributes:
     """SHA-256 of what a surface is of: the network, all batches, which are gone through for it, and the directions."""
     return {
-        "network_sha256": digest(model.state_dict()).hex(),
+        "network_sha256": digest(tensors_of(model)).hex(),
         "batches_sha256": hashlib.sha256(b"".join(map(digest, batches))).hexdigest(),
         "directions_sha256": directions.digest or digest(dict(directions.vectors)).hex(),
     }

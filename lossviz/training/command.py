@@ -13,7 +13,7 @@ from lossviz.distributed.group import Group, joined
 from lossviz.distributed.ranks import ranks
 from lossviz.engine.checkpoint import load_resume
 from lossviz.engine.objective import Objective
-from lossviz.engine.state import steady
+from lossviz.engine.state import steady, tensors_of
 from lossviz.engine.trust import EXAMPLES, disagreement
 from lossviz.errors import refuse
 from lossviz.models.build import count_parameters
@@ -148,7 +148,7 @@ def _digest(objective: Objective, stepper: Stepper, step: int) -> str:
     """SHA-256 of all that the next step starts from."""
     digest = hashlib.sha256(repr(step).encode())
     moments = [value for state in stepper.optimizer.state.values() for value in state.values()]
-    for tensor in (*objective.model.state_dict().values(), *moments):
+    for tensor in (*tensors_of(objective.model).values(), *moments):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
@@ -157,7 +157,7 @@ def _doubt_rebuilt(setup: Setup, objective: Objective) -> str:
     """Say how a network that is built again differs from this one, with the tensors that a checkpoint holds."""
     batch = next(iter(setup.data.train.batches(EXAMPLES)))
     rebuilt = setup.objective(eager=True).model.eval()
-    rebuilt.load_state_dict(objective.model.state_dict())
+    rebuilt.load_state_dict(tensors_of(objective.model), strict=False)  # extra states are missing
     with steady(objective.model):
         objective.model.eval()
         here, there = objective.outputs(objective.model), objective.outputs(rebuilt)
@@ -166,7 +166,7 @@ def _doubt_rebuilt(setup: Setup, objective: Objective) -> str:
         return ""
     return (
         f"a network that is rebuilt from a checkpoint of this one departs from it: {reason}. What a network keeps in "
-        "plain attributes is in no checkpoint, and neither in scans and resumed trainings: use buffers"
+        "plain attributes and extra states is in no checkpoint, and neither in scans and resumed trainings: use buffers"
     )
 
 

@@ -14,6 +14,7 @@ from lossviz.engine.checkpoint import save_resume
 from lossviz.engine.evaluation import Evaluation, Mean
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import penalty
+from lossviz.engine.state import tensors_of
 from lossviz.progress import Report
 from lossviz.signals import StopRequest
 from lossviz.training.curves import Curves
@@ -133,7 +134,7 @@ class TrainingLoop:
             self.objective.model.train()
             self.observer.observe(step, self.objective, self.shard.minibatches(step), self.stepper)
         if checkpoint and self.group.first:
-            self.files.checkpoint(step, self.objective.model.state_dict())
+            self.files.checkpoint(step, tensors_of(self.objective.model))
         # Asked once, and last: what was measured while the request came in is saved too.
         agreed, late = self.group.largest(stop.number, int(time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES))
         if agreed:

@@ -16,6 +16,7 @@ from lossviz.distributed.group import Group
 from lossviz.distributed.ranks import ranks
 from lossviz.engine.objective import Objective
 from lossviz.engine.point import penalty
+from lossviz.engine.state import tensors_of
 from lossviz.engine.timing import Estimate, Timing, seconds_of, timed
 from lossviz.models.build import count_parameters
 from lossviz.progress import duration
@@ -146,7 +147,7 @@ def _steps_there(file: Path) -> int:
 
 
 def _bytes(model: nn.Module) -> int:
-    return sum(tensor.nbytes for tensor in model.state_dict().values())
+    return sum(tensor.nbytes for tensor in tensors_of(model).values())
 
 
 def _trainable_bytes(model: nn.Module) -> int:

@@ -74,7 +74,7 @@ class Shard:
                 # Weighted before the way back: with sync_bn the slopes of all processes meet there.
                 here = objective.differentiate(batch, examples=examples)
             losses = here.losses
-            numbers = [part for term in (losses.term, *losses.others.values()) for part in _sums(term)]
+            numbers = [part for term in losses.terms for part in _sums(term)]
             found = [here.loss, losses.correct.to(here.loss.dtype), torch.stack(numbers), *here.gradient]
             # Not in place: two parameters may have one tensor as their gradient.
             sums = list(torch._foreach_add(sums, found)) if sums else found

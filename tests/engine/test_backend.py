@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lossviz.config.train import Precision, Train
 from lossviz.engine.backend import Backend, choose_backend, full_precision
@@ -123,6 +123,49 @@ def test_layout(channels_last: str | bool, expected: bool) -> None:
     assert weight.is_contiguous() == (not expected)
     assert {tensor.dtype for name, tensor in model.state_dict().items() if "num" not in name} == {torch.float64}
     assert re.search(r"; channels_last" if expected else r"; contiguous", backend.line())
+
+
+class Rotated(nn.Module):
+    """Turns its inputs by angles that it keeps as complex numbers, as language models do."""
+
+    turns: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(2))
+        self.register_buffer("turns", torch.polar(torch.ones(2), torch.tensor([0.5, 1.0])))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.view_as_real(torch.view_as_complex(inputs * self.scale) * self.turns)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_complex_buffers_stay_as_they_are(precision: str) -> None:
+    inputs = torch.randn(3, 2, 2)
+    expected = Rotated()(inputs)
+    backend = choose_backend("cpu", train(precision=precision))
+    model = backend.place(Rotated())
+    assert model.get_buffer("turns").dtype == torch.complex64
+    torch.testing.assert_close(model(inputs.to(backend.dtype)).float(), expected)
+
+
+def test_weights_of_four_and_five_dimensions_have_layouts_of_their_own() -> None:
+    model = choose_backend("cpu", train()).place(nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv3d(4, 4, 3), nn.LSTM(4, 4)))
+    assert model.get_parameter("0.weight").is_contiguous(memory_format=torch.channels_last)
+    assert model.get_parameter("1.weight").is_contiguous()
+
+
+def test_a_network_that_moves_its_own_tensors_is_asked_to() -> None:
+    class Moving(nn.Linear):
+        asked = False
+
+        def to(self, *arguments: Any, **named: Any) -> "Moving":
+            self.asked = True
+            return super().to(*arguments, **named)
+
+    model = Moving(2, 2)
+    choose_backend("cpu", None).place(model)
+    assert model.asked
 
 
 def test_compile_is_only_on_request() -> None:

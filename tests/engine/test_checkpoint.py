@@ -8,9 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from lossviz.engine.checkpoint import fit, load_resume, load_tensors, of_step, save_resume, save_tensors
 from lossviz.engine.foreign import load_foreign
+from lossviz.engine.state import tensors_of
 from lossviz.errors import RequestError, WorkError
 
 
@@ -176,3 +178,40 @@ def test_resume_into_another_network_is_refused(tmp_path: Path) -> None:
     save_resume(tmp_path / "resume.pt", 1, model, torch.optim.SGD(model.parameters(), 0.1))
     with pytest.raises(RequestError, match=r"resume\.pt: belongs to another network: 0\.weight"):
         load_resume(tmp_path / "resume.pt", wide, torch.optim.SGD(wide.parameters(), 0.1))
+
+
+def test_an_average_of_the_weights(tmp_path: Path) -> None:
+    """torch's own saves the number of networks in it beside them."""
+    model = make_model()
+    torch.save(AveragedModel(make_model(1)).state_dict(), tmp_path / "a.pt")
+    fit(model, load_foreign(tmp_path / "a.pt"), tmp_path / "a.pt")
+    assert same(dict(model.state_dict()), dict(make_model(1).state_dict()))
+
+
+class Scaled(nn.Linear):
+    """Has more to say of itself than tensors, as layers of fp8 do."""
+
+    def get_extra_state(self) -> object:
+        return {"scale": 2.0}
+
+    def set_extra_state(self, state: object) -> None:
+        raise NotImplementedError
+
+
+def test_extra_states_are_in_no_checkpoint(tmp_path: Path) -> None:
+    """Neither in one of our own nor in the state to resume from; and in other tools' they do not matter."""
+    saved, model = Scaled(3, 2), Scaled(3, 2)
+    optimizer = torch.optim.SGD(saved.parameters(), lr=0.1)
+    save_tensors(tmp_path / "a.safetensors", tensors_of(saved))
+    fit(model, load_tensors(tmp_path / "a.safetensors"), tmp_path / "a.safetensors")
+    assert torch.equal(model.weight, saved.weight)
+    save_resume(tmp_path / "resume", 3, saved, optimizer)
+    torch.save(saved.state_dict(), tmp_path / "a.pt")
+    for load in (
+        lambda other: load_resume(tmp_path / "resume", other, optimizer),
+        lambda other: fit(other, load_foreign(tmp_path / "a.pt"), tmp_path / "a.pt"),
+        lambda other: fit(other, saved.state_dict(), tmp_path),
+    ):
+        other = Scaled(3, 2)
+        load(other)
+        assert torch.equal(other.weight, saved.weight)

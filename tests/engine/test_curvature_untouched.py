@@ -61,6 +61,28 @@ def test_gradients_of_tensors_outside_of_the_network_stay(batches: int) -> None:
         assert torch.equal(each.grad, before)
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+def test_no_step_is_taken_in_the_backward_pass(batches: int) -> None:
+    """A fused optimiser steps in hooks of the parameters, and frees their gradients."""
+    model, parts = convolutions(), cut(images(), *(13,) if batches == 1 else (7, 6))
+    expected = extremes(Objective(model), parts)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    steps: dict[Tensor, torch.optim.Optimizer] = {
+        parameter: torch.optim.SGD([parameter], lr=0.1) for parameter in model.parameters()
+    }
+
+    def step(parameter: Tensor) -> None:
+        steps[parameter].step()
+        steps[parameter].zero_grad()
+
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(step)
+    assert extremes(Objective(model), parts) == expected
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    Objective(model).apply(parts[0]).mean.backward()
+    assert not all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())  # they are back
+
+
 def test_the_start_is_that_of_any_default_device() -> None:
     product = Hessian(
         Objective(nn.Linear(3, 2)), [Minibatch((torch.ones(2, 3), torch.zeros(2, dtype=torch.int64)), None)]

@@ -148,6 +148,23 @@ def test_examples_without_tokens_do_not_count() -> None:
     assert with_empty.loss == 2
 
 
+def test_they_do_not_count_in_a_gradient_either() -> None:
+    """Where the sum of an example that has no token is not 0: 0.5 of the whole here, but for the counts."""
+
+    def loss(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return closure(model, batch), batch["count"]
+
+    inputs, targets = pictures(6)
+    some = {"image": inputs, "label": targets, "count": torch.tensor([1, 1, 0, 0, 0, 2])}
+    objective = Objective(network().eval(), loss)
+    expected = closure(objective.model, some)[[0, 1, 5]].sum() / 4
+    here = objective.differentiate(Minibatch(some, None))
+    torch.testing.assert_close(here.loss, expected.detach())
+    for found, slope in zip(here.gradient, torch.autograd.grad(expected, objective.parameters), strict=True):
+        torch.testing.assert_close(found, slope)
+    assert objective.evaluate([some]).loss == pytest.approx(float(here.loss), rel=1e-6)
+
+
 @pytest.mark.parametrize("sizes", [(40,), (7,)])
 def test_gradient_and_hessian_of_a_ratio(sizes: tuple[int, ...]) -> None:
     """Against autograd through the mean over all tokens, whatever the batches."""

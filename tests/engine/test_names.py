@@ -44,6 +44,17 @@ def test_what_lies_beside_the_network_is_left_out() -> None:
     assert found({**others, **there}, model) == {name: name.removeprefix("model.") for name in there}
 
 
+def test_what_lies_beside_a_wrapper_is_left_out() -> None:
+    model = network()
+    there = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    assert found({"n_averaged": torch.ones(()), **there}, model) == {name: name[7:] for name in there}
+    twice = {**there, **model.state_dict()}
+    assert found(twice, model).keys() == twice.keys()
+    # Of a network that calls a part of itself so, it is another part.
+    own = nn.ModuleDict({"module": model})
+    assert found({"extra": torch.ones(1), **own.state_dict()}, own)["extra"] == "extra"
+
+
 def test_what_lies_within_it_is_not() -> None:
     """A layer that the network lacks belongs to another architecture, which check_fit says."""
     model = network()

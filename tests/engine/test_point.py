@@ -152,6 +152,14 @@ def test_penalty_is_the_function_whose_gradient_is_weight_decay() -> None:
     assert float(penalty(parameters, 0.0)) == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_penalty_of_short_numbers_is_summed_in_long_ones(dtype: torch.dtype) -> None:
+    """In float16 a sum of more than 65,504 is infinite."""
+    parameters = [torch.full((3_000_000,), 0.2, dtype=dtype), torch.ones(2)]
+    expected = 0.25 * (3_000_000 * float(parameters[0][0]) ** 2 + 2)
+    assert float(penalty(parameters, 0.5)) == pytest.approx(expected, rel=1e-9)
+
+
 def test_a_step_of_length_zero_is_the_origin_whatever_the_direction() -> None:
     parameter, origin = torch.ones(3), torch.tensor([1.0, 2.0, 3.0])
     move([parameter], [origin], (0.0, [torch.tensor([math.nan, math.inf, 1.0])]))

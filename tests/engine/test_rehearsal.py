@@ -126,6 +126,18 @@ def test_a_loss_that_ignores_a_class_of_the_data_is_refused(loss: PerExample) ->
     rehearse(Objective(Net(), loss), data(torch.arange(8) % 3), differentiable=True)
 
 
+def test_of_a_map_of_classes_a_part_may_not_count() -> None:
+    """How the mean of an example is then taken the loss says itself."""
+    draws = torch.Generator().manual_seed(0)
+    maps = torch.randint(0, 4, (8, 6, 6), generator=draws).masked_fill(torch.rand(8, 6, 6, generator=draws) < 0.3, -100)
+
+    def mean(outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, targets, reduction="none").sum((1, 2)) / (targets >= 0).sum((1, 2))
+
+    net = Net(4, lambda outputs: outputs[:, :, None, None].expand(-1, -1, 6, 6))
+    rehearse(Objective(net, mean), data(maps), differentiable=True)
+
+
 def test_a_scan_alone_needs_no_gradient() -> None:
     def wrong(outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs.argmax(1) != targets).float()
@@ -200,6 +212,10 @@ def exchanged(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return torch.ones(3), squares(model, batch)
 
 
+def absent(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    return model(batch["x"]).squeeze(1) / (batch["x"].squeeze(1) - 1), batch["x"].squeeze(1) - 1
+
+
 def negative(model: nn.Module, batch: dict[str, Tensor]) -> Any:
     return squares(model, batch), -torch.ones(3)
 
@@ -225,7 +241,9 @@ def constant(model: nn.Module, batch: dict[str, Tensor]) -> Any:
         (training, nn.Linear(1, 1), "the loss: sets the network to training mode, in which it draws random numbers"),
         (exchanged, nn.Linear(1, 1), "the loss: returned counts that have a gradient\n  accepted: (sums, counts), in"),
         (negative, nn.Linear(1, 1), "the loss: returned counts below 0\n"),
+        (absent, nn.Linear(1, 1), "the loss: returned a sum that is not finite for an example that does not count, "),
         (constant, nn.Linear(1, 1), "the loss has no gradient\n"),
+        (lambda model, batch: model(batch["x"]).squeeze(1) > 0, nn.Linear(1, 1), "the loss has no gradient\n"),
     ],
 )
 def test_a_closure_that_is_no_function_of_parameters_and_batch(loss: Any, model: nn.Module, message: str) -> None:
@@ -240,14 +258,14 @@ def test_a_closure_that_is_one() -> None:
     def noisy(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         noise = torch.rand(3, 1, generator=torch.Generator().manual_seed(0))
         loss = model(batch["x"] + noise).square().sum(1)
-        return {"loss": loss, "other": loss.abs(), "third": loss[:1]}
+        return {"loss": loss, "other": loss.abs(), "third": loss[:1], "wrong": loss > 1}
 
     for model in (nn.Linear(1, 1), Recurrent(detach=True)):
         state = torch.get_rng_state()
         model.train()
         kept = {name: value.clone() for name, value in model.state_dict().items()}
         found = rehearse_closure(Objective(model, noisy), {"x": torch.arange(3.0)[:, None]}, differentiable=True)
-        assert found == ("other", "third")
+        assert found == ("other", "third", "wrong")
         assert model.training
         assert torch.equal(torch.get_rng_state(), state)
         assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())

@@ -1,10 +1,14 @@
 """Faster paths are compared with the network."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
 
 from lossviz.engine.objective import Objective
 from lossviz.engine.trust import difference, disagreement, relative_difference
@@ -37,6 +41,10 @@ def test_what_departs_is_told_in_words() -> None:
     assert "0.048 of the largest" in difference(rows(1, 2), rows(1, 2.1), 0.01)
     assert "(1, 2) and not (1, 3)" in difference(rows(1, 2), rows(1, 2, 3), 0.01)
 
+    masked, size = rows(-1e9, 5, 3), "its outputs are up to 0.2 of the largest"
+    assert difference(rows(-1e9, 6, 3), masked, 0.1).startswith(size)
+    assert difference(rows(-1e9, math.nan, 3), rows(-1e9, math.nan, 3), 0.1) == difference(masked, masked, 0) == ""
+
     def breaks(_: Tensor) -> Tensor:
         raise ValueError("no such thing\nmore")
 
@@ -68,3 +76,61 @@ def test_a_copy_that_gives_other_numbers_is_dropped_for_good() -> None:
         assert objective.follow((inputs, torch.zeros(8)))() is model
     assert len(objective.doubts) == 1
     assert objective.with_model(nn.Linear(2, 2)).doubts is objective.doubts
+
+
+class Keeps(nn.Module):
+    """Keeps what its convolution gave."""
+
+    kept: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.kept = self.conv(inputs)
+        outputs: Tensor = self.norm(self.kept).mean((2, 3))
+        return outputs
+
+
+def scores(model: nn.Module, batch: Any) -> Tensor:
+    return functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+
+def perturbed(model: nn.Module, batch: Any) -> Tensor:
+    weights = {name: 1.1 * weight for name, weight in model.named_parameters()}
+    return functional.cross_entropy(functional_call(model, weights, (batch[0],)), batch[1], reduction="none")
+
+
+TAKING_MORE: dict[str, Callable[[Any, Any], Any]] = {
+    "a penalty": lambda model, batch: (
+        scores(model, batch) + 1e-9 * sum(each.square().sum() for each in model.parameters())
+    ),
+    "a part": lambda model, batch: {"loss": scores(model, batch), "conv": model.conv(batch[0]).mean((1, 2, 3))},
+    "what it keeps": lambda model, batch: scores(model, batch) + model.kept.square().mean((1, 2, 3)),
+    "other weights": perturbed,
+}
+TAKING_OUTPUTS: dict[str, Callable[[Any, Any], Any]] = {
+    "once": scores,
+    "twice": lambda model, batch: scores(model, batch) + model(2 * batch[0]).square().sum(1),
+    "with the device of a weight": lambda model, batch: scores(
+        model, [each.to(next(model.parameters()).device) for each in batch]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*TAKING_MORE, *TAKING_OUTPUTS])
+def test_batch_norm_is_folded_for_closures_that_only_call_the_network(name: str) -> None:
+    """Also where it is nearly the identity here, and folded weights would be others elsewhere in the surface."""
+    torch.manual_seed(0)
+    model, batch = Keeps().eval(), (torch.randn(8, 3, 5, 5), torch.arange(8) % 4)
+    model(batch[0])
+    objective = Objective(model, {**TAKING_MORE, **TAKING_OUTPUTS}[name])
+    followed = objective.follow(batch)
+    assert (followed() is model) == (name in TAKING_MORE)
+    assert len(objective.doubts) == (name in TAKING_MORE)
+    with torch.no_grad():
+        model.norm.weight.mul_(3)
+        expected = objective.losses(model)(batch).terms
+        for found, term in zip(objective.losses(followed())(batch).terms, expected, strict=True):
+            torch.testing.assert_close(found.sums, term.sums)

@@ -238,6 +238,14 @@ def test_frozen_weights_are_not_among_the_parameters() -> None:
     assert layers[1].earlier == ("norm2.weight", "norm2.bias")
 
 
+def test_parts_of_a_network_that_is_not_called_itself() -> None:
+    """As a loss of the model may do; what belongs to none of the parts comes before them."""
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 2, bias=False))
+    model.scale = nn.Parameter(torch.ones(()))
+    layers = weight_layers(model, torch.randn(3, 4), lambda inputs: model.scale * model[1](model[0](inputs)))
+    assert [(layer.name, layer.earlier) for layer in layers] == [("0", ("scale",)), ("1", ("scale", "0.weight"))]
+
+
 def test_hooks_are_gone() -> None:
     model = Defined()
     layers_of(model)

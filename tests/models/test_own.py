@@ -41,6 +41,11 @@ def frozen():
 def lazy():
     return nn.LazyLinear(3)
 
+def tied():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    net[1].weight.data = net[0].weight.data.t()
+    return net
+
 def fails(width):
     return nn.Linear(2, width).no_such_thing
 """
@@ -112,6 +117,12 @@ def test_every_network_is_a_new_one(make: Build) -> None:
             "returned a network that has lazy layers, which have no weights yet\n"
             "  accepted: one that was called before, or layers with all their sizes",
         ),
+        (
+            "tied",
+            "returned a network that has parameters that are not one and lie in the same memory: "
+            "0.weight and 1.weight\n"
+            "  accepted: one Parameter under both names, transposed in forward if need be",
+        ),
     ],
 )
 def test_what_is_no_network_is_refused(make: Build, name: str, message: str) -> None:
@@ -121,9 +132,9 @@ def test_what_is_no_network_is_refused(make: Build, name: str, message: str) -> 
 
 
 def test_errors_of_the_code_are_told_by_line(make: Build) -> None:
-    with pytest.raises(WorkError, match=r"^nets\.py, line 30, while nets\.py:fails makes the network: AttributeError"):
+    with pytest.raises(WorkError, match=r"^nets\.py, line 35, while nets\.py:fails makes the network: AttributeError"):
         make("fails", width=3)
-    with pytest.raises(WorkError, match=r"^nets\.py, line 30, .* TypeError"):
+    with pytest.raises(WorkError, match=r"^nets\.py, line 35, .* TypeError"):
         make("fails", width="three")
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lossviz.config.directions import File
 from lossviz.engine.checkpoint import SAFETENSORS
 from lossviz.engine.foreign import load_foreign
+from lossviz.engine.state import tensors_of
 from lossviz.errors import Refusal, RequestError, refuse
 from lossviz.official import SUFFIX, read_official_directions
 from lossviz.surface.directions.sources import DirectionSet, Sources
@@ -62,7 +63,7 @@ def unused_statistics(subspace: Subspace, tensors: Mapping[str, Tensor], axes: S
 def _by_name(model: nn.Module, found: Mapping[str, Sequence[np.ndarray]], path: Path) -> dict[str, Tensor]:
     """The official tool's tensors, which have no names: one a parameter, or one an entry of the state_dict."""
     parameters = {name: parameter.shape for name, parameter in model.named_parameters()}
-    states = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    states = {name: tensor.shape for name, tensor in tensors_of(model).items()}
     # Networks of the tool's own time had no such entries.
     early = {name: shape for name, shape in states.items() if not name.endswith("num_batches_tracked")}
     tensors: dict[str, Tensor] = {}
@@ -95,7 +96,7 @@ def _check(subspace: Subspace, tensors: Mapping[str, Tensor], path: Path, axes: 
                     f"belongs to another network: {name} is {tuple(tensors[name].shape)} in the file and "
                     f"{tuple(each.tensor.shape)} in the network",
                 )
-    own = subspace.model.state_dict()
+    own = tensors_of(subspace.model)
     for name in tensors:
         if name.partition("/")[2] not in own:
             raise _refusal(path, f"belongs to another network: {name} is in the file and not in the network")
