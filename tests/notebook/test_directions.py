@@ -14,7 +14,7 @@ from lossviz.config.directions import File, Gradient, Hessian, Pca, Random, Towa
 from lossviz.engine.checkpoint import save_tensors
 from lossviz.errors import RequestError
 from tests.closed_forms import Offset, Once, Quadratic
-from tests.test_notebook import X, data, in_batches, network
+from tests.notebook.test_loss_surface import X, data, in_batches, network
 
 
 def other_network(seed: int) -> nn.Sequential:

@@ -27,16 +27,17 @@ from lossviz.engine.trust import EXAMPLES
 from lossviz.errors import RequestError, either, refuse
 from lossviz.models.duplicate import unwrapped
 from lossviz.models.misfits import misfit
+from lossviz.notebook.given import GivenBatches, GivenDirections, States, find_directions
+from lossviz.notebook.kept import KeptSurface, identity
 from lossviz.progress import Report
 from lossviz.results import SURFACE
 from lossviz.surface.attributes import direction_attributes
 from lossviz.surface.batch_norm import treatment_of
 from lossviz.surface.directions import KINDS
 from lossviz.surface.directions.sources import DirectionSet
+from lossviz.surface.file import Attributes
 from lossviz.surface.forward import ExecutionPlan, Forward
-from lossviz.surface.given import GivenBatches, GivenDirections, States, find_directions
 from lossviz.surface.grid import Grid, resolve
-from lossviz.surface.kept import KeptSurface, identity
 from lossviz.surface.plane import LossPlane, quantities
 from lossviz.surface.subspace import Subspace
 from lossviz.surface.waypoints import measure_waypoint, waypoints_dataset
@@ -116,10 +117,7 @@ def loss_surface(
     """
     _refuse(model, batches, x, y)
     _refuse_words(directions, batch_norm, metrics)
-    if not isinstance(directions, Mapping):
-        wanted = Surface.model_construct(x=x, y=y, directions=directions, batch_norm=batch_norm, metrics=tuple(metrics))
-        if conflicts := tuple(wanted.conflicts()):
-            raise RequestError(*conflicts)
+    _refuse_conflicts(x, y, directions, batch_norm, metrics)
     model = unwrapped(model)  # or its names, and with them random directions, would be others
     objective, report = Objective(model, given_loss(loss)), Report(quiet=not progress)
     examples = GivenBatches(batches, objective)
@@ -141,30 +139,35 @@ def loss_surface(
         subspace = Subspace.of(model, statistics=batch_norm == "interpolate")
         axes = ("x",) if y is None else ("x", "y")
         found = find_directions(directions, subspace, axes, examples, checkpoints)
-        facts: dict[str, str | int | float] = {
+        facts: Attributes = {
             "title": SURFACE,
             "loss_function": given_loss_name(loss, first),
             "batch_norm": batch_norm,
             **found.facts,
+            **direction_attributes(subspace, found.vectors),
+            **(identity(model, batches, found) if save is not None else {}),
         }
-        facts |= direction_attributes(subspace, found.vectors)
-        facts |= identity(model, batches, found) if save is not None else {}
         origin = stack.enter_context(undisturbed(model, found.subspace.moved_tensors, keep=not found.digest))
         plane = _plane(examples, found, batch_norm, metrics, compile, origin)
         surface = KeptSurface(_grid(x, y, found, metrics, terms), facts, file=None if save is None else Path(save))
-        surface.resume(plane)
-        if found.waypoints and not surface.waypoints:
-            with report.track("checkpoints", len(found.waypoints), "checkpoints") as track:
-                each = [measure_waypoint(plane, checkpoint) for checkpoint in track.each(found.waypoints)]
-            surface.waypoints = waypoints_dataset(found.waypoints, each)
-        with report.track("loss surface", surface.grid.status.size, "points", surface.grid.done) as track:
-            surface.compute(plane, track)
-        for doubt in plane.prefix.doubts if plane.prefix else ():
-            _warn(doubt)
+        _fill(surface, plane, found, report)
     found_surface = surface.dataset()
     if len(np.unique(found_surface.loss)) == 1 and np.isfinite(found_surface.loss).all():
         _warn(FLAT)
     return found_surface
+
+
+def _fill(surface: KeptSurface, plane: LossPlane, found: DirectionSet, report: Report) -> None:
+    """Take over what the file has, and compute the rest: checkpoints first."""
+    surface.resume(plane)
+    if found.waypoints and not surface.waypoints:
+        with report.track("checkpoints", len(found.waypoints), "checkpoints") as track:
+            each = [measure_waypoint(plane, checkpoint) for checkpoint in track.each(found.waypoints)]
+        surface.waypoints = waypoints_dataset(found.waypoints, each)
+    with report.track("loss surface", surface.grid.status.size, "points", surface.grid.done) as track:
+        surface.compute(plane, track)
+    for doubt in plane.prefix.doubts if plane.prefix else ():
+        _warn(doubt)
 
 
 def _plane(
@@ -206,6 +209,16 @@ def _refuse(model: nn.Module, batches: object, x: Axis, y: Axis | None) -> None:
     for name, axis in (("x", x), ("y", y)):
         if axis is not None and not _grows(axis):
             refuse(f"{name} = {axis}", accepted="min, max and number of points, with min < max and two or more")
+
+
+def _refuse_conflicts(
+    x: Axis, y: Axis | None, directions: object, batch_norm: BatchNormMode, metrics: Sequence[Metric]
+) -> None:
+    """Refuse what the section `surface` of a configuration refuses."""
+    if not isinstance(directions, Mapping):
+        wanted = Surface.model_construct(x=x, y=y, directions=directions, batch_norm=batch_norm, metrics=tuple(metrics))
+        if conflicts := tuple(wanted.conflicts()):
+            raise RequestError(*conflicts)
 
 
 def _grows(axis: object) -> bool:

@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 from lossviz import loss_surface
 from lossviz.config.directions import Directions, Gradient, Hessian, Pca, Random, Toward
 from lossviz.errors import RequestError
+from lossviz.notebook import kept
 from lossviz.results import load_results
-from lossviz.surface import kept
 from lossviz.surface.plane import LossPlane
 from tests.closed_forms import Parabola, slope_residual
 from tests.faults.tiny import lossviz
-from tests.test_notebook import X, Y, data, in_batches, network
-from tests.test_notebook_directions import other_network
+from tests.notebook.test_directions import other_network
+from tests.notebook.test_loss_surface import X, Y, data, in_batches, network
 
 
 def closure(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
@@ -284,7 +284,7 @@ class _Spectrum(nn.Module):
 def test_batches_that_are_others_every_time_are_warned_of() -> None:
     """A random transform shows as noise of the surface; in a list or in an order of its own, all are the same."""
     model, data = nn.Linear(3, 2), TensorDataset(torch.randn(16, 3), torch.arange(16) % 2)
-    with pytest.warns(UserWarning, match="the first batch is another one every time"):
+    with pytest.warns(UserWarning, match="the first batch differs every time"):
         loss_surface(model, DataLoader(data, 8, sampler=WeightedRandomSampler([1.0] * 16, 8)), x=(-1, 1, 2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
