@@ -27,9 +27,9 @@ def probed(trainer: Any, folder: Path | str, loss: Callable[..., Any] | None = N
         probes: list[Probe] = []
 
         def training_step(model: nn.Module, inputs: Mapping[str, Any], *rest: Any) -> Tensor:
-            if not probes:  # now the trainer has its optimizer, inside that of accelerate
-                optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
-                probes.append(stack.enter_context(Probe(folder, model, loss, **{"optimizer": optimizer, **settings})))
+            if not probes:  # now the trainer has its optimizer
+                given = {"optimizer": trainer.optimizer, **settings}
+                probes.append(stack.enter_context(Probe(folder, model, loss, **given)))
             probe, now = probes[0], trainer.state.global_step
             probe(inputs, now)
             found: Tensor = step(model, inputs, *rest)

@@ -13,6 +13,19 @@ from lossviz.errors import first_line, refuse
 
 KNOWN: Mapping[type[Optimizer], str] = {SGD: "sgd", Adam: "adam", AdamW: "adamw"}
 """Those of the configuration, by class; a subclass may do something else."""
+# By name, and not all that have an `.optimizer`: Lookahead has one, and a step of its own.
+WRAPPERS = {"AcceleratedOptimizer", "_FabricOptimizer", "LightningOptimizer"}
+
+
+def bare(optimizer: Optimizer | None) -> Optimizer | None:
+    """The optimizer inside those of accelerate, Fabric and Lightning.
+
+    Their `step` is that of a loop: accelerate's does nothing while gradients are accumulated, and a critical sharpness
+    was infinite.
+    """
+    while WRAPPERS.intersection(each.__name__ for each in type(optimizer).__mro__):
+        optimizer = getattr(optimizer, "optimizer", None)
+    return optimizer
 
 
 class OptimizerStep:
@@ -79,8 +92,8 @@ def made_with(optimizer: Optimizer) -> dict[str, Any]:
         value = given.item() if isinstance(given, Tensor) and given.numel() == 1 else given
         if isinstance(value, bool | int | float | str):
             found[name] = value
-        if isinstance(value, tuple):
-            found[name] = [float(each) for each in value]
+        if isinstance(value, tuple):  # of Adafactor's eps one is None
+            found[name] = [float(each) for each in value if isinstance(each, int | float | Tensor)]
     return found
 
 

@@ -35,7 +35,7 @@ from lossviz.loops.copies import check_network, copied
 from lossviz.loops.curves import Number, RecordedCurves
 from lossviz.loops.description import ANEW, LoopDescription
 from lossviz.loops.later import Given, LaterBatches
-from lossviz.loops.optimizers import OptimizerStep, penalty_decay
+from lossviz.loops.optimizers import OptimizerStep, bare, penalty_decay
 from lossviz.loops.rehearsal import rehearse_in_loop
 from lossviz.models.duplicate import unwrapped
 from lossviz.probe.layers import find_layers
@@ -104,7 +104,7 @@ class Probe:
         fresh: bool = False,
         **settings: object,
     ) -> None:
-        self.run, self.model, self.optimizer = Run(Path(folder)), unwrapped(model), optimizer
+        self.run, self.model, self.optimizer = Run(Path(folder)), unwrapped(model), bare(optimizer)
         self.loss, self.seed, self.step = loss, seed, -1
         self.config = _section(
             {"every": every, "measures": measures if isinstance(measures, str) else list(measures), **settings},
@@ -113,7 +113,7 @@ class Probe:
         self.later = None if batches is None else LaterBatches(batches)
         self.examples = examples
         check_network(self.model)
-        self._loop = LoopDescription(self.run, self.model, optimizer, seed, self.config)
+        self._loop = LoopDescription(self.run, self.model, self.optimizer, seed, self.config)
         self._refuse_needy()
         self._writes, self._rehearsed, self._saved_at = _is_first(), False, -math.inf
         if self._writes:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import LBFGS, SGD, Adam, AdamW, NAdam, Optimizer
+from torch.optim import LBFGS, SGD, Adafactor, Adam, AdamW, NAdam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lossviz.errors import RequestError
@@ -102,3 +102,4 @@ def test_what_it_was_made_with_is_what_no_schedule_changes() -> None:
     section = training_section(optimizer)
     assert section == {"optimizer": "adamw", "lr": 0.5, "betas": [0.8, 0.9], "weight_decay": 0.01}
     assert training_section(NAdam(Network().parameters())) == training_section(None) == {}
+    assert made_with(Adafactor(Network().parameters(), eps=(None, 1e-3)))["eps"] == [1e-3]
