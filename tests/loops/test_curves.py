@@ -27,7 +27,8 @@ def loop(folder: Path, momentum: float, steps: int = 12, first: int = 0, record:
     """A training with all that can be recorded."""
     torch.manual_seed(0)
     model = nn.Linear(6, 3)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=momentum)
+    group = {"params": model.parameters(), "lr": 0.1, "momentum": momentum}  # as of several groups
+    optimizer = torch.optim.SGD([group], lr=1.0)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 4)
     measures = ["landscape", "shift", "sharpness", "critical-sharpness"]
     with Probe(folder, model, optimizer=optimizer, every=3, measures=measures, layers=[1]) as probe:
@@ -58,6 +59,7 @@ def test_curves_by_step_and_by_evaluation(tmp_path: Path) -> None:
     probed = load_results(tmp_path / "probe.nc")
     np.testing.assert_allclose(found.loss.sel(step=probed.step), probed.loss, rtol=1e-6)
     np.testing.assert_allclose(probed.lr, [0.1, 0.1, 0.01, 0.001])
+    assert (probed.attrs["lr"], found.attrs["lr"]) == (0.1, 0.1)
     assert found.loss.attrs == {"long_name": "mean loss of the minibatch, before the update", "units": "nat"}
     assert (TrainResults(found).planned, TrainResults(found).recorded) == (12, 12)
 
