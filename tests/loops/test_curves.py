@@ -80,6 +80,21 @@ def test_a_second_process_replaces_what_it_records_again(tmp_path: Path) -> None
     assert np.isnan(found.accuracy).all()  # as of a regression
 
 
+def test_what_is_recorded_before_the_first_call_is_of_its_step(tmp_path: Path) -> None:
+    """In a process that goes on too, which knows its step then; one without a step records nothing."""
+    for first in (0, 3, None):
+        with Probe(tmp_path, nn.Linear(6, 3)) as probe:
+            probe.record(val_loss=torch.tensor(first or 0.0), loss=-1.0)
+            for step in () if first is None else range(first, first + 3):
+                probe(batch(step), step)
+                probe.record(loss=float(step))
+            if first is not None:
+                probe.record(val_loss=first + 3)
+    found = load_results(tmp_path / "train.nc")
+    assert found.loss.values.tolist() == list(range(6))
+    assert found.eval_step.values.tolist() == found.val_loss.values.tolist() == [0, 3, 6]
+
+
 def test_a_step_without_a_number_has_nan_and_a_loss_of_nan_is_a_result(tmp_path: Path) -> None:
     with Probe(tmp_path, nn.Linear(6, 3), every=100) as probe:
         for step in range(1, 10, 2):
