@@ -57,7 +57,7 @@ class LoopDescription:
         text = yaml.safe_dump(self.configuration, sort_keys=False)
         known = attributes(self.run.experiment, self.run.variant, self.seed, text, loss_function, title)
         rate = None if self.optimizer is None else initial_group(self.optimizer.param_groups[0])["lr"]
-        return known if rate is None else known | {"lr": rate}
+        return {**known, **({} if rate is None else {"lr": rate})}
 
     def refuse_run(self) -> None:
         """Refuse a folder in which lossviz trained."""

@@ -28,7 +28,7 @@ def test_two_measures_of_a_step_see_the_same_batches_of_a_shuffling_loader() -> 
     assert len({number for each in first for number in each}) == 56
 
 
-class Counting(DataLoader[int]):
+class Counting(DataLoader[Any]):
     """Knows which pass is its last one, as those do that accelerate prepared."""
 
     passes = 0
@@ -38,12 +38,12 @@ class Counting(DataLoader[int]):
         return super().__iter__()
 
 
-class Same(DataLoader[int]):
+class Same(DataLoader[Any]):
     """Iterates as torch does, as that of torch_geometric."""
 
 
 def test_a_class_of_ones_own_that_iterates_as_torch_does() -> None:
-    assert LaterBatches(Same(range(4), 4))(0)(1).tolist() == [0, 1, 2, 3]
+    assert LaterBatches(Same(TensorDataset(torch.arange(4)), 4))(0)(1)[0].tolist() == [0, 1, 2, 3]
 
 
 def test_loaders_that_libraries_prepared_are_refused() -> None:
@@ -61,6 +61,6 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(RequestError, match="persistent_workers"):
         LaterBatches(DataLoader(TensorDataset(torch.arange(4)), num_workers=1, persistent_workers=True))
     with pytest.raises(RequestError, match="is a Counting, not DataLoader itself"):
-        LaterBatches(Counting(range(4)))
+        LaterBatches(Counting(TensorDataset(torch.arange(4))))
     with pytest.raises(RequestError, match="batches: there is none"):
         LaterBatches([])(0)(1)

@@ -168,7 +168,7 @@ class Lookahead(Optimizer):
         return vars(self)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         before = [each.clone() for group in self.param_groups for each in group["params"]]
         self.optimizer.step(closure)
         for one, each in zip(before, (each for group in self.param_groups for each in group["params"]), strict=True):
