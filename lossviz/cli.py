@@ -70,7 +70,7 @@ def train(
     source: ConfigSource,
     settings: Settings = None,
     variants: Variants = None,
-    out: Out = Path("runs"),
+    out: Out = None,
     device: Device = "auto",
     allow: Allow = None,
     fresh: Annotated[
@@ -98,7 +98,7 @@ def probe(
     source: AnySource,
     settings: Settings = None,
     variants: Variants = None,
-    out: Out = Path("runs"),
+    out: Out = None,
     device: Device = "auto",
     allow: Allow = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard probe.nc, and measure again.")] = False,
@@ -126,7 +126,7 @@ def surface(
     source: AnySource,
     settings: Settings = None,
     variants: Variants = None,
-    out: Out = Path("runs"),
+    out: Out = None,
     device: Device = "auto",
     allow: Allow = None,
     workers: Workers = None,
@@ -208,15 +208,19 @@ def main() -> None:
 
 
 def _experiment(
-    source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path, allowed: Allowed
+    source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path | None, allowed: Allowed
 ) -> list[tuple[Run, Config]]:
+    out = out or Path("runs")
     return [(run_of(config, out, source), config) for config in read(source, settings or (), variants or (), allowed)]
 
 
 def _jobs(
-    source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path, allowed: Allowed
+    source: str, settings: Sequence[str] | None, variants: Sequence[str] | None, out: Path | None, allowed: Allowed
 ) -> list[tuple[Run, Config]]:
     if _is_folder(source):
+        if out is not None:
+            problem = f"is for the runs of a CONFIG, and the results of {source} go into it"
+            refuse("--out", problem, advice="leave it out; to keep the folder as it is, copy it and name the copy")
         return [(run, run.config(settings or (), allowed)) for run in find_runs(Path(source), variants or ())]
     return _experiment(source, settings, variants, out, allowed)
 

@@ -55,9 +55,10 @@ def atomic_write(path: Path, content: bytes | Callable[[BufferedRandom], None]) 
 
 def advice_for(error: OSError) -> str:
     """What to do about a folder that cannot be written."""
+    elsewhere = "name another folder (with a CONFIG, and for figures: --out)"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return "name another folder with --out, or copy the run to a place that may be written"
-    return "make room or name another folder with --out"
+        return f"{elsewhere}, or copy the run to a place that may be written"
+    return f"make room or {elsewhere}"
 
 
 def remove_partials(folder: Path) -> None:

@@ -33,7 +33,9 @@ Settings = Annotated[
 Variants = Annotated[
     list[str] | None, typer.Option("--variant", metavar="NAME", help="Only this variant; may be repeated.")
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the runs of a CONFIG are kept.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Where the runs of a CONFIG are kept. [default: runs]")
+]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, or auto: the first GPU if any.")
 ]

@@ -101,6 +101,15 @@ def test_a_run_that_is_not_there_is_named() -> None:
     assert "runs/nope: there is no such file" in refused("probe", "runs/nope")
 
 
+def test_a_run_keeps_its_own_results(trained: Run) -> None:
+    for command in ("probe", "surface"):
+        message = refused(command, trained.folder, "--out", "elsewhere")
+        assert (
+            "--out: is for the runs of a CONFIG, and the results of runs/tiny/tiny go into it\n  leave it out"
+            in message
+        )
+
+
 def test_a_scan_or_a_probe_without_a_checkpoint_names_the_command_that_makes_one(trained: Run) -> None:
     assert "make one: lossviz train tiny.yaml --out elsewhere" in refused("surface", "tiny.yaml", "--out", "elsewhere")
     for step in trained.checkpoint_steps:

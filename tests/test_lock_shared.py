@@ -222,4 +222,4 @@ def test_a_read_only_folder_is_told_with_what_to_do(
     monkeypatch.setattr(Path, "open", fail)
     first, advice = refused(tmp_path).splitlines()
     assert first == f"{tmp_path}: cannot be written: {os.strerror(number)}"
-    assert advice == "  name another folder with --out, or copy the run to a place that may be written"
+    assert "--out), or copy the run to a place that may be written" in advice

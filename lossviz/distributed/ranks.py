@@ -118,14 +118,14 @@ class Ranks:
 
 
 def ranks() -> Ranks:
-    """From the environment that torchrun sets; one process without it.
+    """From the environment that torchrun sets; one process without it, or where that says so (Kubeflow sets no more).
 
     Raises:
         RequestError: the environment is incomplete.
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     values = [os.environ.get(name) for name in names]
-    if values[0] is None and values[1] is None:
+    if values[1] == "1" or (values[0] is None and values[1] is None):
         return Ranks()
     if not all(value is not None and value.isdecimal() for value in values):
         given = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))

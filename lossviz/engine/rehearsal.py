@@ -13,6 +13,7 @@ from lossviz.data.batch import Batch, is_pair, leaves
 from lossviz.data.iterated import IteratedSplit
 from lossviz.data.load import Dataset
 from lossviz.engine.evaluation import without_gradients
+from lossviz.engine.graph import operations, refuse_reentrant
 from lossviz.engine.losses import OfModel, OfOutputs
 from lossviz.engine.memory import is_out_of_memory
 from lossviz.engine.objective import Objective
@@ -44,6 +45,7 @@ def rehearse(objective: Objective, data: Dataset, differentiable: bool) -> tuple
         WorkError: the network or the loss fails.
     """
     batch = next(iter(data.train.batches(EXAMPLES)))
+    objective.model.eval()
     if isinstance(objective.loss, OfModel):
         if data.views:
             accepted = "centre; or a loss(outputs, targets), of what is averaged over the crops"
@@ -65,7 +67,7 @@ def _rehearse_outputs(objective: Objective, loss: OfOutputs, data: Dataset, batc
     _refuse_ignored(loss, data)
     inputs, targets = batch
     with explained(f"while the network computes its outputs for inputs {tuple(inputs.shape)}"):
-        outputs = loss.forward(objective.model.eval(), objective.precision)(inputs)
+        outputs = loss.forward(objective.model, objective.precision)(inputs)
     if loss.function is cross_entropy and outputs.dim() > 1 and outputs.shape[1] < data.outputs:
         refuse(
             f"the network has outputs {tuple(outputs.shape)} for {data.outputs} classes",
@@ -94,6 +96,8 @@ def _rehearse_outputs(objective: Objective, loss: OfOutputs, data: Dataset, batc
             "the loss has no gradient",
             accepted="a loss made of differentiable operations, without .item() or .detach()",
         )
+    if differentiable:
+        refuse_reentrant(losses)
 
 
 def _refuse_ignored(loss: OfOutputs, data: Dataset) -> None:
@@ -112,10 +116,11 @@ def _refuse_ignored(loss: OfOutputs, data: Dataset) -> None:
 
 
 def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -> tuple[str, ...]:
-    """Check that a loss of the model is a function of the parameters and the batch, in eval mode; leaves no trace.
+    """Check that a loss of the model is a function of the parameters and the batch; leaves no trace.
 
     Args:
-        objective: network and loss.
+        objective: network and loss; the network is in the mode in which it will be measured, as some losses are there
+            in training mode only.
         batch: some examples.
         differentiable: whether the loss must have a gradient.
 
@@ -126,8 +131,8 @@ def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -
         RequestError: it is none; says what it does and what to do instead.
     """
     run = partial(objective.losses(objective.model), batch)
+    trains = objective.model.training
     with undisturbed(objective.model, ()):
-        objective.model.eval()
         with _unchanged(batch), _undrawn(objective.model):
             first = without_gradients(run)
         _refuse_counts(first, differentiable)
@@ -138,8 +143,9 @@ def rehearse_closure(objective: Objective, batch: Batch, differentiable: bool) -
         if apart > ROUNDINGS * torch.finfo(one.sums.dtype).eps:
             refuse(
                 "the loss",
-                f"gives another number at every call, in eval mode too: {apart:.2g} of the largest apart",
-                advice="let what is random or remembered follow model.training",
+                f"gives another number at every call{'' if trains else ', in eval mode too'}: {apart:.2g} of the "
+                "largest apart",
+                advice=f"let what is random or remembered {'be in the model' if trains else 'follow model.training'}",
             )
     return tuple(first.others)
 
@@ -172,20 +178,11 @@ def _refuse_graph(run: Callable[[], Losses], differentiable: bool) -> None:
     if differentiable and not first.requires_grad:
         accepted = "a loss made of differentiable operations, without .item(), .detach() or torch.no_grad()"
         refuse("the loss has no gradient", accepted=accepted)
-    if _graph(first) & _graph(second):
+    if differentiable:
+        refuse_reentrant(first)
+    if operations(first) & operations(second):
         advice = "what it keeps from one call to the next (a hidden state, a running mean) needs .detach()"
         refuse("the loss", "keeps the graph of an earlier call, which grows from call to call", advice=advice)
-
-
-def _graph(losses: Tensor) -> set[object]:
-    """The operations that a tensor was computed by; not its leaves, which belong to the network."""
-    found, waiting = set[object](), [losses.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in found and node.next_functions:
-            found.add(node)
-            waiting += [each for each, _ in node.next_functions]
-    return found
 
 
 @contextmanager
@@ -211,16 +208,19 @@ def _versions(batch: Batch) -> dict[str, tuple[int, int]]:
 
 @contextmanager
 def _undrawn(model: nn.Module) -> Iterator[None]:
-    before = _generators()
+    before, trains = _generators(), model.training
     yield
-    drawn = [name for name, state in _generators().items() if state != before[name]]
+    drawn = " and ".join(name for name, state in _generators().items() if state != before[name])
+    if drawn and trains:
+        advice = "draw them with torch, whose numbers are the same in all passes of a step"
+        refuse("the loss", f"draws random numbers of {drawn}, so it is another function in every pass", advice=advice)
     if drawn and model.training:
-        problem = f"sets the network to training mode, in which it draws random numbers of {' and '.join(drawn)}"
+        problem = f"sets the network to training mode, in which it draws random numbers of {drawn}"
         refuse("the loss", problem, advice="leave out model.train(), or seed the draws alike in each call")
     if drawn:
         refuse(
             "the loss",
-            f"draws random numbers of {' and '.join(drawn)} in eval mode, so it is another function at every point",
+            f"draws random numbers of {drawn} in eval mode, so it is another function at every point",
             advice="draw only while model.training; or from a generator that each call seeds alike, such as "
             "torch.Generator().manual_seed(0); for what a library draws, with torch.random.fork_rng(): "
             "torch.manual_seed(0)",

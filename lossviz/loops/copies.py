@@ -31,6 +31,10 @@ def copied(model: nn.Module) -> nn.Module:
     found = vars(twin).pop("_original_forward", None)
     if found is not None:
         vars(twin)["forward"] = found
+    # Lightning puts compiled functions in the place of methods, and keeps them; a copy's call the loop's network.
+    for name, method in (vars(twin).get("_compiler_ctx") or {}).items():
+        if name.startswith("original_"):
+            vars(twin)[name.removeprefix("original_")] = method
     # As after an evaluation, before the loop calls train().
     return twin if twin.training else twin.train()
 

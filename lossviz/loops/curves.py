@@ -15,6 +15,8 @@ from lossviz.results.kinds import RECORDED
 from lossviz.training.curves import EVAL, STEP
 
 Number = float | Tensor
+EARLY = -1
+"""The step of what is recorded before the first call; a process that goes on does not know it yet."""
 
 
 class RecordedCurves:
@@ -38,12 +40,18 @@ class RecordedCurves:
                     for at, value in zip(curve[axis].values.tolist(), curve.values.tolist(), strict=True):
                         rows[at][name] = value
 
+    def begin(self, step: int) -> None:
+        """The step of a call, which is that of all that was recorded before the first one."""
+        for rows in (self._steps, self._evaluations):
+            if EARLY in rows:
+                rows.setdefault(step, {}).update(rows.pop(EARLY))
+
     def add(self, step: int, done: int, values: Mapping[str, Number]) -> None:
         """Keep numbers.
 
         Args:
             step: of the update that those of minibatches belong to.
-            done: updates before an evaluation that is made now.
+            done: updates before an evaluation that is made now; both `EARLY` before the first call.
             values: by the names of train.nc.
 
         Raises:
@@ -62,7 +70,7 @@ class RecordedCurves:
 
     def save(self, attributes: Mapping[str, str | float]) -> None:
         """Write train.nc, if there is anything to write."""
-        if self._steps or self._evaluations:
+        if max([*self._steps, *self._evaluations], default=EARLY) > EARLY:
             save_results(self.file, self.dataset(attributes))
 
     def dataset(self, attributes: Mapping[str, str | float]) -> xr.Dataset:
@@ -92,7 +100,7 @@ def _settled(rows: dict[int, dict[str, Number]]) -> dict[int, dict[str, float]]:
     """The numbers on the host, also from now on."""
     for row in rows.values():
         row.update({name: float(value) for name, value in row.items() if isinstance(value, Tensor)})
-    return {at: {name: float(value) for name, value in row.items()} for at, row in rows.items()}
+    return {at: {name: float(value) for name, value in row.items()} for at, row in rows.items() if at > EARLY}
 
 
 def _variables(

@@ -12,7 +12,7 @@ from lossviz.config.merging import differences
 from lossviz.config.probe import Probe as ProbeSection
 from lossviz.errors import refuse
 from lossviz.files import shown
-from lossviz.loops.optimizers import made_with, training_section
+from lossviz.loops.optimizers import initial_group, made_with, training_section
 from lossviz.models.build import count_parameters
 from lossviz.results import ProbeResults, attributes
 from lossviz.run import Run
@@ -54,9 +54,10 @@ class LoopDescription:
 
     def attributes(self, loss_function: str, title: str) -> dict[str, str | float]:
         """Those of a result file."""
-        text, made = yaml.safe_dump(self.configuration, sort_keys=False), self.configuration.get("optimizer", {})
+        text = yaml.safe_dump(self.configuration, sort_keys=False)
         known = attributes(self.run.experiment, self.run.variant, self.seed, text, loss_function, title)
-        return known | ({"lr": made["lr"]} if "lr" in made else {})
+        rate = None if self.optimizer is None else initial_group(self.optimizer.param_groups[0])["lr"]
+        return {**known, **({} if rate is None else {"lr": rate})}
 
     def refuse_run(self) -> None:
         """Refuse a folder in which lossviz trained."""

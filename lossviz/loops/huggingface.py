@@ -12,7 +12,9 @@ from lossviz.loops.probe import Probe
 
 @contextmanager
 def probed(trainer: Any, folder: Path | str, loss: Callable[..., Any] | None = None, **settings: Any) -> Iterator[None]:
-    """Within the block, trainings of a Trainer are measured, and loss, learning rate and `eval_loss` recorded.
+    """Within the block, the training of a Trainer is measured, and loss, learning rate and `eval_loss` recorded.
+
+    A second one goes on from a checkpoint of the first, or is refused as another training.
 
     Args:
         trainer: a transformers.Trainer, or of a class that is derived from it.
@@ -20,16 +22,24 @@ def probed(trainer: Any, folder: Path | str, loss: Callable[..., Any] | None = N
         loss: of the model and a batch, which is the mapping that the collator makes.
         settings: as of `lossviz.Probe`; the optimizer is the trainer's.
     """
-    step, evaluate = trainer.training_step, trainer.evaluate
+    begin, step, evaluate = trainer.train, trainer.training_step, trainer.evaluate
     losses: dict[int, Tensor] = {}
 
     with ExitStack() as stack:
         probes: list[Probe] = []
 
+        def train(*given: Any, **named: Any) -> Any:
+            # With one probe for two trainings, the measurements of the first and the curves of the second were mixed.
+            stack.close()
+            probes.clear()
+            losses.clear()
+            return begin(*given, **named)
+
         def training_step(model: nn.Module, inputs: Mapping[str, Any], *rest: Any) -> Tensor:
-            if not probes:  # now the trainer has its optimizer, inside that of accelerate
-                optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
-                probes.append(stack.enter_context(Probe(folder, model, loss, **{"optimizer": optimizer, **settings})))
+            if not probes:  # now the trainer has its optimizer
+                given = {"optimizer": trainer.optimizer, **settings}
+                probes.append(stack.enter_context(Probe(folder, model, loss, **given)))
+                settings["fresh"] = False  # for a second training: what is discarded is older than the block
             probe, now = probes[0], trainer.state.global_step
             probe(inputs, now)
             found: Tensor = step(model, inputs, *rest)
@@ -47,10 +57,10 @@ def probed(trainer: Any, folder: Path | str, loss: Callable[..., Any] | None = N
             return metrics
 
         own = vars(trainer).copy()
-        trainer.training_step, trainer.evaluate = training_step, evaluated
+        trainer.train, trainer.training_step, trainer.evaluate = train, training_step, evaluated
         try:
             yield
         finally:
-            for name in ("training_step", "evaluate"):
+            for name in ("train", "training_step", "evaluate"):
                 del vars(trainer)[name]  # the methods of its class
                 vars(trainer).update({name: own[name]} if name in own else {})

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 from lossviz.data.batch import Batch
 from lossviz.errors import refuse
 
+ANOTHER = "another DataLoader of the same data"
 Given: TypeAlias = Callable[[int], Batch] | Iterable[Batch]
 
 
@@ -18,7 +19,7 @@ class LaterBatches:
         given: the function; or a list, or a DataLoader. After the last batch the first follows.
 
     Raises:
-        RequestError: the data can be gone through only once, or belong to processes that the loop needs.
+        RequestError: the data can be gone through only once, or to go through them changes the loop.
     """
 
     def __init__(self, given: Given) -> None:
@@ -28,7 +29,12 @@ class LaterBatches:
             refuse("batches", "can be gone through only once", accepted=accepted)
         if isinstance(given, DataLoader) and given.persistent_workers:
             problem = "is a DataLoader with persistent_workers, which would start again for the loop too"
-            refuse("batches", problem, accepted="another DataLoader of the same data")
+            refuse("batches", problem, accepted=ANOTHER)
+        # One that was begun anew within accelerate's took 5 updates in the place of 6.
+        if hasattr(given, "dataset") and getattr(type(given), "__iter__", None) is not DataLoader.__iter__:
+            kind = type(given).__name__
+            problem = f"is a {kind}, not DataLoader itself: it may count its passes, and those of the loop would change"
+            refuse("batches", problem, accepted=ANOTHER, advice="make one of torch's, before accelerate or Fabric")
 
     def __call__(self, step: int) -> Callable[[int], Batch]:
         """The batches of the steps after this one."""

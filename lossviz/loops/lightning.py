@@ -35,14 +35,14 @@ def probe_callback(folder: Path | str, loss: Callable[..., Any] | None = None, *
             probe.record(lr=probe.optimizer.param_groups[0]["lr"])
 
     def record(trainer: Any, _: nn.Module, outputs: Mapping[str, Tensor] | None, *__: object) -> None:
-        if outputs:  # a module that calls its optimizers itself may return none
+        if outputs and "loss" in outputs:  # a module that calls its optimizers itself may return anything
             # Lightning divides the loss of a batch that is one of several of a step.
             fits[-1].record(loss=outputs["loss"] * trainer.accumulate_grad_batches)
 
     def evaluate(trainer: Any, _: nn.Module) -> None:
         if fits:  # not where Lightning tries the evaluation before the training
-            found = trainer.callback_metrics
-            fits[-1].record(**{name: found[name] for name in ("val_loss", "val_error") if name in found})
+            found, done = trainer.callback_metrics, trainer.global_step
+            fits[-1].record_at(done, done, {name: found[name] for name in ("val_loss", "val_error") if name in found})
 
     def end(_: Any, __: nn.Module, error: BaseException | None = None) -> None:
         if fits:

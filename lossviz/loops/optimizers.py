@@ -13,6 +13,19 @@ from lossviz.errors import first_line, refuse
 
 KNOWN: Mapping[type[Optimizer], str] = {SGD: "sgd", Adam: "adam", AdamW: "adamw"}
 """Those of the configuration, by class; a subclass may do something else."""
+# By name, and not all that have an `.optimizer`: Lookahead has one, and a step of its own.
+WRAPPERS = {"AcceleratedOptimizer", "_FabricOptimizer", "LightningOptimizer"}
+
+
+def bare(optimizer: Optimizer | None) -> Optimizer | None:
+    """The optimizer inside those of accelerate, Fabric and Lightning.
+
+    Their `step` is that of a loop: accelerate's does nothing while gradients are accumulated, and a critical sharpness
+    was infinite.
+    """
+    while WRAPPERS.intersection(each.__name__ for each in type(optimizer).__mro__):
+        optimizer = getattr(optimizer, "optimizer", None)
+    return optimizer
 
 
 class OptimizerStep:
@@ -74,22 +87,34 @@ def penalty_decay(optimizer: Optimizer | None) -> float:
 
 def made_with(optimizer: Optimizer) -> dict[str, Any]:
     """The arguments that the optimizer was made with, which a schedule does not change: plain values only."""
-    found: dict[str, Any] = {"name": type(optimizer).__name__}
-    for name, given in optimizer.defaults.items():
-        value = given.item() if isinstance(given, Tensor) and given.numel() == 1 else given
-        if isinstance(value, bool | int | float | str):
-            found[name] = value
-        if isinstance(value, tuple):
-            found[name] = [float(each) for each in value]
-    return found
+    values = {name: _plain(given) for name, given in optimizer.defaults.items()}
+    return {"name": type(optimizer).__name__, **{name: value for name, value in values.items() if value is not None}}
+
+
+def initial_group(group: Mapping[str, Any]) -> dict[str, Any]:
+    """What a group of parameters is trained with, before torch's schedules: its own values, not the optimizer's."""
+    keys = ("lr", "momentum", "nesterov", "betas", "weight_decay")
+    values = {**group, "lr": group.get("initial_lr", group["lr"])}
+    return {key: _plain(values[key]) for key in keys if key in values}
 
 
 def training_section(optimizer: Optimizer | None) -> dict[str, Any]:
-    """The keys of the `train` section that the optimizer tells; none of an optimizer that the section does not know."""
+    """The keys of the `train` section that the optimizer tells.
+
+    None of an optimizer that the section does not know, and none where groups of parameters differ in more than their
+    weight decay: no one edge of stability is theirs.
+    """
     if optimizer is None or type(optimizer) not in KNOWN:
         return {}
-    keys = ("lr", "momentum", "nesterov", "betas", "weight_decay")
-    return {
-        "optimizer": KNOWN[type(optimizer)],
-        **{key: value for key, value in made_with(optimizer).items() if key in keys},
-    }
+    first, *others = [initial_group(group) for group in optimizer.param_groups]
+    if any({**each, "weight_decay": first["weight_decay"]} != first for each in others):
+        return {}
+    return {"optimizer": KNOWN[type(optimizer)], **first}
+
+
+def _plain(given: object) -> object:
+    """A value as a configuration has it; None where it has none."""
+    value = given.item() if isinstance(given, Tensor) and given.numel() == 1 else given
+    if isinstance(value, tuple):  # of Adafactor's eps one is None
+        return [float(each) for each in value if isinstance(each, int | float | Tensor)]
+    return value if isinstance(value, bool | int | float | str) else None

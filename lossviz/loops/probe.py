@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -32,10 +32,10 @@ from lossviz.files import remove_partials, shown
 from lossviz.lock import exclusive
 from lossviz.loops.apart import apart
 from lossviz.loops.copies import check_network, copied
-from lossviz.loops.curves import Number, RecordedCurves
+from lossviz.loops.curves import EARLY, Number, RecordedCurves
 from lossviz.loops.description import ANEW, LoopDescription
 from lossviz.loops.later import Given, LaterBatches
-from lossviz.loops.optimizers import OptimizerStep, penalty_decay
+from lossviz.loops.optimizers import OptimizerStep, bare, penalty_decay
 from lossviz.loops.rehearsal import rehearse_in_loop
 from lossviz.models.duplicate import unwrapped
 from lossviz.probe.layers import find_layers
@@ -104,8 +104,8 @@ class Probe:
         fresh: bool = False,
         **settings: object,
     ) -> None:
-        self.run, self.model, self.optimizer = Run(Path(folder)), unwrapped(model), optimizer
-        self.loss, self.seed, self.step = loss, seed, -1
+        self.run, self.model, self.optimizer = Run(Path(folder)), unwrapped(model), bare(optimizer)
+        self.loss, self.seed, self.step = loss, seed, EARLY
         self.config = _section(
             {"every": every, "measures": measures if isinstance(measures, str) else list(measures), **settings},
             examples,
@@ -113,7 +113,7 @@ class Probe:
         self.later = None if batches is None else LaterBatches(batches)
         self.examples = examples
         check_network(self.model)
-        self._loop = LoopDescription(self.run, self.model, optimizer, seed, self.config)
+        self._loop = LoopDescription(self.run, self.model, self.optimizer, seed, self.config)
         self._refuse_needy()
         self._writes, self._rehearsed, self._saved_at = _is_first(), False, -math.inf
         if self._writes:
@@ -131,22 +131,31 @@ class Probe:
                 another training.
             WorkError: a measurement fails.
         """
-        self.step = self.step + 1 if step is None else step
-        if self.step % self.config.every == 0 and self._writes:
-            self._visit(batch)
+        now = self.step + 1 if step is None else step
+        before, self.step = now - 1 if self.step == EARLY else self.step, now
+        if self._writes:
+            self.curves.begin(now)
+            # Multiples may be passed over: Lightning counts the steps of several optimizers together.
+            if now // self.config.every > before // self.config.every:
+                self._visit(batch)
 
     def record(self, **values: Number) -> None:
         """Keep curves of the loop in train.nc, from which `lossviz plot` draws the figure `training`.
 
         Args:
             values: by the names of docs/results.md: loss, accuracy (%), penalty and lr, of the step that was called
-                last; train_loss, train_error (%), val_loss and val_error (%), of an evaluation after its update.
+                last; train_loss, train_error (%), val_loss and val_error (%), of an evaluation after its update. Before
+                the first call both are of its step.
 
         Raises:
             RequestError: there is no such variable, or a value is not one number.
         """
+        self.record_at(self.step, EARLY if self.step == EARLY else self.step + 1, values)
+
+    def record_at(self, step: int, done: int, values: Mapping[str, Number]) -> None:
+        """As `record`, where the loop itself counts the updates before its minibatch, and those that are done."""
         if self._writes:
-            self.curves.add(max(self.step, 0), self.step + 1, values)
+            self.curves.add(step, done, values)
             self._save_now_and_then()
 
     def close(self) -> None:

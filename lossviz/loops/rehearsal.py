@@ -11,7 +11,7 @@ from lossviz.engine.loss import check_pair
 from lossviz.engine.losses import OfModel
 from lossviz.engine.objective import Objective
 from lossviz.engine.rehearsal import rehearse_closure
-from lossviz.engine.state import steady
+from lossviz.engine.state import snapshot, steady
 from lossviz.errors import refuse
 from lossviz.seeding import seeded
 
@@ -31,7 +31,7 @@ def rehearse_in_loop(objective: Objective, here: Minibatch, model: nn.Module) ->
     """
     check_pair(objective.loss, here.batch, "batch")
     if isinstance(objective.loss, OfModel):
-        alike = Objective(objective.model, _drawn_alike(objective, here.noise))
+        alike = Objective(objective.model, _begun_alike(objective, here.noise))
         # Of a copy: the loss may change its batch, and is refused then.
         rehearse_closure(alike, copy.deepcopy(here.batch), differentiable=True)
     own = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -48,11 +48,13 @@ def rehearse_in_loop(objective: Objective, here: Minibatch, model: nn.Module) ->
         refuse("loss", "does not depend on the trainable parameters of the network")
 
 
-def _drawn_alike(objective: Objective, noise: int | None) -> OfModel:
+def _begun_alike(objective: Objective, noise: int | None) -> OfModel:
+    """The loss, each pass with the same random numbers and from the same state, as measurements make them."""
     assert isinstance(objective.loss, OfModel)
-    function, name = objective.loss.function, objective.loss.name
+    function, name, restore = objective.loss.function, objective.loss.name, snapshot(objective.model)
 
     def loss(model: nn.Module, batch: Batch) -> object:
+        restore()
         with seeded(objective.device, noise or 0):
             return function(model, batch)
 

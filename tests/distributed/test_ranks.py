@@ -21,9 +21,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, *values: str | None) -> None:
 
 
 def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A LOCAL_RANK that another tool left behind makes no group."""
-    for local in (None, "3"):
-        environment(monkeypatch, None, None, local)
+    """A LOCAL_RANK that another tool left behind makes no group, nor does one process of a cluster."""
+    for values in ((None, None, None), (None, None, "3"), ("0", "1", None)):
+        environment(monkeypatch, *values)
         assert ranks() == Ranks(0, 1, 0)
         assert ranks().alone
         assert ranks().first

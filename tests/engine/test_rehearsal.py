@@ -19,6 +19,7 @@ from lossviz.engine.objective import Objective
 from lossviz.engine.outputs import PerExample, cross_entropy, squared_error
 from lossviz.engine.rehearsal import rehearse, rehearse_closure
 from lossviz.errors import RequestError, WorkError
+from tests.engine.test_graph import Checkpointed
 
 
 def cross_entropy_without(outputs: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
@@ -248,7 +249,7 @@ def constant(model: nn.Module, batch: dict[str, Tensor]) -> Any:
 )
 def test_a_closure_that_is_no_function_of_parameters_and_batch(loss: Any, model: nn.Module, message: str) -> None:
     with pytest.raises(RequestError) as caught:
-        rehearse_closure(Objective(model, loss), {"x": torch.arange(3.0)[:, None] + 1}, differentiable=True)
+        rehearse_closure(Objective(model.eval(), loss), {"x": torch.arange(3.0)[:, None] + 1}, differentiable=True)
     assert str(caught.value).startswith(message)
 
 
@@ -260,15 +261,24 @@ def test_a_closure_that_is_one() -> None:
         loss = model(batch["x"] + noise).square().sum(1)
         return {"loss": loss, "other": loss.abs(), "third": loss[:1], "wrong": loss > 1}
 
-    for model in (nn.Linear(1, 1), Recurrent(detach=True)):
+    for model, trains in itertools.product((nn.Linear(1, 1), Recurrent(detach=True)), (False, True)):
         state = torch.get_rng_state()
-        model.train()
+        model.train(trains)
         kept = {name: value.clone() for name, value in model.state_dict().items()}
         found = rehearse_closure(Objective(model, noisy), {"x": torch.arange(3.0)[:, None]}, differentiable=True)
         assert found == ("other", "third", "wrong")
-        assert model.training
+        assert model.training == trains
         assert torch.equal(torch.get_rng_state(), state)
         assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+
+
+def test_reentrant_checkpoints_are_told_where_gradients_are_needed() -> None:
+    """Before anything is written."""
+    net = Checkpointed(reentrant=True)
+    for loss in (cross_entropy, lambda model, batch: cross_entropy(model(batch[0]), batch[1])):
+        with pytest.raises(RequestError, match="use_reentrant=False"):
+            rehearse(Objective(net, loss), CLASSES, differentiable=True)
+        rehearse(Objective(net, loss), CLASSES, differentiable=False)
 
 
 def test_a_loss_of_outputs_needs_pairs() -> None:

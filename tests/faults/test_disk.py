@@ -60,7 +60,8 @@ def test_an_output_folder_that_cannot_be_is_refused(folder: Path) -> None:
         lossviz = Lossviz(["train", "tiny.yaml", "--out", out], folder)
         assert lossviz.wait() == 1
         assert lossviz.err == (
-            f"lossviz: {out}/tiny/tiny: cannot be written: {reason}\n  make room or name another folder with --out\n"
+            f"lossviz: {out}/tiny/tiny: cannot be written: {reason}\n"
+            "  make room or name another folder (with a CONFIG, and for figures: --out)\n"
         )
     assert (folder / "file").read_text() == "mine"
 

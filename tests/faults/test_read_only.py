@@ -14,7 +14,7 @@ from tests.faults.launch import Lossviz
 RUN = Run(Path("runs/tiny/tiny"))
 WORDS = (
     "lossviz: runs/tiny/tiny: cannot be written: Permission denied\n"
-    "  name another folder with --out, or copy the run to a place that may be written\n"
+    "  name another folder (with a CONFIG, and for figures: --out), or copy the run to a place that may be written\n"
 )
 
 
@@ -72,7 +72,7 @@ def test_its_figures_go_elsewhere(sealed: Path) -> None:
     first, advice = lossviz.err.splitlines()
     assert first.startswith("lossviz: runs/tiny/figures/")
     assert first.endswith(": cannot be written: Permission denied")
-    assert "name another folder with --out" in advice
+    assert "name another folder (with a CONFIG, and for figures: --out)" in advice
     assert Lossviz(["plot", "runs/tiny", "--out", "figures"], sealed, obeys=True).wait() == 0
     assert tiny.tree(sealed / "runs") == before
     assert {path.suffix for path in (sealed / "figures").iterdir()} == {".png"}

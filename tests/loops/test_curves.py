@@ -27,7 +27,8 @@ def loop(folder: Path, momentum: float, steps: int = 12, first: int = 0, record:
     """A training with all that can be recorded."""
     torch.manual_seed(0)
     model = nn.Linear(6, 3)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=momentum)
+    group = {"params": model.parameters(), "lr": 0.1, "momentum": momentum}  # as of several groups
+    optimizer = torch.optim.SGD([group], lr=1.0)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 4)
     measures = ["landscape", "shift", "sharpness", "critical-sharpness"]
     with Probe(folder, model, optimizer=optimizer, every=3, measures=measures, layers=[1]) as probe:
@@ -58,6 +59,7 @@ def test_curves_by_step_and_by_evaluation(tmp_path: Path) -> None:
     probed = load_results(tmp_path / "probe.nc")
     np.testing.assert_allclose(found.loss.sel(step=probed.step), probed.loss, rtol=1e-6)
     np.testing.assert_allclose(probed.lr, [0.1, 0.1, 0.01, 0.001])
+    assert (probed.attrs["lr"], found.attrs["lr"]) == (0.1, 0.1)
     assert found.loss.attrs == {"long_name": "mean loss of the minibatch, before the update", "units": "nat"}
     assert (TrainResults(found).planned, TrainResults(found).recorded) == (12, 12)
 
@@ -76,6 +78,21 @@ def test_a_second_process_replaces_what_it_records_again(tmp_path: Path) -> None
     assert found.loss.values.tolist() == [1.0] * 4 + [2.0] * 4
     assert (found.eval_step.values.tolist(), found.val_error.values.tolist()) == ([6], [10.0])
     assert np.isnan(found.accuracy).all()  # as of a regression
+
+
+def test_what_is_recorded_before_the_first_call_is_of_its_step(tmp_path: Path) -> None:
+    """In a process that goes on too, which knows its step then; one without a step records nothing."""
+    for first in (0, 3, None):
+        with Probe(tmp_path, nn.Linear(6, 3)) as probe:
+            probe.record(val_loss=torch.tensor(first or 0.0), loss=-1.0)
+            for step in () if first is None else range(first, first + 3):
+                probe(batch(step), step)
+                probe.record(loss=float(step))
+            if first is not None:
+                probe.record(val_loss=first + 3)
+    found = load_results(tmp_path / "train.nc")
+    assert found.loss.values.tolist() == list(range(6))
+    assert found.eval_step.values.tolist() == found.val_loss.values.tolist() == [0, 3, 6]
 
 
 def test_a_step_without_a_number_has_nan_and_a_loss_of_nan_is_a_result(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A training of the real Trainer of transformers, of a causal language model on sequences of different lengths."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lossviz.errors import RequestError
 from lossviz.loops.huggingface import probed
 from lossviz.results import load_results
 from tests.faults.tiny import flat
@@ -41,31 +43,38 @@ def language_model() -> Any:
     return transformers.GPT2LMHeadModel(transformers.GPT2Config(**size, bos_token_id=0, eos_token_id=0))
 
 
+def trainer_of(folder: Path, **settings: Any) -> Any:
+    arguments = {
+        "max_steps": 4,
+        "per_device_train_batch_size": 2,
+        "learning_rate": 0.01,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "save_strategy": "no",
+        "report_to": [],
+        "use_cpu": True,
+        "disable_tqdm": True,
+        **settings,
+    }
+    return transformers.Trainer(
+        language_model(),
+        transformers.TrainingArguments(output_dir=str(folder / "trainer"), **arguments),
+        train_dataset=sequences(),
+        eval_dataset=sequences(),
+    )
+
+
 def trained(folder: Path, probe: bool, **settings: Any) -> tuple[Any, list[object]]:
     """A Trainer after its training, and the weights."""
-    model = language_model()
-    arguments = transformers.TrainingArguments(
-        output_dir=str(folder / "trainer"),
-        max_steps=4,
-        per_device_train_batch_size=2,
-        learning_rate=0.01,
-        eval_strategy="steps",
-        eval_steps=2,
-        save_strategy="no",
-        report_to=[],
-        use_cpu=True,
-        disable_tqdm=True,
-        **settings,
-    )
-    trainer = transformers.Trainer(model, arguments, train_dataset=sequences(), eval_dataset=sequences())
+    trainer = trainer_of(folder, **settings)
     if not probe:
         trainer.train()
     else:
         measures = ["landscape", "critical-sharpness", "sharpness"]
         with probed(trainer, folder / "run", tokens, every=2, measures=measures):
             trainer.train()
-        assert "training_step" not in vars(trainer)
-    return trainer, [flat(each) for each in model.state_dict().values()]
+        assert not {"train", "training_step", "evaluate"}.intersection(vars(trainer))
+    return trainer, [flat(each) for each in trainer.model.state_dict().values()]
 
 
 @pytest.mark.parametrize("settings", [{}, {"bf16": True, "gradient_accumulation_steps": 2}], ids=["plain", "mixed"])
@@ -92,3 +101,29 @@ def test_in_mixed_precision_it_measures_in_that_of_the_parameters(tmp_path: Path
         trained(tmp_path / str(i), probe=True, seed=3, **settings)
         losses.append(float(load_results(tmp_path / str(i) / "run" / "probe.nc").loss[0]))
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_second_training_goes_on_or_is_another(tmp_path: Path, fresh: bool) -> None:
+    """What `fresh` discards is older than the block."""
+    trainer = trainer_of(tmp_path, save_strategy="steps", save_steps=3)
+    with probed(trainer, tmp_path / "run", tokens, every=2, fresh=fresh):
+        trainer.train()
+        trainer.args.max_steps = 6
+        trainer.train(resume_from_checkpoint=str(tmp_path / "trainer" / "checkpoint-3"))
+        assert load_results(tmp_path / "run" / "probe.nc").step.values.tolist() == [0, 2]
+        with pytest.raises(RequestError, match=r"is of another training: its loss at step 0(?s:.*)fresh=True"):
+            trainer.train()
+    assert load_results(tmp_path / "run" / "probe.nc").step.values.tolist() == [0, 2, 4]
+    assert load_results(tmp_path / "run" / "train.nc").step.values.tolist() == list(range(6))
+
+
+def test_reentrant_checkpoints_of_training_mode_are_refused(tmp_path: Path) -> None:
+    for reentrant in (False, True):
+        settings = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": reentrant}}
+        trainer = trainer_of(tmp_path / str(reentrant), **settings)
+        with (
+            probed(trainer, tmp_path / str(reentrant) / "run", tokens),
+            pytest.raises(RequestError, match="use_reentrant=False") if reentrant else nullcontext(),
+        ):
+            trainer.train()

@@ -1,5 +1,7 @@
 """Batches of later steps."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -26,10 +28,39 @@ def test_two_measures_of_a_step_see_the_same_batches_of_a_shuffling_loader() -> 
     assert len({number for each in first for number in each}) == 56
 
 
+class Counting(DataLoader[Any]):
+    """Knows which pass is its last one, as those do that accelerate prepared."""
+
+    passes = 0
+
+    def __iter__(self) -> Any:
+        self.passes += 1
+        return super().__iter__()
+
+
+class Same(DataLoader[Any]):
+    """Iterates as torch does, as that of torch_geometric."""
+
+
+def test_a_class_of_ones_own_that_iterates_as_torch_does() -> None:
+    assert LaterBatches(Same(TensorDataset(torch.arange(4)), 4))(0)(1)[0].tolist() == [0, 1, 2, 3]
+
+
+def test_loaders_that_libraries_prepared_are_refused() -> None:
+    loader = DataLoader(TensorDataset(torch.arange(4)))
+    accelerate = pytest.importorskip("accelerate", reason="not installed: pip install accelerate")
+    fabric = pytest.importorskip("lightning.fabric.wrappers", reason="not installed: pip install lightning")
+    for prepared in (accelerate.Accelerator(cpu=True).prepare(loader), fabric._FabricDataLoader(loader)):
+        with pytest.raises(RequestError, match=r"not DataLoader itself(?s:.*)accepted: another DataLoader"):
+            LaterBatches(prepared)
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(RequestError, match="only once"):
         LaterBatches(iter([1]))
     with pytest.raises(RequestError, match="persistent_workers"):
         LaterBatches(DataLoader(TensorDataset(torch.arange(4)), num_workers=1, persistent_workers=True))
+    with pytest.raises(RequestError, match="is a Counting, not DataLoader itself"):
+        LaterBatches(Counting(TensorDataset(torch.arange(4))))
     with pytest.raises(RequestError, match="batches: there is none"):
         LaterBatches([])(0)(1)

@@ -50,7 +50,7 @@ Classifier: Any = type("Classifier", (Steps, lightning.LightningModule), {})
 
 
 def fitted(
-    folder: Path, *callbacks: object, make: Any = Classifier, **settings: Any
+    folder: Path, *callbacks: object, make: Any = Classifier, compiled: Any = lambda module: module, **settings: Any
 ) -> tuple[list[object], list[float]]:
     """The weights after a training on a loader that shuffles, and the losses of its batches."""
     lightning.seed_everything(0)
@@ -66,7 +66,7 @@ def fitted(
         default_root_dir=folder,
         **settings,
     )
-    trainer.fit(module, DataLoader(DATA, 8, shuffle=True), DataLoader(DATA, 24))
+    trainer.fit(compiled(module), DataLoader(DATA, 8, shuffle=True), DataLoader(DATA, 24))
     return [flat(each) for each in module.state_dict().values()], module.losses
 
 
@@ -92,24 +92,45 @@ def test_it_measures_and_records_and_changes_nothing(tmp_path: Path, settings: d
     assert np.isfinite(curves.val_loss).all()
 
 
+def test_compiled_it_is_measured_as_it_is_written(tmp_path: Path) -> None:
+    """Lightning puts what torch.compile made into the place of the module's methods."""
+    found = []
+    for i, compiled in enumerate((lambda module: module, lambda module: torch.compile(module, backend="eager"))):
+        callback = probe_callback(tmp_path / str(i), every=2)
+        fitted(tmp_path, callback, compiled=compiled)
+        found.append(load_results(tmp_path / str(i) / "probe.nc").loss.values.tolist())
+    assert found[0] == found[1]
+
+
 class ByHand(Steps):
-    """Calls its optimizer itself, and returns nothing."""
+    """Calls its two optimizers itself, and returns what it likes."""
 
     automatic_optimization: bool
     optimizers: Any
 
-    def __init__(self) -> None:
+    def __init__(self, returns: Any = None) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.returns = returns
 
     def training_step(self, batch: list[Tensor], _: int) -> Any:
-        self.optimizers().zero_grad()
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
         functional.cross_entropy(self.forward(batch[0]), batch[1]).backward()
-        self.optimizers().step()
+        for optimizer in self.optimizers():
+            optimizer.step()
+        return self.returns
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.Adam(self.net[i].parameters(), lr=0.01) for i in (0, 4)]
 
 
-def test_a_module_that_calls_its_optimizer_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("returns", [None, {"generator": torch.ones(())}], ids=["nothing", "no loss"])
+def test_a_module_that_calls_its_optimizers_itself(tmp_path: Path, returns: object) -> None:
+    """Lightning counts the steps of both: two a batch."""
     manual: Any = type("Manual", (ByHand, lightning.LightningModule), {})
-    fitted(tmp_path, probe_callback(tmp_path / "run", every=2), make=manual)
-    assert load_results(tmp_path / "run" / "probe.nc").step.values.tolist() == [0, 2, 4]
-    assert np.isnan(load_results(tmp_path / "run" / "train.nc").loss).all()
+    fitted(tmp_path, probe_callback(tmp_path / "run", every=3), make=lambda: manual(returns))
+    assert load_results(tmp_path / "run" / "probe.nc").step.values.tolist() == [0, 4, 6, 10]
+    curves = load_results(tmp_path / "run" / "train.nc")
+    assert curves.eval_step.values.tolist() == [6, 12]
+    assert curves.step.size == 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import LBFGS, SGD, Adam, AdamW, NAdam, Optimizer
+from torch.optim import LBFGS, SGD, Adafactor, Adam, AdamW, NAdam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lossviz.errors import RequestError
@@ -95,10 +95,21 @@ def test_the_penalty_is_known_where_it_is_one_number() -> None:
 
 
 def test_what_it_was_made_with_is_what_no_schedule_changes() -> None:
-    optimizer = AdamW(Network().parameters(), lr=torch.tensor(0.5), betas=(0.8, 0.9))
-    for group in optimizer.param_groups:
-        group["lr"] = 0.1
+    optimizer = AdamW(Network().parameters(), lr=0.5, betas=(0.8, 0.9))
+    LambdaLR(optimizer, lambda _: 0.2)
+    assert optimizer.param_groups[0]["lr"] == 0.1
     assert made_with(optimizer) | {"name": "AdamW", "lr": 0.5, "betas": [0.8, 0.9]} == made_with(optimizer)
+    assert made_with(AdamW(Network().parameters(), lr=torch.tensor(0.5)))["lr"] == 0.5
     section = training_section(optimizer)
     assert section == {"optimizer": "adamw", "lr": 0.5, "betas": [0.8, 0.9], "weight_decay": 0.01}
     assert training_section(NAdam(Network().parameters())) == training_section(None) == {}
+    assert made_with(Adafactor(Network().parameters(), eps=(None, 1e-3)))["eps"] == [1e-3]
+
+
+def test_the_training_is_that_of_the_first_group_and_of_all_that_step_like_it() -> None:
+    """Biases without decay do; a layer with a learning rate of its own has an edge of stability of its own."""
+    (first, second), own = groups(Network()), {"lr": 0.5, "momentum": 0.9}
+    section = training_section(SGD([{**first, **own}, {**second, **own, "weight_decay": 0.1}], lr=1e-3))
+    assert section == {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9, "nesterov": False, "weight_decay": 0}
+    for change in ({"lr": 0.1}, {"momentum": 0.0}, {"nesterov": True}):
+        assert training_section(SGD([{**first, **own}, {**second, **own, **change}], lr=1e-3)) == {}

@@ -159,6 +159,16 @@ def test_with_accumulation_a_step_is_measured_once(tmp_path: Path) -> None:
     np.testing.assert_allclose(losses, [expected] * 2)
 
 
+def test_multiples_that_a_loop_passes_over_are_measured_at_the_next_step(tmp_path: Path) -> None:
+    """As where two optimizers are counted together; a process that goes on measures at the same steps."""
+    model = nn.Linear(6, 3)
+    for begins in (0, 8):
+        with Probe(tmp_path, model, every=3) as probe:
+            for step in range(begins, begins + 12, 2):
+                probe(batch(), step)
+    assert load_results(probe.run.probe_file).step.values.tolist() == [0, 4, 6, 10, 12, 16, 18]
+
+
 def test_labels_that_the_loss_ignores_do_not_count(tmp_path: Path) -> None:
     """Against torch's own mean, in every pass."""
     model, (inputs, targets) = nn.Linear(6, 3), batch()

@@ -1,5 +1,6 @@
 """A probe with a loss of the model, and the losses that no measurement can take."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn import functional
 from lossviz import Probe
 from lossviz.errors import RequestError
 from lossviz.results import load_results
+from lossviz.seeding import derive, seeded
 from tests.faults import tiny
 from tests.loops.test_probe import ALL, batch
 
@@ -55,6 +57,35 @@ def test_a_loss_may_draw_random_numbers_of_torch(tmp_path: Path) -> None:
     assert 0 < found.smoothness.item() <= 1.001 * found.hessian_eigenvalue.item()
 
 
+class Detector(nn.Module):
+    """Its loss is there in training mode only, as in networks of torchvision; its noise and its memory too."""
+
+    passes: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            answers: torch.Tensor = self.layer(inputs).argmax(dim=1)
+            return answers
+        self.passes += 1
+        outputs = self.layer(functional.dropout(inputs, 0.1)) * self.passes
+        return functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def test_a_loss_of_training_mode_only(tmp_path: Path) -> None:
+    model = Detector()
+    with Probe(tmp_path, model, lambda model, batch: model(**batch)) as probe:
+        probe(as_mapping(batch()))
+    with seeded(torch.device("cpu"), derive(0, "noise", 0)):
+        expected = model(*batch()).mean().item()
+    assert load_results(probe.run.probe_file).loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+COUNT = itertools.count(1)
 OTHER = nn.Linear(6, 3)
 WRONG: dict[str, tuple[Any, str]] = {
     "scalar": (lambda model, batch: model(batch["inputs"]).mean(), "returned one number for the whole batch"),
@@ -64,7 +95,14 @@ WRONG: dict[str, tuple[Any, str]] = {
         lambda model, batch: of_model(model, {**batch, "inputs": batch["inputs"].mul_(2)}),
         "changes its batch",
     ),
-    "numpy": (lambda model, batch: of_model(model, batch) * np.random.rand(), "draws random numbers of numpy"),
+    "numpy": (
+        lambda model, batch: of_model(model, batch) * np.random.rand(),
+        "draws random numbers of numpy, so it is another function in every pass\n  draw them with torch",
+    ),
+    "counts": (
+        lambda model, batch: of_model(model, batch) * next(COUNT),
+        "number at every call: .*\n  let what",
+    ),
     "pair": (None, r"batch: dict\n  accepted: \(inputs, targets\)"),
 }
 

@@ -1,4 +1,4 @@
-"""Networks that torch.compile and DistributedDataParallel wrap are measured as they are inside."""
+"""Networks and optimizers that libraries wrap are measured as they are inside."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.fx import GraphModule
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from lossviz import Probe
 from lossviz.config.measures import MEASURES
@@ -136,3 +137,52 @@ def test_distributed(tmp_path: Path, plain: dict[str, bytes], world: int) -> Non
     assert load_results(tmp_path / "run" / "train.nc").step.values.tolist() == list(range(STEPS))
     if world == 1:
         assert results(tmp_path / "run" / "probe.nc") == plain
+
+
+def by_accelerate(optimizer: Optimizer) -> Any:
+    """While gradients are accumulated, in which its step does nothing."""
+    accelerate = pytest.importorskip("accelerate", reason="not installed: pip install accelerate")
+    prepared = accelerate.Accelerator(cpu=True).prepare(optimizer)
+    accelerate.state.GradientState()._set_sync_gradients(False)
+    return prepared
+
+
+def by_fabric(optimizer: Optimizer) -> Any:
+    wrappers = pytest.importorskip("lightning.fabric.wrappers", reason="not installed: pip install lightning")
+    return wrappers._FabricOptimizer(optimizer, strategy=None)
+
+
+def by_lightning(optimizer: Optimizer) -> Any:
+    core = pytest.importorskip("lightning.pytorch.core.optimizer", reason="not installed: pip install lightning")
+    return core.LightningOptimizer(optimizer)
+
+
+class Lookahead(Optimizer):
+    """Holds another one, and takes a step of its own: half of that one's."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        super().__init__(optimizer.param_groups, {})
+        self.optimizer = optimizer
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        before = [each.clone() for group in self.param_groups for each in group["params"]]
+        self.optimizer.step(closure)
+        for one, each in zip(before, (each for group in self.param_groups for each in group["params"]), strict=True):
+            each.lerp_(one, 0.5)
+
+
+@pytest.mark.parametrize("wrap", [by_accelerate, by_fabric, by_lightning, Lookahead])
+def test_an_optimizer_that_a_library_wraps(tmp_path: Path, wrap: Callable[[Optimizer], Any]) -> None:
+    """Its step is the one within; that of an optimizer that makes more of another's step is its own."""
+    found = []
+    for folder, given in (("plain", lambda optimizer: optimizer), ("wrapped", wrap)):
+        model = network()
+        optimizer = given(torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+        with Probe(tmp_path / folder, model, optimizer=optimizer, measures=["critical-sharpness"]) as probe:
+            probe(batch())
+        found.append(load_results(probe.run.probe_file).critical_sharpness.item())
+    assert found[1] == (pytest.approx(found[0] / 2, rel=1e-2) if wrap is Lookahead else found[0])
