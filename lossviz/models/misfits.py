@@ -39,7 +39,7 @@ def misfit(model: object) -> tuple[str, str] | None:
 def _shared(named: Mapping[str, Tensor]) -> tuple[str, str] | None:
     """The misfit of parameters that have numbers in common; none where parts of one tensor lie side by side.
 
-    A copy would have two tensors for them, and a move would be that of the second alone.
+    A copy would have two tensors for them, and here a move of one is a move of both.
     """
     places = {name: each for name, each in named.items() if each.layout == torch.strided and each.data_ptr()}
     end, around = 0, list[str]()
