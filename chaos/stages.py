@@ -52,18 +52,18 @@ class After(StopRequest):
     """
 
     def __init__(self, times: int) -> None:
-        super().__init__()
         self.left = times
+        super().__init__()
 
-    def __bool__(self) -> bool:
+    @property
+    def number(self) -> int:
+        """The signal that came; asked for once by whoever looks whether one did."""
         self.left -= 1
-        if self.left < 0:
-            self.number = signal.SIGTERM
-        return super().__bool__()
+        return signal.SIGTERM if self.left < 0 else 0
 
-    def obey(self) -> None:
-        if self:
-            super().obey()
+    @number.setter
+    def number(self, _: int) -> None:
+        """Left alone: the count decides."""
 
 
 def _scan(setup: Setup, report: Report, stop: StopRequest) -> None:

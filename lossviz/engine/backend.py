@@ -175,13 +175,13 @@ def _make_repeatable(device: torch.device, tf32: bool) -> None:
         switches.fill_uninitialized_memory = False
 
 
-_CUDNN: Any = torch.backends.cudnn
-_MKLDNN: Any = torch.backends.mkldnn
-# What has torch's `fp32_precision`; below the first three, those that say "none" take what these say.
-_SWITCHES: tuple[Any, ...] = (
-    *(torch.backends, _CUDNN, _MKLDNN),
-    *(torch.backends.cuda.matmul, _CUDNN.conv, _CUDNN.rnn),
-    *(_MKLDNN.matmul, _MKLDNN.conv, _MKLDNN.rnn),
+# Where torch keeps the precisions of float32; below the first three, those that say "none" take what these say.
+# By its functions, as what `torch.backends.mkldnn.fp32_precision` sets is the first of all (torch 2.14).
+_PRECISIONS = (
+    ("generic", "all"),
+    ("cuda", "all"),
+    ("mkldnn", "all"),
+    *((backend, operation) for backend in ("cuda", "mkldnn") for operation in ("matmul", "conv", "rnn")),
 )
 
 
@@ -192,10 +192,11 @@ def full_precision() -> Iterator[None]:
     torch has two ways to set them: fp32_precision, and before that allow_tf32 and set_float32_matmul_precision. Those
     cannot be read where both ways disagree: so they are read where the newer one says nothing.
     """
-    before, own = [switch.fp32_precision for switch in _SWITCHES], []
-    for switch in _SWITCHES:
-        own.append(switch.fp32_precision)  # and not what it takes from above, which is "none" by now
-        switch.fp32_precision = "none"
+    read, write = torch._C._get_fp32_precision_getter, torch._C._set_fp32_precision_setter
+    before, own = [read(*place) for place in _PRECISIONS], []
+    for place in _PRECISIONS:
+        own.append(read(*place))  # and not what it takes from above, which is "none" by now
+        write(*place, "none")
     matmul = torch.get_float32_matmul_precision()
     try:
         cudnn = torch.backends.cudnn.allow_tf32
@@ -208,7 +209,7 @@ def full_precision() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(matmul)
         torch.backends.cudnn.allow_tf32 = cudnn
-        for switch, mine, seen in zip(_SWITCHES, own, before, strict=True):
-            switch.fp32_precision = mine
-            if switch.fp32_precision != seen:  # convolutions have TF32 by default, which gives way to what is above
-                switch.fp32_precision = "none"
+        for place, mine, seen in zip(_PRECISIONS, own, before, strict=True):
+            write(*place, mine)
+            if read(*place) != seen:  # convolutions have TF32 by default, which gives way to what is said above
+                write(*place, "none")

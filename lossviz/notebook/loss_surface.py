@@ -212,7 +212,11 @@ def _refuse(model: nn.Module, batches: object, x: Axis, y: Axis | None) -> None:
 
 
 def _refuse_conflicts(
-    x: Axis, y: Axis | None, directions: object, batch_norm: BatchNormMode, metrics: Sequence[Metric]
+    x: Axis,
+    y: Axis | None,
+    directions: Directions | GivenDirections,
+    batch_norm: BatchNormMode,
+    metrics: Sequence[Metric],
 ) -> None:
     """Refuse what the section `surface` of a configuration refuses."""
     if not isinstance(directions, Mapping):
