@@ -54,19 +54,28 @@ class Backend:
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in this precision and layout."""
-        model = model.to(self.device)
-        # Module.to would make complex buffers real, and has no layout for weights of both 4 and 5 dimensions.
-        model._apply(self._converted)
+        own: list[dict[str, Any]] = [
+            each for module in model.modules() for each in (module._parameters, module._buffers)
+        ]
+        wide = [
+            (held, name, each) for held in own for name, each in held.items() if each is not None and each.is_complex()
+        ]
+        for held, name, _ in wide:  # Module.to would make them real
+            held[name] = None
+        model = model.to(self.device, self.dtype)
+        # In float64 they would be in no safetensors file; torch multiplies complex numbers in float32 by any others.
+        for held, name, tensor in wide:
+            there = tensor.to(self.device)
+            held[name] = nn.Parameter(there, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else there
+        model._apply(self._laid_out)
         return model
 
-    def _converted(self, tensor: Tensor) -> Tensor:
-        # Complex numbers in float64 would be in no safetensors file; torch multiplies those in float32 by any others.
-        dtype, layout = self.dtype if tensor.is_floating_point() else tensor.dtype, torch.contiguous_format
+    def _laid_out(self, tensor: Tensor) -> Tensor:
+        # Module.to has no layout for weights of both 4 and 5 dimensions.
         if tensor.dim() < 4:
-            layout = torch.preserve_format
-        elif tensor.dim() == 4 and self.channels_last:
-            layout = torch.channels_last
-        return tensor.to(dtype=dtype, memory_format=layout)
+            return tensor
+        last = self.channels_last and tensor.dim() == 4
+        return tensor.to(memory_format=torch.channels_last if last else torch.contiguous_format)
 
     def line(self) -> str:
         """One line for a person."""
@@ -185,6 +194,14 @@ _PRECISIONS = (
 )
 
 
+def allows_tf32() -> bool:
+    """Whether convolutions may have TF32."""
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # it is on, and the newer of torch's ways to say so says otherwise
+        return True
+
+
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Switch off TF32 and bfloat16 in float32 arithmetic, whoever allowed them; put the switches back afterwards.
@@ -198,10 +215,7 @@ def full_precision() -> Iterator[None]:
         own.append(read(*place))  # and not what it takes from above, which is "none" by now
         write(*place, "none")
     matmul = torch.get_float32_matmul_precision()
-    try:
-        cudnn = torch.backends.cudnn.allow_tf32
-    except RuntimeError:  # it is on, and the newer way says "none"
-        cudnn = True
+    cudnn = allows_tf32()
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     try:

@@ -236,7 +236,8 @@ def _term(name: str, value: object, precision: Precision) -> Term:
     if not len(sums):
         refuse(subject, "returned no value: its batch has no example", accepted="batches of one example or more")
     if not (sums.is_floating_point() or sums.is_complex()):
-        sums = sums.float()  # such as which answers are wrong
+        sums = sums.to(precision.dtype)  # such as which answers are wrong
     if counts is not None:
+        counts = counts.to(sums.device)
         sums = sums * (counts > 0)  # NaN stays NaN, so that the rehearsal sees it
     return Term(precision.widened(sums), counts)

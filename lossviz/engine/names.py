@@ -29,9 +29,10 @@ def bare(name: str) -> str:
 def renamed(there: Mapping[str, Tensor], own: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, str]:
     """Own names for the names in a file.
 
-    Names of wrappers count nowhere, nor what lies beside a wrapper (`n_averaged` of AveragedModel). Where the network
-    itself is not found, it may be an attribute of something else (`model.` of Lightning, `base_model.`), and all beside
-    it is left out; or a part of the network has saved itself, and lacks the beginning of the names.
+    Names of wrappers count nowhere, nor what lies beside one of the whole network (`n_averaged` of AveragedModel).
+    Where the network itself is not found, it may be an attribute of something else (`model.` of Lightning,
+    `base_model.`), and all beside it is left out; or a part of the network has saved itself, and lacks the beginning of
+    the names.
 
     Args:
         there: tensors of the file.

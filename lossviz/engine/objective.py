@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lossviz.data.batch import Batch
 from lossviz.data.minibatches import Minibatch
-from lossviz.engine.backend import full_precision
+from lossviz.engine.backend import allows_tf32, full_precision
 from lossviz.engine.evaluation import Evaluation, evaluate
 from lossviz.engine.folding import Folded, foldable
 from lossviz.engine.graph import refuse_reentrant
@@ -78,6 +78,7 @@ class Objective:
         self.device = self.parameters[0].device
         self.doubts: list[str] = []
         self._looked_at = False
+        self._takes_more: bool | None = None
 
     def with_model(self, model: nn.Module) -> "Objective":
         """The same loss of another network."""
@@ -188,26 +189,35 @@ class Objective:
         """How a copy departs from the network; both in full precision, which shows it best."""
         exact = self.in_full_precision()
         with full_precision(), _as_written(self.model):
-            if self.folded and isinstance(self.loss, OfModel) and exact._reads_weights(few):
+            if self._takes_more is None:  # of loss and network, at any point
+                self._takes_more = bool(self.folded) and isinstance(self.loss, OfModel) and exact._reads_weights(few)
+            if self._takes_more:
                 return "the loss takes more of the network than what it returns"
             return disagreement(exact.outputs(faster), exact.outputs(self.model), few, exact.tolerance)
 
     def _reads_weights(self, batch: Batch) -> bool:
-        """Whether a loss of the model depends on more than what calls of the network return.
+        """Whether a loss of the model depends on more than what calls of the network and its whole parts return.
 
-        Such as a penalty of the weights or the outputs of a part. With an emptied copy they are NaN, however little
-        they add: at a BatchNorm that is nearly the identity folded weights would hardly show it.
+        Such as a penalty of the weights, or the outputs of a layer before its BatchNorm. With an emptied copy they are
+        NaN, however little they add: at a BatchNorm that is nearly the identity folded weights would hardly show it.
         """
 
         def sums(network: Callable[[], nn.Module]) -> Callable[[Batch], Tensor]:
             return lambda batch: torch.cat([term.sums for term in self.losses(network())(batch).terms])
 
-        return bool(disagreement(sums(partial(emptied, self.model)), sums(lambda: self.model), batch, self.tolerance))
+        # What a part returns is the same when it is folded, if no layer is parted from its BatchNorm.
+        whole = [
+            module
+            for part, module in self.model.named_modules()
+            if all(_is_within(layer, part) == _is_within(norm, part) for layer, norm in self.folded)
+        ]
+        empty = partial(emptied, self.model, whole)
+        return bool(disagreement(sums(empty), sums(lambda: self.model), batch, self.tolerance))
 
     @property
     def tolerance(self) -> float:
         """The relative difference within which two ways to compute the same outputs agree."""
-        tf32 = self.device.type == "cuda" and torch.backends.cudnn.allow_tf32
+        tf32 = self.device.type == "cuda" and allows_tf32()
         dtype = torch.bfloat16 if tf32 else self.autocast or self.parameters[0].dtype
         return TOLERANCES.get(dtype, TOLERANCE_OF_SHORT_NUMBERS)
 
@@ -215,6 +225,10 @@ class Objective:
     def folded(self) -> list[tuple[str, str]]:
         """The layers, and the BatchNorms after them, that are one layer where the network is followed, by name."""
         return foldable(self.model)
+
+
+def _is_within(name: str, part: str) -> bool:
+    return not part or f"{name}.".startswith(f"{part}.")
 
 
 @contextmanager

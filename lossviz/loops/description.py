@@ -56,8 +56,13 @@ class LoopDescription:
         """Those of a result file."""
         text = yaml.safe_dump(self.configuration, sort_keys=False)
         known = attributes(self.run.experiment, self.run.variant, self.seed, text, loss_function, title)
+        return {**known, **self._rate}
+
+    @cached_property
+    def _rate(self) -> dict[str, float]:
+        """The learning rate that the training begins with: a loop may set another one by hand later."""
         rate = None if self.optimizer is None else initial_group(self.optimizer.param_groups[0])["lr"]
-        return {**known, **({} if rate is None else {"lr": rate})}
+        return {} if rate is None else {"lr": rate}
 
     def refuse_run(self) -> None:
         """Refuse a folder in which lossviz trained."""

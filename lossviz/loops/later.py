@@ -9,6 +9,8 @@ from lossviz.data.batch import Batch
 from lossviz.errors import refuse
 
 ANOTHER = "another DataLoader of the same data"
+# What accelerate and Fabric make of a DataLoader, by name: they need not be installed.
+PREPARED = {"DataLoaderAdapter", "_FabricDataLoader"}
 Given: TypeAlias = Callable[[int], Batch] | Iterable[Batch]
 
 
@@ -31,9 +33,8 @@ class LaterBatches:
             problem = "is a DataLoader with persistent_workers, which would start again for the loop too"
             refuse("batches", problem, accepted=ANOTHER)
         # One that was begun anew within accelerate's took 5 updates in the place of 6.
-        if hasattr(given, "dataset") and getattr(type(given), "__iter__", None) is not DataLoader.__iter__:
-            kind = type(given).__name__
-            problem = f"is a {kind}, not DataLoader itself: it may count its passes, and those of the loop would change"
+        if PREPARED.intersection(each.__name__ for each in type(given).__mro__):
+            problem = f"is a {type(given).__name__}, which counts its passes: those of the loop would change"
             refuse("batches", problem, accepted=ANOTHER, advice="make one of torch's, before accelerate or Fabric")
 
     def __call__(self, step: int) -> Callable[[int], Batch]:

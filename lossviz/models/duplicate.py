@@ -3,6 +3,7 @@
 import copy
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,19 +21,20 @@ def duplicate(model: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def emptied(model: nn.Module) -> nn.Module:
-    """A copy with NaN for parameters and for all that a network keeps but buffers; the network answers its calls.
+def emptied(model: nn.Module, answered: Iterable[nn.Module]) -> nn.Module:
+    """A copy with NaN for parameters and for all that a network keeps but buffers, in which some parts answer as ever.
 
-    What is the same with both is a function of what calls of the network return. The copy takes no memory.
+    What is the same with both is a function of what calls of these parts return. No weights are copied.
     """
-    memo: dict[int, Tensor] = {id(buffer): buffer for buffer in model.buffers()}
+    memo: dict[int, Any] = {id(buffer): buffer for buffer in model.buffers()}
     for value in held(model):
         if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
             blank = torch.full((), torch.nan, dtype=value.dtype, device=value.device).expand(value.shape)
             parameter = isinstance(value, nn.Parameter)
             memo.setdefault(id(value), nn.Parameter(blank, value.requires_grad) if parameter else blank)
     copied = copy.deepcopy(model, memo)
-    copied._compiled_call_impl = model.__call__
+    for module in answered:
+        vars(memo[id(module)]).update(_compiled_call_impl=module.__call__, forward=module.forward)
     return copied
 
 

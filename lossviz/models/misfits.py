@@ -46,7 +46,7 @@ def _shared(named: Mapping[str, Tensor]) -> tuple[str, str] | None:
     for name, each in sorted(places.items(), key=lambda place: place[1].data_ptr()):
         around = [*around, name] if each.data_ptr() < end else [name]
         for other in around[:-1]:
-            if _meet(named[other], each):
+            if (each.requires_grad or named[other].requires_grad) and _meet(named[other], each):
                 problem = f"has parameters that are not one and lie in the same memory: {other} and {name}"
                 return problem, "one Parameter under both names, transposed in forward if need be"
         end = max(end, each.data_ptr() + _length(each) * each.element_size())

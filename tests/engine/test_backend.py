@@ -160,11 +160,11 @@ def test_a_network_that_moves_its_own_tensors_is_asked_to() -> None:
         asked = False
 
         def to(self, *arguments: Any, **named: Any) -> "Moving":
-            self.asked = True
+            self.asked = torch.float64 in arguments
             return super().to(*arguments, **named)
 
     model = Moving(2, 2)
-    choose_backend("cpu", None).place(model)
+    choose_backend("cpu", train(precision="float64")).place(model)
     assert model.asked
 
 

@@ -16,7 +16,7 @@ from lossviz.config import read
 from lossviz.engine.checkpoint import fit, load_resume, load_tensors, save_resume, save_tensors
 from lossviz.engine.foreign import load_foreign
 from lossviz.errors import RequestError
-from lossviz.notebook.loss_surface import loss_surface
+from lossviz.notebook import loss_surface
 from lossviz.results import load_results
 from lossviz.run import run_of
 from lossviz.setup import Setup, prepare

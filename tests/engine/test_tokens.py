@@ -18,7 +18,7 @@ from lossviz.engine.outputs import IGNORED
 from lossviz.engine.precision import Precision
 from lossviz.engine.tokens import OfTokens, token_losses
 from lossviz.errors import RequestError
-from lossviz.notebook.loss_surface import loss_surface
+from lossviz.notebook import loss_surface
 from lossviz.results import load_results
 from tests.faults import tiny
 

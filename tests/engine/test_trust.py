@@ -41,6 +41,7 @@ def test_what_departs_is_told_in_words() -> None:
     assert "0.048 of the largest" in difference(rows(1, 2), rows(1, 2.1), 0.01)
     assert "(1, 2) and not (1, 3)" in difference(rows(1, 2), rows(1, 2, 3), 0.01)
 
+    assert difference(rows(1, 1e-12), rows(1, 1.1e-12), 0.01) == ""  # a saturated answer is one, and gives the scale
     masked, size = rows(-1e9, 5, 3), "its outputs are up to 0.2 of the largest"
     assert difference(rows(-1e9, 6, 3), masked, 0.1).startswith(size)
     assert difference(rows(-1e9, math.nan, 3), rows(-1e9, math.nan, 3), 0.1) == difference(masked, masked, 0) == ""
@@ -112,11 +113,32 @@ TAKING_MORE: dict[str, Callable[[Any, Any], Any]] = {
 }
 TAKING_OUTPUTS: dict[str, Callable[[Any, Any], Any]] = {
     "once": scores,
+    "by its forward": lambda model, batch: functional.cross_entropy(
+        model.forward(batch[0]), batch[1], reduction="none"
+    ),
     "twice": lambda model, batch: scores(model, batch) + model(2 * batch[0]).square().sum(1),
     "with the device of a weight": lambda model, batch: scores(
         model, [each.to(next(model.parameters()).device) for each in batch]
     ),
 }
+
+
+def test_batch_norm_is_folded_for_closures_that_call_whole_parts() -> None:
+    """As `training_step` of a LightningModule does, whose network is an attribute; not the layer before a BatchNorm."""
+    model, batch = nn.Sequential(Keeps(), nn.Linear(4, 4)).eval(), (torch.randn(8, 3, 5, 5),)
+
+    def of_parts(model: Any, batch: Any) -> Tensor:
+        losses: Tensor = model[1](model[0](batch[0])).square().sum(1)
+        return losses
+
+    def of_a_layer(model: Any, batch: Any) -> Tensor:
+        extra: Tensor = model[0].conv(batch[0]).mean((1, 2, 3))
+        return of_parts(model, batch) + extra
+
+    whole, parted = Objective(model, of_parts), Objective(model, of_a_layer)
+    assert whole.follow(batch)() is not model
+    assert parted.follow(batch)() is model
+    assert (len(whole.doubts), len(parted.doubts)) == (0, 1)
 
 
 @pytest.mark.parametrize("name", [*TAKING_MORE, *TAKING_OUTPUTS])

@@ -49,6 +49,17 @@ def loop(folder: Path, momentum: float, steps: int = 12, first: int = 0, record:
     return model
 
 
+def test_a_rate_that_the_loop_sets_by_hand_is_not_the_one_that_it_began_with(tmp_path: Path) -> None:
+    model = nn.Linear(6, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Probe(tmp_path, model, optimizer=optimizer, every=1, measures=["landscape"]) as probe:
+        for step in range(3):
+            probe(batch(step))
+            probe.record(loss=1.0)
+            optimizer.param_groups[0]["lr"] = 0.05
+    assert {load_results(tmp_path / name).attrs["lr"] for name in ("train.nc", "probe.nc")} == {0.1}
+
+
 def test_curves_by_step_and_by_evaluation(tmp_path: Path) -> None:
     loop(tmp_path, momentum=0.9)
     found = load_results(tmp_path / "train.nc")

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from lossviz.models.misfits import misfit
 
 
-def pair(first: Tensor, second: Tensor) -> nn.Module:
-    return nn.ParameterDict({"first": nn.Parameter(first), "second": nn.Parameter(second)})
+def pair(first: Tensor, second: Tensor, trained: bool = True) -> nn.Module:
+    pairs = (("first", first), ("second", second))
+    return nn.ParameterDict({name: nn.Parameter(each, requires_grad=trained) for name, each in pairs})
 
 
 def columns(wide: Tensor) -> nn.Module:
@@ -28,7 +29,11 @@ def one(weight: Tensor) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("make", [columns, flat, one, lambda weight: pair(weight[:0], weight)])
+def frozen(weight: Tensor) -> nn.Module:
+    return nn.ModuleList([pair(weight, weight, trained=False), nn.Linear(1, 1)])
+
+
+@pytest.mark.parametrize("make", [columns, flat, one, frozen, lambda weight: pair(weight[:0], weight)])
 def test_parameters_side_by_side_are_parameters(make: Callable[[Tensor], nn.Module]) -> None:
     assert misfit(make(torch.rand(4, 5))) is None
 

@@ -181,8 +181,9 @@ def test_too_little_memory_halves_the_batches() -> None:
 
     torch.manual_seed(0)
     model = Narrow(3, 4).double()
-    with pytest.warns(UserWarning, match="out of memory: continuing with 25 examples a batch"):
+    with pytest.warns(UserWarning, match="out of memory: continuing with 25 examples a batch") as warned:
         found = loss_surface(model, in_batches(*data(100), 100), x=X, directions={"x": {"bias": torch.ones(4)}})
+    assert {each.filename for each in warned} == {__file__}  # and not where lossviz found it out
     with torch.no_grad():
         outputs = nn.functional.linear(data(100)[0], model.weight, model.bias)
     expected = nn.functional.cross_entropy(outputs, data(100)[1])

@@ -1,5 +1,6 @@
 """The loss surface of any network, from Python: a module, a loss function and batches in, an xarray Dataset out."""
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+import lossviz
 from lossviz.config.directions import Directions, Gradient, Hessian, Random
 from lossviz.config.surface import Axis, BatchNormMode, Metric, Surface
 from lossviz.data.batch import Batch, same_again
@@ -249,4 +251,8 @@ def _refuse_words(directions: object, batch_norm: str, metrics: Sequence[str]) -
 
 
 def _warn(doubt: str) -> None:
-    warnings.warn(doubt, stacklevel=3)
+    """Warn at the line that is not of this package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith(f"{lossviz.__name__}."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(doubt, stacklevel=level)
