@@ -70,7 +70,7 @@ def _shipped() -> str:
 def _first_sentence(path: Path) -> str:
     comment = re.match(r"(#.*\n)+", path.read_text(encoding="utf-8"))
     text = re.sub(r"\n?# ", " ", comment[0]).strip() if comment else ""
-    return re.split(r"\.(?= [A-Z]|$)", text)[0].rstrip(".") + "."
+    return re.split(r"\.(?= [A-Z]|$)", text)[0] + "."
 
 
 def _keys(section: Schema, path: str) -> dict[str, Schema]:

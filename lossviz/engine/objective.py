@@ -57,7 +57,6 @@ class Objective:
         model: f_theta.
         loss: of the outputs f_theta(x) and the targets, or of the model and a batch; see `losses.loss_of`.
         autocast: the dtype of automatic mixed precision; None: all in the dtype of the parameters.
-        views: whether inputs of five dimensions are several views of each image, as in ten-crop evaluation.
 
     Attributes:
         doubts: faster ways to the same numbers that did not give the same, and are not gone; each a line for a person.
@@ -68,11 +67,9 @@ class Objective:
         model: nn.Module,
         loss: PerExample | Closure | Loss = cross_entropy,
         autocast: torch.dtype | None = None,
-        *,
-        views: bool = False,
     ) -> None:
         self.model = model
-        self.loss = loss_of(loss, views=views)
+        self.loss = loss_of(loss)
         self.autocast = autocast
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.device = self.parameters[0].device

@@ -128,6 +128,8 @@ def begun_grid(plan: ScanPlan) -> Grid | None:
     Raises:
         RequestError: as `open_scan`.
     """
+    if not plan.setup.run.surface_file(plan.config.name).exists():
+        return None  # a dry run need not read the checkpoint for its checksum
     attributes = scan_attributes(plan.setup, plan.checkpoint, plan.ordered)
     file = saved_scan(plan.setup.run, plan.config.name, attributes)
     return None if file is None else _continued(plan, file)
